@@ -1,0 +1,14 @@
+//! The trade's nouns as types, in Kafka's own words. No I/O, no dependencies.
+//!
+//! Two numbers that mean different things have different types: an [`Offset`] is a
+//! logical place in a partition, a [`Position`] a byte place in a file.
+
+mod ids;
+mod offset;
+mod time;
+mod topic;
+
+pub use ids::{NodeId, ProducerEpoch, ProducerId, ShardId, Uuid};
+pub use offset::{LeaderEpoch, Offset, Position};
+pub use time::{TimestampMs, TimestampType};
+pub use topic::{PartitionIndex, TopicName, TopicNameError, TopicPartition};
