@@ -1,0 +1,205 @@
+//! Walking the records of a compressed batch without holding them: for the validator.
+//!
+//! Owns the streaming twin of `record`: the same rules, applied to bytes as they come out of the
+//! decoder, keys and values skipped. Memory is one chunk plus the decoder's window.
+
+use std::io::Read;
+
+use super::compression::{Codec, CompressionError, open};
+use super::record::{
+    BAD_COUNT, BAD_HEADER, BAD_KEY, BAD_LENGTH, BAD_OFFSET, BAD_TIMESTAMP, BAD_VALUE, LEFT_OVER,
+    RECORD_BODY_BYTES_MIN, RecordFault,
+};
+use super::varint::{read_varint, read_varlong};
+
+/// Decompressed bytes held at a time.
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// What is known of a record without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RecordShape {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub has_key: bool,
+}
+
+/// Why the walk ended early.
+#[derive(Debug)]
+pub(super) enum StreamFault {
+    Record(RecordFault),
+    Compression(CompressionError),
+}
+
+/// The next record of a compressed batch, until `count` are seen and nothing is left.
+pub(super) struct RecordStream<'a> {
+    reader: Box<dyn Read + 'a>,
+    codec: Codec,
+    output_max: usize,
+    produced: usize,
+    chunk: Box<[u8; CHUNK_BYTES]>,
+    start: usize,
+    end: usize,
+    index: i32,
+    count: i32,
+}
+
+/// Inside the walk a fault either has a text or comes from the decoder.
+enum Fault {
+    What(&'static str),
+    Codec(CompressionError),
+}
+
+impl From<&'static str> for Fault {
+    fn from(what: &'static str) -> Self {
+        Self::What(what)
+    }
+}
+
+impl<'a> RecordStream<'a> {
+    /// Over `count` records in compressed `input`, at most `output_max` decompressed bytes.
+    pub(super) fn new(
+        codec: Codec,
+        input: &'a [u8],
+        count: i32,
+        output_max: usize,
+    ) -> Result<Self, CompressionError> {
+        let reader = open(codec, input).map_err(|e| CompressionError::malformed(codec, &e))?;
+        let chunk = Box::new([0; CHUNK_BYTES]);
+        Ok(Self {
+            reader,
+            codec,
+            output_max,
+            produced: 0,
+            chunk,
+            start: 0,
+            end: 0,
+            index: 0,
+            count,
+        })
+    }
+
+    /// The next record; `None` after the last one, when nothing follows it.
+    pub(super) fn next(&mut self) -> Result<Option<RecordShape>, StreamFault> {
+        let result = if self.index < self.count {
+            self.record().map(Some)
+        } else {
+            match self.fill() {
+                Ok(false) => Ok(None),
+                Ok(true) => Err("would begin in bytes behind the counted records".into()),
+                Err(error) => Err(Fault::Codec(error)),
+            }
+        };
+        let index = self.index;
+        self.index = self.index.saturating_add(1);
+        result.map_err(|fault| match fault {
+            Fault::What(what) => StreamFault::Record(RecordFault { index, what }),
+            Fault::Codec(error) => StreamFault::Compression(error),
+        })
+    }
+
+    fn record(&mut self) -> Result<RecordShape, Fault> {
+        // The length itself is at most five bytes.
+        let mut ahead = 5;
+        let len = self.varint(&mut ahead, BAD_LENGTH)?;
+        let mut left = usize::try_from(len).map_err(|_| BAD_LENGTH)?;
+        if left < RECORD_BODY_BYTES_MIN {
+            return Err(BAD_LENGTH.into());
+        }
+        let left = &mut left;
+        self.skip(left, 1, BAD_LENGTH)?;
+        let timestamp_delta = self.varlong(left)?;
+        let offset_delta = self.varint(left, BAD_OFFSET)?;
+        let has_key = self.skip_nullable(left, BAD_KEY)?;
+        self.skip_nullable(left, BAD_VALUE)?;
+        let count = self.varint(left, BAD_COUNT)?;
+        if count < 0 {
+            return Err(BAD_COUNT.into());
+        }
+        for _ in 0..count {
+            // Each header takes at least two bytes, so this ends with the record.
+            if !self.skip_nullable(left, BAD_HEADER)? {
+                return Err(BAD_HEADER.into());
+            }
+            self.skip_nullable(left, BAD_HEADER)?;
+        }
+        if *left != 0 {
+            return Err(LEFT_OVER.into());
+        }
+        Ok(RecordShape { timestamp_delta, offset_delta, has_key })
+    }
+
+    /// Make sure that a byte is there; false at the end of the output.
+    fn fill(&mut self) -> Result<bool, CompressionError> {
+        while self.start == self.end {
+            let read = match self.reader.read(&mut self.chunk[..]) {
+                Ok(0) => return Ok(false),
+                Ok(read) => read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(CompressionError::malformed(self.codec, &error)),
+            };
+            self.produced = self.produced.saturating_add(read);
+            if self.produced > self.output_max {
+                let (codec, output_max) = (self.codec, self.output_max);
+                return Err(CompressionError::TooLarge { codec, output_max });
+            }
+            (self.start, self.end) = (0, read);
+        }
+        Ok(true)
+    }
+
+    fn byte(&mut self, left: &mut usize, what: &'static str) -> Result<u8, Fault> {
+        if *left == 0 || !self.fill().map_err(Fault::Codec)? {
+            return Err(what.into());
+        }
+        let byte = *self.chunk.get(self.start).ok_or(what)?;
+        self.start += 1;
+        *left -= 1;
+        Ok(byte)
+    }
+
+    fn digits(&mut self, left: &mut usize, what: &'static str) -> Result<([u8; 10], usize), Fault> {
+        let mut digits = [0; 10];
+        for (i, digit) in digits.iter_mut().enumerate() {
+            *digit = self.byte(left, what)?;
+            if *digit < 0x80 {
+                return Ok((digits, i + 1));
+            }
+        }
+        Err(what.into())
+    }
+
+    fn varint(&mut self, left: &mut usize, what: &'static str) -> Result<i32, Fault> {
+        let (digits, len) = self.digits(left, what)?;
+        Ok(digits.get(..len).and_then(read_varint).ok_or(what)?.0)
+    }
+
+    fn varlong(&mut self, left: &mut usize) -> Result<i64, Fault> {
+        let (digits, len) = self.digits(left, BAD_TIMESTAMP)?;
+        Ok(digits.get(..len).and_then(read_varlong).ok_or(BAD_TIMESTAMP)?.0)
+    }
+
+    fn skip(&mut self, left: &mut usize, bytes: usize, what: &'static str) -> Result<(), Fault> {
+        *left = left.checked_sub(bytes).ok_or(what)?;
+        let mut bytes = bytes;
+        while bytes > 0 {
+            if !self.fill().map_err(Fault::Codec)? {
+                return Err(what.into());
+            }
+            let here = bytes.min(self.end - self.start);
+            self.start += here;
+            bytes -= here;
+        }
+        Ok(())
+    }
+
+    /// Skip a length and its bytes; false for null.
+    fn skip_nullable(&mut self, left: &mut usize, what: &'static str) -> Result<bool, Fault> {
+        match self.varint(left, what)? {
+            -1 => Ok(false),
+            len => {
+                self.skip(left, usize::try_from(len).map_err(|_| what)?, what)?;
+                Ok(true)
+            }
+        }
+    }
+}
