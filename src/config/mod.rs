@@ -1,1 +1,322 @@
-//! config
+//! Settings, their defaults, and every limit of the system.
+//!
+//! Owns: the two tables of settings (`broker.rs`, `topic.rs`), the layers default < file < flag,
+//! and the typed [`Config`] that the rest of the broker reads. Always true: a `Config` that exists
+//! has been checked as a whole, and each value knows where it came from. Leaves to others: acting
+//! on the values, and changing them at run time (topic overrides live in `cluster`).
+
+mod broker;
+mod entry;
+mod error;
+mod file;
+mod key;
+mod limits;
+mod machine;
+mod suggest;
+mod topic;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use broker::{BROKER_KEYS, describe_broker};
+pub use entry::{ConfigEntry, Source, Synonym};
+pub use error::ConfigError;
+pub use key::{Check, Default, Form, Key, Kind, Treatment, Unit};
+pub use limits::Limits;
+pub use machine::Machine;
+pub use topic::{TOPIC_KEYS, TopicConfig, TopicKey, check_override, describe_topic, topic_key};
+pub use units::{HostPort, parse_bytes, parse_millis, show_bytes};
+
+use crate::model::NodeId;
+
+/// What an acks=all answer waits for (`thalweg.durability`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The flush to the device: safe from a power cut.
+    Flush,
+    /// The completed write: safe from kill -9 only, as brokers that do not flush have it.
+    Write,
+}
+
+impl Durability {
+    /// The word of the setting.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Flush => "flush",
+            Self::Write => "write",
+        }
+    }
+
+    fn from_word(word: &str) -> Self {
+        match word {
+            "write" => Self::Write,
+            _ => Self::Flush,
+        }
+    }
+}
+
+/// Which layer set a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody: the default, possibly derived from the machine.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// The command line.
+    Flag,
+}
+
+/// One value and its origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// In normal form: numbers in digits.
+    pub value: String,
+    /// The strongest layer that set it.
+    pub origin: Origin,
+}
+
+/// The settings of one broker, checked and typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `node.id`
+    pub node_id: NodeId,
+    /// `broker.rack`
+    pub rack: Option<String>,
+    /// `listeners`
+    pub listen: HostPort,
+    /// `advertised.listeners`; see [`Config::advertised`].
+    pub advertise: Option<HostPort>,
+    /// `log.dirs`
+    pub data_dir: PathBuf,
+    /// Core of each shard; as many as there are shards.
+    pub cores: Vec<usize>,
+    /// `thalweg.metrics.listener`
+    pub metrics_listen: Option<HostPort>,
+    /// `auto.create.topics.enable`
+    pub auto_create_topics: bool,
+    /// `delete.topic.enable`
+    pub delete_topics: bool,
+    /// `num.partitions`
+    pub num_partitions: i32,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval_ms: u64,
+    /// `producer.id.expiration.ms`
+    pub producer_id_expiration_ms: i64,
+    /// `group.initial.rebalance.delay.ms`
+    pub group_initial_rebalance_delay_ms: i64,
+    /// `group.min.session.timeout.ms`
+    pub group_session_timeout_ms_min: i64,
+    /// `group.max.session.timeout.ms`
+    pub group_session_timeout_ms_max: i64,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub offsets_retention_check_interval_ms: u64,
+    /// `thalweg.durability` of the broker; topics may differ.
+    pub durability: Durability,
+    /// Every limit.
+    pub limits: Limits,
+    /// What the kernel lets us use; `cores` are those of the shards.
+    pub machine: Machine,
+    /// Every value that a file or flag set.
+    set: BTreeMap<&'static str, Setting>,
+}
+
+impl Config {
+    /// Defaults, then `file`, then `flags` in their order; all checked together.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, not only the first.
+    pub fn load(
+        machine: Machine,
+        file: Option<&std::path::Path>,
+        flags: &[(String, String)],
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut layers = Layers { machine, set: BTreeMap::new(), errors: Vec::new() };
+        if let Some(path) = file {
+            match file::read(path) {
+                Ok(pairs) => {
+                    for (key, value) in pairs {
+                        layers.put(&key, &value, Origin::File(path.to_owned()));
+                    }
+                }
+                Err(error) => layers.errors.push(error),
+            }
+        }
+        for (key, value) in flags {
+            layers.put(key, value, Origin::Flag);
+        }
+        layers.finish()
+    }
+
+    /// Defaults and `pairs` on this machine; for tests and tools.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_pairs(pairs: &[(&str, &str)]) -> Result<Self, Vec<ConfigError>> {
+        let flags: Vec<(String, String)> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self::load(Machine::detect(), None, &flags)
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// What a file or flag set for a broker key.
+    pub fn setting(&self, name: &str) -> Option<&Setting> {
+        self.set.get(name)
+    }
+
+    /// The value that a file or flag gave a broker key.
+    fn static_value(&self, name: &str) -> Option<&str> {
+        self.set.get(name).filter(|s| s.origin != Origin::Default).map(|s| s.value.as_str())
+    }
+
+    /// The address that clients are told, once the listener is bound to `bound`: what was
+    /// configured (port 0 there means the bound port), else the address listened on, else, when
+    /// that is every address, this machine's name.
+    pub fn advertised(&self, bound: SocketAddr) -> HostPort {
+        let (host, port) = match &self.advertise {
+            Some(given) => (given.host.clone(), given.port),
+            None => (self.listen.host.clone(), 0),
+        };
+        let chosen = HostPort { host, port: if port == 0 { bound.port() } else { port } };
+        if !chosen.is_wildcard() {
+            return chosen;
+        }
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = name.trim();
+        let host = if name.is_empty() { "localhost" } else { name };
+        HostPort { host: host.to_owned(), port: chosen.port }
+    }
+}
+
+/// Settings while they are being put together.
+struct Layers {
+    machine: Machine,
+    set: BTreeMap<&'static str, Setting>,
+    errors: Vec<ConfigError>,
+}
+
+impl Layers {
+    fn put(&mut self, name: &str, value: &str, origin: Origin) {
+        let Some(key) = broker::broker_key(name) else {
+            let family = broker::REFUSED_FAMILIES.iter().find(|(p, _)| name.starts_with(p));
+            self.errors.push(match family {
+                Some((_, why)) => ConfigError::new(name, value, *why, "leave it out"),
+                None => suggest::unknown("broker", name, value, broker::broker_names()),
+            });
+            return;
+        };
+        match key.normalize(value, Form::Human, &self.machine) {
+            Ok(value) => {
+                self.set.insert(key.name, Setting { value, origin });
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    fn text(&self, name: &'static str) -> Option<String> {
+        match self.set.get(name) {
+            Some(setting) => Some(setting.value.clone()),
+            None => broker::broker_key(name)?.default_value(&self.machine),
+        }
+    }
+
+    fn long(&self, name: &'static str) -> i64 {
+        self.text(name).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    fn address(&self, name: &'static str) -> Option<HostPort> {
+        HostPort::parse(&self.text(name)?).ok()
+    }
+
+    fn finish(mut self) -> Result<Config, Vec<ConfigError>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        // Shares of memory depend on the number of shards, so cores come first.
+        let shards = usize::try_from(self.long("thalweg.shards")).unwrap_or(1).max(1);
+        let usable = self.machine.cores.clone();
+        let cores: Vec<usize> = usable.iter().copied().cycle().take(shards).collect();
+        self.machine.cores.clone_from(&cores);
+        self.raise_frame_memory();
+        self.check_together();
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        let data_dir = self.text("log.dirs").unwrap_or_default().into();
+        let word = self.text("thalweg.durability").unwrap_or_default();
+        let positive = |name| self.long(name).max(0).unsigned_abs();
+        let listen = self.address("listeners").unwrap_or(HostPort { host: String::new(), port: 0 });
+        Ok(Config {
+            node_id: i32::try_from(self.long("node.id")).unwrap_or(0),
+            rack: self.text("broker.rack").filter(|rack| !rack.is_empty()),
+            listen,
+            advertise: self.address("advertised.listeners"),
+            data_dir,
+            cores,
+            metrics_listen: self.address("thalweg.metrics.listener"),
+            auto_create_topics: self.text("auto.create.topics.enable").as_deref() == Some("true"),
+            delete_topics: self.text("delete.topic.enable").as_deref() == Some("true"),
+            num_partitions: i32::try_from(self.long("num.partitions")).unwrap_or(1),
+            retention_check_interval_ms: positive("log.retention.check.interval.ms"),
+            producer_id_expiration_ms: self.long("producer.id.expiration.ms"),
+            group_initial_rebalance_delay_ms: self.long("group.initial.rebalance.delay.ms"),
+            group_session_timeout_ms_min: self.long("group.min.session.timeout.ms"),
+            group_session_timeout_ms_max: self.long("group.max.session.timeout.ms"),
+            offsets_retention_ms: self.long("offsets.retention.minutes").saturating_mul(60_000),
+            offsets_retention_check_interval_ms: positive("offsets.retention.check.interval.ms"),
+            durability: Durability::from_word(&word),
+            limits: Limits::read(&mut |name| self.long(name)),
+            machine: self.machine,
+            set: self.set,
+        })
+    }
+
+    /// A shard that cannot hold one whole frame would refuse what `socket.request.max.bytes`
+    /// allows; the default follows.
+    fn raise_frame_memory(&mut self) {
+        let name = "thalweg.frame.memory.bytes.max";
+        let frame = self.long("socket.request.max.bytes");
+        if !self.set.contains_key(name) && self.long(name) < frame {
+            let setting = Setting { value: frame.to_string(), origin: Origin::Default };
+            self.set.insert(name, setting);
+        }
+    }
+
+    /// Rules between settings.
+    fn check_together(&mut self) {
+        let mut at_most = |small: &'static str, large: &'static str, why: &str| {
+            let (value, bound) = (self.long(small), self.long(large));
+            if value > bound {
+                let fix = format!("lower it to {bound}, or raise {large}");
+                let cause = format!("it is above {large} = {bound}: {why}");
+                self.errors.push(ConfigError::new(small, value.to_string(), cause, fix));
+            }
+        };
+        at_most(
+            "socket.request.max.bytes",
+            "thalweg.frame.memory.bytes.max",
+            "a shard could never hold such a frame",
+        );
+        at_most(
+            "message.max.bytes",
+            "socket.request.max.bytes",
+            "no request could carry such a batch",
+        );
+        at_most(
+            "group.min.session.timeout.ms",
+            "group.max.session.timeout.ms",
+            "no session timeout would be left",
+        );
+        at_most("num.partitions", "thalweg.topic.partitions.max", "no topic could be created");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! Settings of the broker: one table. Kafka's name where the meaning is Kafka's, `thalweg.` else.
+//!
+//! Broker keys that only set a topic default (`log.segment.bytes`, ...) are not repeated here:
+//! they come from the synonyms in `topic.rs`. Every key that is accepted without effect is a row
+//! with its reason; whatever is in neither table is refused.
+
+use super::entry::{ConfigEntry, Source, Synonym};
+use super::key::{Check, Default, Key, Kind, Treatment, Unit};
+use super::machine::Machine;
+use super::topic::{self, TOPIC_KEYS};
+use super::{Config, Origin};
+
+use Kind::{Boolean, Double, Int, List, Long, String as Text};
+use Treatment::{DefaultOnly, Honoured, Inert};
+use Unit::{Bytes, Millis, Plain};
+
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    unit: Unit,
+    default: Default,
+    check: Check,
+    treatment: Treatment,
+    doc: &'static str,
+) -> Key {
+    Key { name, kind, unit, default, check, treatment, doc }
+}
+
+const fn of(text: &'static str) -> Default {
+    Default::Text(text)
+}
+
+const ANY: Check = Check::Any;
+const FROM_0: Check = Check::Range(0, i64::MAX);
+const FROM_1: Check = Check::Range(1, i64::MAX);
+const MIB: u64 = 1 << 20;
+
+const THREADS: Treatment = Inert("one shard per core does all work");
+const ONE_BROKER: Treatment = Inert("one broker replicates nothing");
+const COMPACTION: Treatment = Inert("it acts on compaction, which is not there yet");
+const TRANSACTIONS: Treatment = Inert("transactions are not there yet");
+const QUOTAS: Treatment = Inert("quotas are not there yet");
+const CONTROLLER: Treatment = Inert("the controller is part of the broker");
+const CONTROLLER_WORDS: &[&str] = &["broker", "controller"];
+const SECURITY_MAP: &[&str] = &[
+    "PLAINTEXT:PLAINTEXT",
+    "CONTROLLER:PLAINTEXT",
+    "SSL:SSL",
+    "SASL_PLAINTEXT:SASL_PLAINTEXT",
+    "SASL_SSL:SASL_SSL",
+];
+
+/// `percent` of the memory, divided among the shards, at least `min` and at most `max` bytes.
+fn share(machine: &Machine, percent: u64, min: u64, max: u64) -> String {
+    let shards = machine.cores.len().max(1) as u64;
+    (machine.memory_bytes / 100 * percent / shards).clamp(min, max).to_string()
+}
+
+/// Every broker setting that is not a topic default, by theme.
+#[rustfmt::skip]
+pub static BROKER_KEYS: &[Key] = &[
+    // Who and where.
+    row("node.id", Int, Plain, of("1"), Check::Range(0, i32::MAX as i64), Honoured,
+        "Number of this broker in its cluster."),
+    row("broker.rack", Text, Plain, Default::Unset, ANY, Honoured,
+        "Rack that clients are told."),
+    row("listeners", Text, Plain, of("127.0.0.1:9092"), Check::HostPort, Honoured,
+        "Address to listen on; port 0 lets the kernel choose."),
+    row("advertised.listeners", Text, Plain, Default::Unset, Check::HostPort, Honoured,
+        "Address that clients are told; by default the one listened on."),
+    row("log.dirs", Text, Plain, of("./thalweg-data"), ANY, Honoured,
+        "The data directory. There is one."),
+    row("thalweg.shards", Int, Plain,
+        Default::Derived(|m| m.cores.len().to_string(), "one per usable core"),
+        Check::Range(1, 1024), Honoured, "Shards, each pinned to a core."),
+    row("thalweg.metrics.listener", Text, Plain, Default::Unset, Check::HostPort, Honoured,
+        "Address of the metrics page; off when not set."),
+
+    // Topics.
+    row("auto.create.topics.enable", Boolean, Plain, of("true"), ANY, Honoured,
+        "Whether asking for an unknown topic may create it."),
+    row("delete.topic.enable", Boolean, Plain, of("true"), ANY, Honoured,
+        "Whether topics can be deleted."),
+    row("num.partitions", Int, Plain, of("1"), Check::Range(1, 10_000), Honoured,
+        "Partitions of a topic whose creator does not say."),
+    row("default.replication.factor", Int, Plain, of("1"), ANY,
+        DefaultOnly("there is one broker"), "Replicas of a topic whose creator does not say."),
+    row("log.retention.check.interval.ms", Long, Millis, of("300000"), FROM_1, Honoured,
+        "How often retention looks for segments to remove."),
+
+    // Connections and requests.
+    row("socket.request.max.bytes", Int, Bytes, of("104857600"),
+        Check::Range(65_536, 1 << 30), Honoured, "Largest request frame."),
+    row("socket.listen.backlog.size", Int, Plain, of("1024"), Check::Range(1, 65_535), Honoured,
+        "Connections that may wait to be accepted."),
+    row("max.connections", Int, Plain,
+        Default::Derived(|m| (m.open_files / 2).clamp(16, 20_000).to_string(),
+            "half of the open files, at most 20000"),
+        Check::Range(1, 1 << 20), Honoured, "Connections of the whole broker."),
+    row("max.connections.per.ip", Int, Plain, of("2147483647"), FROM_1, Honoured,
+        "Connections from one address."),
+    row("connections.max.idle.ms", Long, Millis, of("600000"), FROM_1, Honoured,
+        "Connections without a request for this long are closed."),
+    row("fetch.max.bytes", Int, Bytes, of("57671680"), Check::Range(1024, 1 << 30), Honoured,
+        "Most bytes that one fetch may ask for."),
+    row("max.incremental.fetch.session.cache.slots", Int, Plain, of("1000"),
+        Check::Range(0, 1_000_000), Honoured, "Incremental fetch sessions of the broker."),
+    row("max.request.partition.size.limit", Int, Plain, of("2000"), FROM_1, Honoured,
+        "Partitions in one answer to DescribeTopicPartitions."),
+    row("thalweg.connection.bytes.max", Long, Bytes, of("33554432"), FROM_1, Honoured,
+        "Request bytes of one connection that are not answered yet; one request always may."),
+    row("thalweg.connection.requests.max", Int, Plain, of("128"), Check::Range(1, 65_536),
+        Honoured, "Requests of one connection that are not answered yet."),
+    row("thalweg.request.topics.max", Int, Plain, of("20000"), FROM_1, Honoured,
+        "Topics in one request."),
+    row("thalweg.request.partitions.max", Int, Plain, of("200000"), FROM_1, Honoured,
+        "Partitions in one request."),
+    row("thalweg.decompressed.bytes.max", Long, Bytes, of("134217728"), FROM_1, Honoured,
+        "Largest batch after decompression, where the broker has to look inside."),
+
+    // Memory and work per shard.
+    row("thalweg.frame.memory.bytes.max", Long, Bytes,
+        Default::Derived(|m| share(m, 20, 16 * MIB, 512 * MIB),
+            "20 % of the memory over the shards, 16 to 512 MiB, never below one frame"),
+        Check::Range(1 << 20, i64::MAX), Honoured, "Request bytes held per shard."),
+    row("thalweg.fetch.memory.bytes.max", Long, Bytes,
+        Default::Derived(|m| share(m, 10, 16 * MIB, 256 * MIB),
+            "10 % of the memory over the shards, 16 to 256 MiB"),
+        Check::Range(1 << 20, i64::MAX), Honoured, "Bytes read for answers held per shard."),
+    row("thalweg.cache.bytes.max", Long, Bytes,
+        Default::Derived(|m| share(m, 15, 8 * MIB, 128 * MIB),
+            "15 % of the memory over the shards, 8 to 128 MiB"),
+        Check::Range(1 << 20, i64::MAX), Honoured,
+        "Written batches kept in memory per shard for readers of the tail."),
+    row("thalweg.pending.bytes.max", Long, Bytes,
+        Default::Derived(|m| share(m, 10, 8 * MIB, 64 * MIB),
+            "10 % of the memory over the shards, 8 to 64 MiB"),
+        Check::Range(1 << 20, i64::MAX), Honoured,
+        "Bytes per shard that only journal and memory hold; beyond it producers wait."),
+    row("thalweg.journal.bytes.max", Long, Bytes, of("268435456"),
+        Check::Range(4 << 20, i64::MAX), Honoured, "Journal files per shard, all together."),
+    row("thalweg.direct.append.bytes.min", Int, Bytes, of("32768"), Check::Range(4096, 1 << 30),
+        Honoured, "Appends of at least this size skip the journal."),
+    row("thalweg.group.commit.batches.max", Int, Plain, of("8192"), Check::Range(1, 1 << 20),
+        Honoured, "Batches that one group commit takes."),
+    row("thalweg.waiters.max", Int, Plain, of("16384"), Check::Range(1, 1 << 20), Honoured,
+        "Requests per shard that wait for bytes or for time."),
+    row("thalweg.mesh.calls.max", Int, Plain, of("4096"), Check::Range(1, 1 << 20), Honoured,
+        "Calls from one shard to another that are not answered yet."),
+    row("thalweg.open.files.max", Long, Plain,
+        Default::Derived(|m| (m.open_files / 2).max(64).to_string(), "half of the open files"),
+        Check::Range(16, i64::MAX), Honoured, "Files of the whole broker held open at a time."),
+    row("thalweg.metrics.connections.max", Int, Plain, of("16"), Check::Range(1, 1024), Honoured,
+        "Connections to the metrics page."),
+
+    // Topics, partitions, producers, groups in numbers.
+    row("thalweg.topics.max", Int, Plain, of("20000"), FROM_1, Honoured, "Topics of the broker."),
+    row("thalweg.partitions.max", Int, Plain, of("100000"), FROM_1, Honoured,
+        "Partitions of the broker."),
+    row("thalweg.topic.partitions.max", Int, Plain, of("10000"), FROM_1, Honoured,
+        "Partitions of one topic."),
+    row("thalweg.partition.producers.max", Int, Plain, of("1000"), FROM_1, Honoured,
+        "Idempotent producers remembered per partition; the longest idle goes first."),
+    row("thalweg.producers.max", Int, Plain, of("200000"), FROM_1, Honoured,
+        "Idempotent producers remembered per shard."),
+    row("producer.id.expiration.ms", Int, Millis, of("86400000"), FROM_1, Honoured,
+        "How long an idle idempotent producer is remembered."),
+    row("thalweg.groups.max", Int, Plain, of("10000"), FROM_1, Honoured, "Groups per shard."),
+    row("group.max.size", Int, Plain, of("10000"), FROM_1, Honoured, "Members of one group."),
+    row("group.initial.rebalance.delay.ms", Int, Millis, of("3000"), FROM_0, Honoured,
+        "How long a new group waits for more members."),
+    row("group.min.session.timeout.ms", Int, Millis, of("6000"), FROM_1, Honoured,
+        "Least session timeout that a member may ask for."),
+    row("group.max.session.timeout.ms", Int, Millis, of("1800000"), FROM_1, Honoured,
+        "Largest session timeout that a member may ask for."),
+    row("offset.metadata.max.bytes", Int, Bytes, of("4096"), FROM_0, Honoured,
+        "Longest metadata of a committed offset."),
+    row("offsets.retention.minutes", Int, Plain, of("10080"), FROM_1, Honoured,
+        "How long the offsets of an empty group are kept."),
+    row("offsets.retention.check.interval.ms", Long, Millis, of("600000"), FROM_1, Honoured,
+        "How often expired offsets are looked for."),
+
+    // Accepted without effect, so that Kafka's own files and test set-ups work.
+    row("process.roles", List, Plain, of("broker,controller"),
+        Check::Words { allowed: CONTROLLER_WORDS, refused: &[] }, CONTROLLER, "Roles of this process."),
+    row("controller.quorum.voters", List, Plain, of(""), ANY, CONTROLLER, "Controllers."),
+    row("controller.quorum.bootstrap.servers", List, Plain, of(""), ANY, CONTROLLER, "Controllers."),
+    row("controller.listener.names", List, Plain, of("CONTROLLER"), ANY, CONTROLLER,
+        "Listeners of controllers."),
+    row("listener.security.protocol.map", List, Plain, of("PLAINTEXT:PLAINTEXT"),
+        Check::Words { allowed: SECURITY_MAP, refused: &[] },
+        Inert("only PLAINTEXT listeners are served"), "Protocol of each listener name."),
+    row("inter.broker.listener.name", Text, Plain, of("PLAINTEXT"),
+        Check::Words { allowed: &["PLAINTEXT"], refused: &[] }, ONE_BROKER,
+        "Listener that brokers use among themselves."),
+    row("num.network.threads", Int, Plain, of("3"), FROM_1, THREADS, "Kafka's network threads."),
+    row("num.io.threads", Int, Plain, of("8"), FROM_1, THREADS, "Kafka's request threads."),
+    row("background.threads", Int, Plain, of("10"), FROM_1, THREADS, "Kafka's background threads."),
+    row("num.recovery.threads.per.data.dir", Int, Plain, of("2"), FROM_1, THREADS,
+        "Kafka's recovery threads."),
+    row("queued.max.requests", Int, Plain, of("500"), FROM_1,
+        Inert("thalweg.connection.requests.max and the memory limits bound the queues"),
+        "Requests that wait for Kafka's request threads."),
+    row("socket.send.buffer.bytes", Int, Bytes, of("102400"), ANY,
+        Inert("the kernel sizes socket buffers"), "Send buffer of a connection."),
+    row("socket.receive.buffer.bytes", Int, Bytes, of("102400"), ANY,
+        Inert("the kernel sizes socket buffers"), "Receive buffer of a connection."),
+    row("log.flush.scheduler.interval.ms", Long, Millis, of("9223372036854775807"), FROM_0,
+        Inert("flush.ms has its own timer"), "How often Kafka looks for logs to flush."),
+    row("log.flush.offset.checkpoint.interval.ms", Int, Millis, of("60000"), FROM_0,
+        Inert("checkpoints follow the journal"), "How often Kafka writes recovery points."),
+    row("log.flush.start.offset.checkpoint.interval.ms", Int, Millis, of("60000"), FROM_0,
+        Inert("checkpoints follow the journal"), "How often Kafka writes log starts."),
+    row("log.cleaner.enable", Boolean, Plain, of("true"), ANY, COMPACTION, "Whether Kafka compacts."),
+    row("log.cleaner.threads", Int, Plain, of("1"), FROM_0, COMPACTION, "Compacting threads."),
+    row("log.cleaner.dedupe.buffer.size", Long, Bytes, of("134217728"), ANY, COMPACTION,
+        "Memory of compaction."),
+    row("log.cleaner.io.buffer.size", Int, Bytes, of("524288"), FROM_0, COMPACTION,
+        "Buffers of compaction."),
+    row("log.cleaner.io.buffer.load.factor", Double, Plain, of("0.9"), ANY, COMPACTION,
+        "Fill of compaction's memory."),
+    row("log.cleaner.backoff.ms", Long, Millis, of("15000"), FROM_0, COMPACTION,
+        "Pause of an idle compaction."),
+    row("auto.leader.rebalance.enable", Boolean, Plain, of("true"), ANY, ONE_BROKER,
+        "Whether leadership returns to the preferred replica."),
+    row("leader.imbalance.check.interval.seconds", Long, Plain, of("300"), FROM_1, ONE_BROKER,
+        "How often leadership is balanced."),
+    row("num.replica.fetchers", Int, Plain, of("1"), ANY, ONE_BROKER, "Fetching threads."),
+    row("replica.lag.time.max.ms", Long, Millis, of("30000"), ANY, ONE_BROKER,
+        "When a follower is out of sync."),
+    row("replica.fetch.max.bytes", Int, Bytes, of("1048576"), FROM_0, ONE_BROKER,
+        "Bytes per partition that a follower asks for."),
+    row("replica.fetch.response.max.bytes", Int, Bytes, of("10485760"), FROM_0, ONE_BROKER,
+        "Bytes that a follower asks for."),
+    row("replica.fetch.wait.max.ms", Int, Millis, of("500"), ANY, ONE_BROKER,
+        "How long a follower's fetch waits."),
+    row("replica.fetch.min.bytes", Int, Bytes, of("1"), ANY, ONE_BROKER,
+        "Bytes that a follower's fetch waits for."),
+    row("replica.high.watermark.checkpoint.interval.ms", Long, Millis, of("5000"), ANY, ONE_BROKER,
+        "How often Kafka writes high watermarks."),
+    row("offsets.topic.num.partitions", Int, Plain, of("50"), FROM_1,
+        Inert("a group lives on the shard that its name hashes to"), "Partitions of __consumer_offsets."),
+    row("offsets.topic.replication.factor", Int, Plain, of("1"), FROM_1, ONE_BROKER,
+        "Replicas of __consumer_offsets."),
+    row("offsets.topic.segment.bytes", Int, Bytes, of("104857600"), FROM_1,
+        Inert("offsets have their own log"), "Segments of __consumer_offsets."),
+    row("offsets.commit.timeout.ms", Int, Millis, of("5000"), FROM_1, ONE_BROKER,
+        "How long an offset commit waits for replicas."),
+    row("transaction.state.log.num.partitions", Int, Plain, of("50"), FROM_1, TRANSACTIONS,
+        "Partitions of __transaction_state."),
+    row("transaction.state.log.replication.factor", Int, Plain, of("1"), FROM_1, TRANSACTIONS,
+        "Replicas of __transaction_state."),
+    row("transaction.state.log.min.isr", Int, Plain, of("1"), FROM_1, TRANSACTIONS,
+        "In-sync replicas of __transaction_state."),
+    row("transaction.state.log.segment.bytes", Int, Bytes, of("104857600"), FROM_1, TRANSACTIONS,
+        "Segments of __transaction_state."),
+    row("transaction.max.timeout.ms", Int, Millis, of("900000"), FROM_1, TRANSACTIONS,
+        "Longest transaction."),
+    row("transactional.id.expiration.ms", Int, Millis, of("604800000"), FROM_1, TRANSACTIONS,
+        "How long a transactional id is remembered."),
+    row("share.coordinator.state.topic.replication.factor", Int, Plain, of("1"), FROM_1,
+        Inert("share groups are not there"), "Replicas of __share_group_state."),
+    row("share.coordinator.state.topic.min.isr", Int, Plain, of("1"), FROM_1,
+        Inert("share groups are not there"), "In-sync replicas of __share_group_state."),
+    row("quota.window.num", Int, Plain, of("11"), FROM_1, QUOTAS, "Windows of a quota."),
+    row("quota.window.size.seconds", Int, Plain, of("1"), FROM_1, QUOTAS, "Length of a window."),
+
+    // Refused by name, because ignoring them would weaken what was asked for.
+    row("authorizer.class.name", Text, Plain, Default::Unset, ANY,
+        DefaultOnly("there are no ACLs yet"), "Who decides what a client may do."),
+    row("super.users", Text, Plain, Default::Unset, ANY, DefaultOnly("there are no ACLs yet"),
+        "Who may do everything."),
+    row("allow.everyone.if.no.acl.found", Boolean, Plain, of("true"), ANY,
+        DefaultOnly("there are no ACLs yet"), "What holds where no ACL says anything."),
+];
+
+/// Families of keys that are refused as a whole, with the reason.
+pub(super) const REFUSED_FAMILIES: &[(&str, &str)] = &[
+    ("ssl.", "TLS is not there yet; put a TLS proxy in front"),
+    ("sasl.", "authentication is not there yet; restrict the network instead"),
+    ("remote.log.", "tiered storage is not there"),
+    ("listener.name.", "there is one PLAINTEXT listener"),
+];
+
+/// The row and topic unit factor of a broker key, in either table.
+pub(super) fn broker_key(name: &str) -> Option<Key> {
+    if let Some(row) = BROKER_KEYS.iter().find(|row| row.name == name) {
+        return Some(*row);
+    }
+    TOPIC_KEYS.iter().find_map(|row| {
+        let at = row.synonyms.iter().position(|(synonym, _)| *synonym == name)?;
+        Some(topic_default_key(row, at))
+    })
+}
+
+/// A broker key that sets a topic default, as a row of its own.
+fn topic_default_key(row: &'static topic::TopicKey, at: usize) -> Key {
+    let (name, factor) = row.synonyms[at];
+    let mut key = row.key;
+    key.name = name;
+    if at + 1 < row.synonyms.len() {
+        // A finer unit that nobody set: the coarser key decides.
+        key.default = Default::Unset;
+    }
+    if factor != 1 {
+        // Hours and minutes are plain 32-bit numbers; the topic key's bounds are in its own unit.
+        key.kind = Int;
+        key.unit = Plain;
+        if let Check::Range(min, _) = key.check {
+            key.check = Check::Range(min.max(-1), i64::from(i32::MAX));
+        }
+    }
+    key
+}
+
+/// Names of all broker keys.
+pub(super) fn broker_names() -> impl Iterator<Item = &'static str> {
+    let defaults = TOPIC_KEYS.iter().flat_map(|row| row.synonyms.iter().map(|(name, _)| *name));
+    BROKER_KEYS.iter().map(|row| row.name).chain(defaults)
+}
+
+/// Every setting of the broker with value, source and synonyms, for DescribeConfigs.
+pub fn describe_broker(config: &Config) -> Vec<ConfigEntry> {
+    let mut entries: Vec<ConfigEntry> =
+        BROKER_KEYS.iter().map(|row| describe(row, 1, config)).collect();
+    for row in TOPIC_KEYS {
+        for (at, (_, factor)) in row.synonyms.iter().enumerate() {
+            entries.push(describe(&topic_default_key(row, at), *factor, config));
+        }
+    }
+    entries.sort_by_key(|entry| entry.name);
+    entries
+}
+
+fn describe(key: &Key, factor: i64, config: &Config) -> ConfigEntry {
+    let default = key.default_value(&config.machine).map(|text| topic::coarse(&text, factor));
+    let setting = config.setting(key.name);
+    let is_set = setting.is_some_and(|s| s.origin != Origin::Default);
+    let value = setting.map(|s| s.value.clone()).or_else(|| default.clone());
+    let mut synonyms = Vec::new();
+    if is_set {
+        let (name, value) = (key.name.to_owned(), value.clone());
+        synonyms.push(Synonym { name, value, source: Source::StaticBroker });
+    }
+    if default.is_some() {
+        let value = if is_set { default } else { value.clone() };
+        synonyms.push(Synonym { name: key.name.to_owned(), value, source: Source::Default });
+    }
+    ConfigEntry {
+        name: key.name,
+        value,
+        source: if is_set { Source::StaticBroker } else { Source::Default },
+        is_read_only: true,
+        is_sensitive: false,
+        kind: key.kind,
+        documentation: topic::documentation(key),
+        synonyms,
+    }
+}

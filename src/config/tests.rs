@@ -1,0 +1,221 @@
+//! Tests of the layers, the tables and the typed forms.
+
+use super::*;
+
+fn machine() -> Machine {
+    Machine { cores: vec![0, 2], memory_bytes: 8 << 30, open_files: 4096 }
+}
+
+fn load(pairs: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+    let flags: Vec<(String, String)> =
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Config::load(machine(), None, &flags)
+}
+
+fn overrides(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+#[test]
+fn defaults_stand_alone() {
+    let config = load(&[]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9092");
+    assert_eq!(config.cores, [0, 2]);
+    assert_eq!(config.durability, Durability::Flush);
+    assert_eq!(config.limits.frame_bytes_max, 100 << 20);
+    assert_eq!(config.limits.connections_max, 2048);
+    assert_eq!(config.limits.cache_bytes_max, 128 << 20);
+    assert_eq!(config.limits.journal_bytes_max, 256 << 20);
+    assert_eq!(config.limits.direct_append_bytes_min, 32 << 10);
+    assert_eq!(config.limits.pending_bytes_max, 64 << 20);
+    assert_eq!(config.limits.fetch_sessions_max, 1000);
+}
+
+#[test]
+fn small_machines_get_small_memory_but_a_whole_frame() {
+    let machine = Machine { cores: vec![0, 1], memory_bytes: 256 << 20, open_files: 1024 };
+    let config = Config::load(machine, None, &[]).unwrap();
+    assert!(config.limits.cache_bytes_max < 20 << 20);
+    assert_eq!(config.limits.frame_memory_bytes_max, config.limits.frame_bytes_max);
+}
+
+#[test]
+fn fewer_shards_share_the_same_memory() {
+    let machine = Machine { cores: vec![0, 1, 2, 3], memory_bytes: 1 << 30, open_files: 1024 };
+    let flag = |n: &str| vec![("thalweg.shards".to_owned(), n.to_owned())];
+    let four = Config::load(machine.clone(), None, &[]).unwrap();
+    let one = Config::load(machine.clone(), None, &flag("1")).unwrap();
+    let six = Config::load(machine, None, &flag("6")).unwrap();
+    assert!(one.limits.cache_bytes_max > four.limits.cache_bytes_max);
+    assert_eq!(six.cores, [0, 1, 2, 3, 0, 1]);
+}
+
+#[test]
+fn flags_beat_the_file_and_origins_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("broker.toml");
+    std::fs::write(&path, "num.partitions = 3\nlog.segment.bytes = \"64MiB\"\n").unwrap();
+    let flags = [("num.partitions".to_owned(), "5".to_owned())];
+    let config = Config::load(machine(), Some(&path), &flags).unwrap();
+    assert_eq!(config.num_partitions, 5);
+    assert_eq!(config.setting("num.partitions").unwrap().origin, Origin::Flag);
+    let segment = config.setting("log.segment.bytes").unwrap();
+    assert_eq!(segment.value, (64 << 20).to_string());
+    assert_eq!(segment.origin, Origin::File(path));
+    let topic = TopicConfig::new(&BTreeMap::new(), &config).unwrap();
+    assert_eq!(topic.segment_bytes, 64 << 20);
+}
+
+#[test]
+fn every_error_is_told_with_a_fix() {
+    let errors = load(&[
+        ("num.partition", "3"),
+        ("log.segment.bytes", "12 parsecs"),
+        ("ssl.keystore.location", "x"),
+        ("min.insync.replicas", "2"),
+        ("log.segment.bytes", "1KiB"),
+        ("log.cleanup.policy", "compact"),
+    ])
+    .unwrap_err();
+    let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 6, "{text:#?}");
+    assert!(text[0].contains("did you mean \"num.partitions\"?"), "{}", text[0]);
+    assert!(text[1].contains("parsecs") && text[1].contains("KiB"), "{}", text[1]);
+    assert!(text[2].contains("TLS"), "{}", text[2]);
+    assert!(text[3].contains("one replica"), "{}", text[3]);
+    assert!(text[4].contains("at least 1048576"), "{}", text[4]);
+    assert!(text[5].contains("compaction"), "{}", text[5]);
+}
+
+#[test]
+fn rules_between_settings() {
+    let error = load(&[("thalweg.frame.memory.bytes.max", "1MiB")]).unwrap_err();
+    assert!(error[0].to_string().contains("socket.request.max.bytes"), "{}", error[0]);
+    let error = load(&[("message.max.bytes", "200MiB")]).unwrap_err();
+    assert!(error[0].to_string().contains("no request could carry"), "{}", error[0]);
+    // Raising the frame raises the default of the memory for frames.
+    let config = load(&[("socket.request.max.bytes", "1GiB")]).unwrap();
+    assert_eq!(config.limits.frame_memory_bytes_max, 1 << 30);
+}
+
+#[test]
+fn tables_are_sorted_unique_and_their_defaults_are_legal() {
+    let names: Vec<&str> = TOPIC_KEYS.iter().map(|row| row.key.name).collect();
+    assert!(names.is_sorted(), "binary search needs order");
+    let mut all: Vec<&str> = broker::broker_names().collect();
+    all.sort_unstable();
+    let count = all.len();
+    all.dedup();
+    assert_eq!(all.len(), count, "a broker key is there twice");
+    for row in TOPIC_KEYS.iter().map(|row| &row.key).chain(BROKER_KEYS) {
+        if let Some(default) = row.default_value(&machine()) {
+            assert_eq!(row.normalize(&default, Form::Wire, &machine()).as_ref(), Ok(&default));
+        }
+        assert!(row.doc.ends_with('.'), "{}", row.name);
+    }
+}
+
+#[test]
+fn topic_values_are_refused_not_ignored() {
+    let config = load(&[]).unwrap();
+    let refused = [
+        ("cleanup.policy", "compact"),
+        ("cleanup.policy", "compact,delete"),
+        ("cleanup.policy", ""),
+        ("compression.type", "zstd"),
+        ("remote.storage.enable", "true"),
+        ("min.insync.replicas", "2"),
+        ("retention.ms", "-2"),
+        ("segment.bytes", "1MiB"),
+        ("segment.bytes", "2147483648"),
+        ("min.cleanable.dirty.ratio", "NaN"),
+        ("thalweg.durability", "none"),
+        ("no.such.key", "1"),
+    ];
+    for (name, value) in refused {
+        let error = TopicConfig::new(&overrides(&[(name, value)]), &config).unwrap_err();
+        assert_eq!(error.key, name);
+        assert!(!error.fix.is_empty());
+    }
+    for (name, value) in [
+        ("cleanup.policy", " delete "),
+        ("compression.type", "producer"),
+        ("min.insync.replicas", "1"),
+        ("delete.retention.ms", "5"),
+        ("retention.ms", "-1"),
+        ("preallocate", "TRUE"),
+    ] {
+        assert!(TopicConfig::new(&overrides(&[(name, value)]), &config).is_ok(), "{name}={value}");
+    }
+}
+
+#[test]
+fn topic_values_come_from_three_layers() {
+    let config = load(&[("log.retention.hours", "2"), ("thalweg.durability", "write")]).unwrap();
+    let own = overrides(&[("segment.ms", "60000"), ("message.timestamp.type", "LogAppendTime")]);
+    let topic = TopicConfig::new(&own, &config).unwrap();
+    assert_eq!(topic.retention_ms, 7_200_000);
+    assert_eq!(topic.segment_ms, 60_000);
+    assert_eq!(topic.message_bytes_max, 1_048_588);
+    assert_eq!(topic.timestamp_type, crate::model::TimestampType::LogAppendTime);
+    assert_eq!(topic.durability, Durability::Write);
+    // The finer unit wins over the coarser one.
+    let config = load(&[("log.retention.hours", "2"), ("log.retention.ms", "5000")]).unwrap();
+    assert_eq!(TopicConfig::new(&BTreeMap::new(), &config).unwrap().retention_ms, 5000);
+}
+
+#[test]
+fn described_topics_show_source_and_synonyms() {
+    let config = load(&[("log.retention.hours", "2")]).unwrap();
+    let entries = describe_topic(&overrides(&[("segment.ms", "60000")]), &config);
+    assert_eq!(entries.len(), TOPIC_KEYS.len());
+    let find = |name: &str| entries.iter().find(|e| e.name == name).unwrap();
+    let shape = |name: &str| {
+        let synonyms = find(name).synonyms.iter();
+        synonyms
+            .map(|s| (s.name.clone(), s.value.clone().unwrap_or_default(), s.source as i8))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(find("segment.ms").source as i8, 1);
+    assert_eq!(
+        shape("segment.ms"),
+        [("segment.ms".into(), "60000".into(), 1), ("log.roll.hours".into(), "168".into(), 5)]
+    );
+    assert_eq!(find("retention.ms").value.as_deref(), Some("7200000"));
+    assert_eq!(find("retention.ms").source as i8, 4);
+    assert_eq!(
+        shape("retention.ms"),
+        [
+            ("log.retention.hours".into(), "2".into(), 4),
+            ("log.retention.hours".into(), "168".into(), 5)
+        ]
+    );
+    assert_eq!(find("segment.bytes").source as i8, 5);
+    assert_eq!(find("segment.bytes").kind as i8, 3);
+    assert_eq!(find("retention.ms").kind as i8, 5);
+    assert!(find("preallocate").documentation.contains("without effect"));
+}
+
+#[test]
+fn described_brokers_show_what_was_set() {
+    let config = load(&[("num.partitions", "3")]).unwrap();
+    let entries = describe_broker(&config);
+    let find = |name: &str| entries.iter().find(|e| e.name == name).unwrap();
+    assert_eq!(find("num.partitions").value.as_deref(), Some("3"));
+    assert_eq!(find("num.partitions").source as i8, 4);
+    assert_eq!(find("num.partitions").synonyms.len(), 2);
+    assert_eq!(find("log.retention.hours").value.as_deref(), Some("168"));
+    assert_eq!(find("log.retention.ms").value, None);
+    assert_eq!(find("thalweg.shards").value.as_deref(), Some("2"));
+    assert!(entries.iter().all(|entry| entry.is_read_only && !entry.is_sensitive));
+}
+
+#[test]
+fn advertised_addresses() {
+    let bound: SocketAddr = "0.0.0.0:4567".parse().unwrap();
+    let told = |pairs: &[(&str, &str)]| load(pairs).unwrap().advertised(bound).to_string();
+    assert_eq!(told(&[("listeners", "127.0.0.1:0")]), "127.0.0.1:4567");
+    assert_eq!(told(&[("advertised.listeners", "broker.example:9000")]), "broker.example:9000");
+    let wildcard = told(&[("listeners", "0.0.0.0:0")]);
+    assert!(wildcard.ends_with(":4567") && !wildcard.starts_with("0.0.0.0"), "{wildcard}");
+}
