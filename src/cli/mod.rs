@@ -1,1 +1,38 @@
-//! cli
+//! The `thalweg` command: subcommands, exit codes, how an error is printed.
+//!
+//! Owns the tree of subcommands and nothing of what they do: each has its own file. The client
+//! commands work against any Kafka broker; `serve` runs ours; `segment` reads files and needs no
+//! broker. Standard output carries results only; everything else goes to standard error.
+
+mod failure;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// A Kafka-protocol broker and its client commands.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArguments),
+}
+
+/// Run the command and print its error, if any.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let result = match &arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
