@@ -18,7 +18,8 @@ pub trait Request: Message {
 }
 
 macro_rules! registry {
-    ($($key:literal $name:ident $request:path => $response:path, advertised $advertised:tt;)*) => {
+    ($($key:literal $name:ident $advertised:tt in $module:ident:
+        $request:ident => $response:ident;)*) => {
         /// An API with a schema here. The number is the protocol's.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]
@@ -38,12 +39,12 @@ macro_rules! registry {
 
             /// Versions with a schema, so versions that can be decoded.
             pub const fn versions(self) -> Versions {
-                match self { $(Self::$name => <$request as Message>::VERSIONS,)* }
+                match self { $(Self::$name => <m::$module::$request as Message>::VERSIONS,)* }
             }
 
             /// Flexible versions (KIP-482).
             pub const fn flexible(self) -> Versions {
-                match self { $(Self::$name => <$request as Message>::FLEXIBLE,)* }
+                match self { $(Self::$name => <m::$module::$request as Message>::FLEXIBLE,)* }
             }
 
             /// Versions that ApiVersions tells clients of; [`Versions::NONE`] for an API without a
@@ -54,12 +55,12 @@ macro_rules! registry {
 
             /// The request as data.
             pub const fn request_schema(self) -> &'static StructSchema {
-                match self { $(Self::$name => <$request as Message>::SCHEMA,)* }
+                match self { $(Self::$name => <m::$module::$request as Message>::SCHEMA,)* }
             }
 
             /// The response as data.
             pub const fn response_schema(self) -> &'static StructSchema {
-                match self { $(Self::$name => <$response as Message>::SCHEMA,)* }
+                match self { $(Self::$name => <m::$module::$response as Message>::SCHEMA,)* }
             }
         }
 
@@ -74,16 +75,16 @@ macro_rules! registry {
             }
         }
 
-        $(impl Request for $request {
+        $(impl Request for m::$module::$request {
             const KEY: ApiKey = ApiKey::$name;
-            type Response = $response;
+            type Response = m::$module::$response;
         })*
 
         /// Any request.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs, reason = "one variant for each API")]
         pub enum RequestBody {
-            $($name($request),)*
+            $($name(m::$module::$request),)*
         }
 
         impl RequestBody {
@@ -121,7 +122,7 @@ macro_rules! registry {
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs, reason = "one variant for each API")]
         pub enum ResponseBody {
-            $($name($response),)*
+            $($name(m::$module::$response),)*
         }
 
         impl ResponseBody {
@@ -155,25 +156,78 @@ macro_rules! registry {
             }
         }
 
-        $(impl From<$response> for ResponseBody {
-            fn from(body: $response) -> Self {
+        $(impl From<m::$module::$response> for ResponseBody {
+            fn from(body: m::$module::$response) -> Self {
                 Self::$name(body)
             }
         })*
     };
 }
 
+// Key, name, versions advertised (`[none]` while there is no handler), file and messages.
 registry! {
-    0 Produce m::produce::ProduceRequest => m::produce::ProduceResponse, advertised [0-13];
-    1 Fetch m::fetch::FetchRequest => m::fetch::FetchResponse, advertised [4-17];
-    2 ListOffsets m::list_offsets::ListOffsetsRequest => m::list_offsets::ListOffsetsResponse, advertised [1-10];
-    3 Metadata m::metadata::MetadataRequest => m::metadata::MetadataResponse, advertised [0-13];
-    10 FindCoordinator m::find_coordinator::FindCoordinatorRequest => m::find_coordinator::FindCoordinatorResponse, advertised [none];
-    18 ApiVersions m::api_versions::ApiVersionsRequest => m::api_versions::ApiVersionsResponse, advertised [0-4];
-    19 CreateTopics m::create_topics::CreateTopicsRequest => m::create_topics::CreateTopicsResponse, advertised [2-7];
-    20 DeleteTopics m::delete_topics::DeleteTopicsRequest => m::delete_topics::DeleteTopicsResponse, advertised [1-6];
-    22 InitProducerId m::init_producer_id::InitProducerIdRequest => m::init_producer_id::InitProducerIdResponse, advertised [0-5];
-    23 OffsetForLeaderEpoch m::offset_for_leader_epoch::OffsetForLeaderEpochRequest => m::offset_for_leader_epoch::OffsetForLeaderEpochResponse, advertised [2-4];
+    0 Produce [0-13] in produce: ProduceRequest => ProduceResponse;
+    1 Fetch [4-17] in fetch: FetchRequest => FetchResponse;
+    2 ListOffsets [1-10] in list_offsets: ListOffsetsRequest => ListOffsetsResponse;
+    3 Metadata [0-13] in metadata: MetadataRequest => MetadataResponse;
+    8 OffsetCommit [none] in offset_commit: OffsetCommitRequest => OffsetCommitResponse;
+    9 OffsetFetch [none] in offset_fetch: OffsetFetchRequest => OffsetFetchResponse;
+    10 FindCoordinator [none] in find_coordinator:
+        FindCoordinatorRequest => FindCoordinatorResponse;
+    11 JoinGroup [none] in join_group: JoinGroupRequest => JoinGroupResponse;
+    12 Heartbeat [none] in heartbeat: HeartbeatRequest => HeartbeatResponse;
+    13 LeaveGroup [none] in leave_group: LeaveGroupRequest => LeaveGroupResponse;
+    14 SyncGroup [none] in sync_group: SyncGroupRequest => SyncGroupResponse;
+    15 DescribeGroups [none] in describe_groups: DescribeGroupsRequest => DescribeGroupsResponse;
+    16 ListGroups [none] in list_groups: ListGroupsRequest => ListGroupsResponse;
+    18 ApiVersions [0-4] in api_versions: ApiVersionsRequest => ApiVersionsResponse;
+    19 CreateTopics [2-7] in create_topics: CreateTopicsRequest => CreateTopicsResponse;
+    20 DeleteTopics [1-6] in delete_topics: DeleteTopicsRequest => DeleteTopicsResponse;
+    21 DeleteRecords [0-2] in delete_records: DeleteRecordsRequest => DeleteRecordsResponse;
+    22 InitProducerId [0-5] in init_producer_id: InitProducerIdRequest => InitProducerIdResponse;
+    23 OffsetForLeaderEpoch [2-4] in offset_for_leader_epoch:
+        OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse;
+    24 AddPartitionsToTxn [none] in add_partitions_to_txn:
+        AddPartitionsToTxnRequest => AddPartitionsToTxnResponse;
+    25 AddOffsetsToTxn [none] in add_offsets_to_txn:
+        AddOffsetsToTxnRequest => AddOffsetsToTxnResponse;
+    26 EndTxn [none] in end_txn: EndTxnRequest => EndTxnResponse;
+    28 TxnOffsetCommit [none] in txn_offset_commit:
+        TxnOffsetCommitRequest => TxnOffsetCommitResponse;
+    32 DescribeConfigs [1-4] in describe_configs: DescribeConfigsRequest => DescribeConfigsResponse;
+    33 AlterConfigs [none] in alter_configs: AlterConfigsRequest => AlterConfigsResponse;
+    35 DescribeLogDirs [none] in describe_log_dirs:
+        DescribeLogDirsRequest => DescribeLogDirsResponse;
+    37 CreatePartitions [0-3] in create_partitions:
+        CreatePartitionsRequest => CreatePartitionsResponse;
+    42 DeleteGroups [none] in delete_groups: DeleteGroupsRequest => DeleteGroupsResponse;
+    43 ElectLeaders [none] in elect_leaders: ElectLeadersRequest => ElectLeadersResponse;
+    44 IncrementalAlterConfigs [none] in incremental_alter_configs:
+        IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse;
+    45 AlterPartitionReassignments [none] in alter_partition_reassignments:
+        AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse;
+    46 ListPartitionReassignments [none] in list_partition_reassignments:
+        ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
+    47 OffsetDelete [none] in offset_delete: OffsetDeleteRequest => OffsetDeleteResponse;
+    48 DescribeClientQuotas [none] in describe_client_quotas:
+        DescribeClientQuotasRequest => DescribeClientQuotasResponse;
+    49 AlterClientQuotas [none] in alter_client_quotas:
+        AlterClientQuotasRequest => AlterClientQuotasResponse;
+    50 DescribeUserScramCredentials [none] in describe_user_scram_credentials:
+        DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse;
+    55 DescribeQuorum [none] in describe_quorum: DescribeQuorumRequest => DescribeQuorumResponse;
+    57 UpdateFeatures [none] in update_features: UpdateFeaturesRequest => UpdateFeaturesResponse;
+    60 DescribeCluster [0-2] in describe_cluster: DescribeClusterRequest => DescribeClusterResponse;
+    61 DescribeProducers [none] in describe_producers:
+        DescribeProducersRequest => DescribeProducersResponse;
+    68 ConsumerGroupHeartbeat [none] in consumer_group_heartbeat:
+        ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse;
+    69 ConsumerGroupDescribe [none] in consumer_group_describe:
+        ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse;
+    74 ListConfigResources [none] in list_config_resources:
+        ListConfigResourcesRequest => ListConfigResourcesResponse;
+    75 DescribeTopicPartitions [0] in describe_topic_partitions:
+        DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse;
 }
 
 impl ApiKey {

@@ -58,7 +58,8 @@ error_codes! {
     3 UNKNOWN_TOPIC_OR_PARTITION retry "This broker has no such topic or partition.";
     4 INVALID_FETCH_SIZE fatal "The fetch size is not valid.";
     5 LEADER_NOT_AVAILABLE retry "The partition has no leader yet.";
-    6 NOT_LEADER_OR_FOLLOWER retry "This broker does not lead the partition, or holds no replica of it.";
+    6 NOT_LEADER_OR_FOLLOWER retry
+        "This broker does not lead the partition, or holds no replica of it.";
     7 REQUEST_TIMED_OUT retry "The request took longer than its timeout.";
     8 BROKER_NOT_AVAILABLE fatal "The broker is not available.";
     9 REPLICA_NOT_AVAILABLE retry "The replica of this partition is not available.";
@@ -69,13 +70,17 @@ error_codes! {
     14 COORDINATOR_LOAD_IN_PROGRESS retry "The coordinator is still reading its state.";
     15 COORDINATOR_NOT_AVAILABLE retry "There is no coordinator at the moment.";
     16 NOT_COORDINATOR retry "This broker is not the coordinator; look it up again.";
-    17 INVALID_TOPIC_EXCEPTION fatal "The topic name is not legal, or the topic may not be used so.";
+    17 INVALID_TOPIC_EXCEPTION fatal
+        "The topic name is not legal, or the topic may not be used so.";
     18 RECORD_LIST_TOO_LARGE fatal "The batch is larger than a segment may be.";
-    19 NOT_ENOUGH_REPLICAS retry "Fewer replicas are in sync than min.insync.replicas asks; nothing was written.";
-    20 NOT_ENOUGH_REPLICAS_AFTER_APPEND retry "Written, but then fewer replicas were in sync than required.";
+    19 NOT_ENOUGH_REPLICAS retry
+        "Fewer replicas are in sync than min.insync.replicas asks; nothing was written.";
+    20 NOT_ENOUGH_REPLICAS_AFTER_APPEND retry
+        "Written, but then fewer replicas were in sync than required.";
     21 INVALID_REQUIRED_ACKS fatal "acks must be 0, 1 or -1 (all).";
     22 ILLEGAL_GENERATION fatal "The generation id is not the group's current one.";
-    23 INCONSISTENT_GROUP_PROTOCOL fatal "The member's protocol type or protocols do not fit the group's.";
+    23 INCONSISTENT_GROUP_PROTOCOL fatal
+        "The member's protocol type or protocols do not fit the group's.";
     24 INVALID_GROUP_ID fatal "The group id is not valid.";
     25 UNKNOWN_MEMBER_ID fatal "The group has no such member.";
     26 INVALID_SESSION_TIMEOUT fatal "The session timeout is outside the broker's limits.";
@@ -90,19 +95,23 @@ error_codes! {
     35 UNSUPPORTED_VERSION fatal "The version of this API is not supported.";
     36 TOPIC_ALREADY_EXISTS fatal "A topic of this name exists.";
     37 INVALID_PARTITIONS fatal "The number of partitions is not valid.";
-    38 INVALID_REPLICATION_FACTOR fatal "The replication factor is below 1 or above the number of brokers.";
+    38 INVALID_REPLICATION_FACTOR fatal
+        "The replication factor is below 1 or above the number of brokers.";
     39 INVALID_REPLICA_ASSIGNMENT fatal "The replica assignment is not valid.";
     40 INVALID_CONFIG fatal "A configuration key or value is not valid.";
     41 NOT_CONTROLLER retry "This broker is not the controller.";
     42 INVALID_REQUEST fatal "The request contradicts itself or the protocol.";
     43 UNSUPPORTED_FOR_MESSAGE_FORMAT fatal "The record format does not support this request.";
     44 POLICY_VIOLATION fatal "A policy of the broker forbids this.";
-    45 OUT_OF_ORDER_SEQUENCE_NUMBER fatal "The sequence number does not follow the producer's last one.";
+    45 OUT_OF_ORDER_SEQUENCE_NUMBER fatal
+        "The sequence number does not follow the producer's last one.";
     46 DUPLICATE_SEQUENCE_NUMBER fatal "The sequence number was used before.";
     47 INVALID_PRODUCER_EPOCH fatal "The producer epoch is older than the one known here.";
     48 INVALID_TXN_STATE fatal "The transaction is not in a state for this operation.";
-    49 INVALID_PRODUCER_ID_MAPPING fatal "The producer id does not belong to this transactional id.";
-    50 INVALID_TRANSACTION_TIMEOUT fatal "The transaction timeout is above transaction.max.timeout.ms.";
+    49 INVALID_PRODUCER_ID_MAPPING fatal
+        "The producer id does not belong to this transactional id.";
+    50 INVALID_TRANSACTION_TIMEOUT fatal
+        "The transaction timeout is above transaction.max.timeout.ms.";
     51 CONCURRENT_TRANSACTIONS retry "Another operation on this transaction is still running.";
     52 TRANSACTION_COORDINATOR_FENCED fatal "A newer transaction coordinator has taken over.";
     53 TRANSACTIONAL_ID_AUTHORIZATION_FAILED fatal "Not allowed on this transactional id.";
@@ -116,7 +125,8 @@ error_codes! {
     61 DELEGATION_TOKEN_AUTH_DISABLED fatal "Delegation tokens are not enabled.";
     62 DELEGATION_TOKEN_NOT_FOUND fatal "There is no such delegation token.";
     63 DELEGATION_TOKEN_OWNER_MISMATCH fatal "The principal neither owns nor may renew this token.";
-    64 DELEGATION_TOKEN_REQUEST_NOT_ALLOWED fatal "Delegation tokens cannot be asked for on this channel.";
+    64 DELEGATION_TOKEN_REQUEST_NOT_ALLOWED fatal
+        "Delegation tokens cannot be asked for on this channel.";
     65 DELEGATION_TOKEN_AUTHORIZATION_FAILED fatal "Not allowed on this delegation token.";
     66 DELEGATION_TOKEN_EXPIRED fatal "The delegation token has expired.";
     67 INVALID_PRINCIPAL_TYPE fatal "The principal type is not supported.";
@@ -128,7 +138,8 @@ error_codes! {
     73 TOPIC_DELETION_DISABLED fatal "delete.topic.enable is false.";
     74 FENCED_LEADER_EPOCH retry "The leader epoch of the request is older than the broker's.";
     75 UNKNOWN_LEADER_EPOCH retry "The leader epoch of the request is newer than the broker's.";
-    76 UNSUPPORTED_COMPRESSION_TYPE fatal "The request's version does not know the compression of the batch.";
+    76 UNSUPPORTED_COMPRESSION_TYPE fatal
+        "The request's version does not know the compression of the batch.";
     77 STALE_BROKER_EPOCH fatal "The broker has registered again since.";
     78 OFFSET_NOT_AVAILABLE retry "The new leader does not know its high watermark yet.";
     79 MEMBER_ID_REQUIRED fatal "Join again with the member id of this reply.";
@@ -149,7 +160,8 @@ error_codes! {
     94 INCONSISTENT_VOTER_SET fatal "Sender and receiver differ about the voters.";
     95 INVALID_UPDATE_VERSION fatal "The state has changed since it was read.";
     96 FEATURE_UPDATE_FAILED fatal "The features could not be updated.";
-    97 PRINCIPAL_DESERIALIZATION_FAILURE fatal "The principal of a forwarded request cannot be read.";
+    97 PRINCIPAL_DESERIALIZATION_FAILURE fatal
+        "The principal of a forwarded request cannot be read.";
     98 SNAPSHOT_NOT_FOUND fatal "There is no such snapshot.";
     99 POSITION_OUT_OF_RANGE fatal "The position is outside the snapshot.";
     100 UNKNOWN_TOPIC_ID retry "This broker knows no topic of this id.";
@@ -158,11 +170,13 @@ error_codes! {
     103 INCONSISTENT_TOPIC_ID retry "The log belongs to another topic id.";
     104 INCONSISTENT_CLUSTER_ID fatal "The cluster id is another one.";
     105 TRANSACTIONAL_ID_NOT_FOUND fatal "There is no such transactional id.";
-    106 FETCH_SESSION_TOPIC_ID_ERROR retry "The fetch session mixes requests with and without topic ids.";
+    106 FETCH_SESSION_TOPIC_ID_ERROR retry
+        "The fetch session mixes requests with and without topic ids.";
     107 INELIGIBLE_REPLICA fatal "A replica of the new in-sync set may not be in it.";
     108 NEW_LEADER_ELECTED fatal "Done, and the partition has another leader now.";
     109 OFFSET_MOVED_TO_TIERED_STORAGE fatal "The offset lies in tiered storage.";
-    110 FENCED_MEMBER_EPOCH fatal "The member epoch is fenced; give up all partitions and join again.";
+    110 FENCED_MEMBER_EPOCH fatal
+        "The member epoch is fenced; give up all partitions and join again.";
     111 UNRELEASED_INSTANCE_ID fatal "Another member still holds this instance id.";
     112 UNSUPPORTED_ASSIGNOR fatal "The group does not support the assignor.";
     113 STALE_MEMBER_EPOCH fatal "The member epoch is old; try again with the next heartbeat's.";
@@ -181,13 +195,15 @@ error_codes! {
     126 DUPLICATE_VOTER fatal "The voter is a voter already.";
     127 VOTER_NOT_FOUND fatal "There is no such voter.";
     128 INVALID_REGULAR_EXPRESSION fatal "The regular expression is not valid.";
-    129 REBOOTSTRAP_REQUIRED fatal "The client's metadata is too old; start again from the bootstrap servers.";
+    129 REBOOTSTRAP_REQUIRED fatal
+        "The client's metadata is too old; start again from the bootstrap servers.";
     130 STREAMS_INVALID_TOPOLOGY fatal "The topology is not valid.";
     131 STREAMS_INVALID_TOPOLOGY_EPOCH fatal "The topology epoch is not valid.";
     132 STREAMS_TOPOLOGY_FENCED fatal "The topology epoch is old.";
     133 SHARE_SESSION_LIMIT_REACHED retry "There are as many share sessions as there may be.";
     134 GROUP_DELETION_FAILED fatal "The group could not be deleted; its message says why.";
-    135 STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED fatal "The topology description could not be updated.";
+    135 STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED fatal
+        "The topology description could not be updated.";
     136 CONTROLLER_ID_NOT_REGISTERED fatal "No controller of this id is registered.";
 }
 

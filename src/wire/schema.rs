@@ -14,7 +14,7 @@
 //!     struct Topic {
 //!         name: StrBytes [0-12], ignorable;
 //!     } & tagged {
-//!         /// A tagged field: sent in flexible versions, and only when it differs from its default.
+//!         /// A tagged field: sent in flexible versions, only when it differs from its default.
 //!         0: current_leader: Leader [10+], ignorable;
 //!     }
 //! }
@@ -218,8 +218,8 @@ macro_rules! schema {
 
             fn bytes_min(at: $crate::wire::Shape) -> usize {
                 let mut bytes = usize::from(at.flexible);
-                $(if $crate::wire::schema!(@versions [$($field_versions)+]).contains(at.version) {
-                    let nullable = $crate::wire::schema!(@versions $($null)?).contains(at.version);
+                $(if $crate::wire::schema!(@in at.version, [$($field_versions)+]) {
+                    let nullable = $crate::wire::schema!(@in at.version, $($null)?);
                     bytes += <$type as $crate::wire::Field>::bytes_min(at.nullable(nullable));
                 })*
                 bytes
@@ -229,12 +229,11 @@ macro_rules! schema {
                 reader: &mut $crate::wire::Reader,
                 at: $crate::wire::Shape,
             ) -> Result<Self, $crate::wire::DecodeError> {
-                $(let $field = if $crate::wire::schema!(@versions [$($field_versions)+])
-                    .contains(at.version)
+                $(let $field = if $crate::wire::schema!(@in at.version, [$($field_versions)+])
                 {
-                    let nullable = $crate::wire::schema!(@versions $($null)?).contains(at.version);
+                    let nullable = $crate::wire::schema!(@in at.version, $($null)?);
                     <$type as $crate::wire::Field>::read(reader, at.nullable(nullable))
-                        .map_err(|e| e.in_field(concat!(stringify!($name), ".", stringify!($field))))?
+                        .map_err(|e| e.in_field($crate::wire::schema!(@name $name.$field)))?
                 } else {
                     $crate::wire::schema!(@default $($default)?)
                 };)*
@@ -243,16 +242,15 @@ macro_rules! schema {
                 if at.flexible {
                     reader.tags(&mut |_reader, tag| {
                         $($(if tag == $tag
-                            && $crate::wire::schema!(@versions [$($tagged_versions)+]).contains(at.version)
+                            && $crate::wire::schema!(@in at.version, [$($tagged_versions)+])
                         {
-                            let nullable = $crate::wire::schema!(@versions $($tagged_null)?)
-                                .contains(at.version);
+                            let nullable = $crate::wire::schema!(@in at.version, $($tagged_null)?);
                             $tagged = <$tagged_type as $crate::wire::Field>::read(
                                 _reader,
                                 at.nullable(nullable),
                             )
                             .map_err(|e| {
-                                e.in_field(concat!(stringify!($name), ".", stringify!($tagged)))
+                                e.in_field($crate::wire::schema!(@name $name.$tagged))
                             })?;
                             return Ok(true);
                         })*)?
@@ -269,10 +267,10 @@ macro_rules! schema {
                 writer: &mut $crate::wire::Writer,
                 at: $crate::wire::Shape,
             ) -> Result<(), $crate::wire::EncodeError> {
-                $(if $crate::wire::schema!(@versions [$($field_versions)+]).contains(at.version) {
-                    let nullable = $crate::wire::schema!(@versions $($null)?).contains(at.version);
+                $(if $crate::wire::schema!(@in at.version, [$($field_versions)+]) {
+                    let nullable = $crate::wire::schema!(@in at.version, $($null)?);
                     $crate::wire::Field::write(&self.$field, writer, at.nullable(nullable))
-                        .map_err(|e| e.in_field(concat!(stringify!($name), ".", stringify!($field))))?;
+                        .map_err(|e| e.in_field($crate::wire::schema!(@name $name.$field)))?;
                 } else if !(false $(|| true $($ignorable)?)?) {
                     let default: $type = $crate::wire::schema!(@default $($default)?);
                     if self.$field != default {
@@ -280,34 +278,28 @@ macro_rules! schema {
                             $crate::wire::EncodeErrorKind::NotInVersion,
                             at.version,
                         )
-                        .in_field(concat!(stringify!($name), ".", stringify!($field))));
+                        .in_field($crate::wire::schema!(@name $name.$field)));
                     }
                 })*
-                #[allow(unused_mut, reason = "most structs have no tagged fields")]
-                let mut tags = 0;
-                $($(
-                    let $tagged: $tagged_type =
+                $($(let $tagged = {
+                    let default: $tagged_type =
                         $crate::wire::schema!(@default $($tagged_default)?);
-                    let $tagged = self.$tagged != $tagged;
-                    if at.flexible
-                        && $crate::wire::schema!(@versions [$($tagged_versions)+]).contains(at.version)
-                    {
-                        tags += u32::from($tagged);
-                    } else if $tagged && !(false $(|| true $($tagged_ignorable)?)?) {
+                    let carried = at.flexible
+                        && $crate::wire::schema!(@in at.version, [$($tagged_versions)+]);
+                    let changed = self.$tagged != default;
+                    if changed && !carried && !(false $(|| true $($tagged_ignorable)?)?) {
                         return Err($crate::wire::EncodeError::new(
                             $crate::wire::EncodeErrorKind::NotInVersion,
                             at.version,
                         )
-                        .in_field(concat!(stringify!($name), ".", stringify!($tagged))));
+                        .in_field($crate::wire::schema!(@name $name.$tagged)));
                     }
-                )*)?
+                    changed && carried
+                };)*)?
                 if at.flexible {
-                    writer.uvarint(tags);
-                    $($(if $tagged
-                        && $crate::wire::schema!(@versions [$($tagged_versions)+]).contains(at.version)
-                    {
-                        let nullable = $crate::wire::schema!(@versions $($tagged_null)?)
-                            .contains(at.version);
+                    writer.uvarint(0 $($(+ u32::from($tagged))*)?);
+                    $($(if $tagged {
+                        let nullable = $crate::wire::schema!(@in at.version, $($tagged_null)?);
                         writer
                             .tag($tag, |writer| {
                                 $crate::wire::Field::write(
@@ -316,9 +308,7 @@ macro_rules! schema {
                                     at.nullable(nullable),
                                 )
                             })
-                            .map_err(|e| {
-                                e.in_field(concat!(stringify!($name), ".", stringify!($tagged)))
-                            })?;
+                            .map_err(|e| e.in_field($crate::wire::schema!(@name $name.$tagged)))?;
                     })*)?
                 }
                 Ok(())
@@ -362,9 +352,14 @@ macro_rules! schema {
         }
     };
 
+    (@name $name:ident.$field:ident) => { concat!(stringify!($name), ".", stringify!($field)) };
+
     (@default) => { Default::default() };
     (@default $default:expr) => { $default };
 
+    (@in $version:expr, $($versions:tt)?) => {
+        $crate::wire::schema!(@versions $($versions)?).contains($version)
+    };
     (@versions) => { $crate::wire::Versions::NONE };
     (@versions [none]) => { $crate::wire::Versions::NONE };
     (@versions [$min:literal +]) => { $crate::wire::Versions { min: $min, max: i16::MAX } };
