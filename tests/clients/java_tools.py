@@ -1,0 +1,34 @@
+"""Runs Apache Kafka's Java: its tools, and the programs of this folder compiled against it."""
+
+import functools
+import os
+import pathlib
+import subprocess
+
+from brokers import REPO, SUPPORT
+
+LOGGING = f"-Dlog4j2.configurationFile={SUPPORT / 'java' / 'log4j2.xml'}"
+
+
+@functools.cache
+def class_path():
+    done = subprocess.run([SUPPORT / "environment", "java"], check=True, capture_output=True,
+                          text=True)
+    return pathlib.Path(done.stdout.strip()) / "lib" / "*"
+
+
+def java(main_class, *arguments, extra_path=None, seconds=120):
+    """The finished process; its exit code is the caller's to judge."""
+    path = f"{extra_path}{os.pathsep}{class_path()}" if extra_path else str(class_path())
+    return subprocess.run(["java", "-Xmx512m", LOGGING, "-cp", path, main_class,
+                           *map(str, arguments)],
+                          capture_output=True, text=True, timeout=seconds)
+
+
+def compiled(source):
+    """Compiles one source file; the folder of its classes."""
+    classes = REPO / "target" / "test-env" / "classes" / source.stem
+    classes.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["javac", "-Xlint:all", "-Werror", "-proc:none", "-cp", str(class_path()),
+                    "-d", classes, source], check=True)
+    return classes

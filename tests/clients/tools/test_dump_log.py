@@ -1,0 +1,113 @@
+"""Kafka's own kafka-dump-log reads the segments: sealed ones at any time, all after a clean stop.
+
+The tool checks each batch's CRC (`isvalid: true`) and, with --deep-iteration, decodes each record.
+"""
+
+import re
+import subprocess
+
+import pytest
+
+from brokers import Broker
+from java_tools import java
+
+DUMP_LOG = "org.apache.kafka.tools.DumpLogSegments"
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+TOPICS = "org.apache.kafka.tools.TopicCommand"
+
+
+def dump(files, *options):
+    done = java(DUMP_LOG, *options, "--files", ",".join(map(str, files)))
+    assert done.returncode == 0, done.stderr
+    # It reports trouble in words, with exit code 0.
+    for trouble in ["isvalid: false", "Found", "Non-consecutive", "Mismatches", "Unable", "rror"]:
+        assert trouble not in done.stdout, done.stdout[-3000:]
+    return done.stdout
+
+
+def batches(text):
+    """(base offset, last offset, codec) of each batch line."""
+    return [(int(base), int(last), codec) for base, last, codec in re.findall(
+        r"baseOffset: (\d+) lastOffset: (\d+) .*?compresscodec: (\w+)", text)]
+
+
+def payloads(text):
+    return re.findall(r"\| offset: (\d+) .* payload: (\S*)", text)
+
+
+def create(broker, topic, *options):
+    done = java(TOPICS, "--bootstrap-server", broker.bootstrap, "--create", "--topic", topic,
+                *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def produce(broker, topic, lines, *options):
+    done = subprocess.run(["kcat", "-b", broker.bootstrap, "-P", "-t", topic, "-p", "0", *options],
+                          input="\n".join(lines).encode(), capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+
+@pytest.fixture
+def own_broker():
+    started = Broker("dump-log").start()
+    yield started
+    started.stop()
+    started.remove()
+
+
+def test_sealed_segments_of_a_running_broker(own_broker):
+    """Several segments are full and sealed while the last one is still written to."""
+    create(own_broker, "sealed", "--partitions", "1", "--config", f"segment.bytes={1 << 20}")
+    lines = [f"{number}-" + "x" * 10_000 for number in range(700)]
+    produce(own_broker, "sealed", lines, "-X", "batch.num.messages=20")
+    segments = own_broker.segments()
+    assert len(segments) > 5, segments
+    sealed = segments[:-1]
+    assert all(path.stat().st_size <= 1 << 20 for path in sealed)
+    text = dump(sealed, "--deep-iteration", "--print-data-log")
+    assert "isvalid: true" in text
+    got = payloads(text)
+    assert [int(offset) for offset, _ in got] == list(range(int(segments[-1].stem)))
+    assert [payload for _, payload in got] == lines[:len(got)]
+
+
+def test_every_segment_after_a_clean_stop(own_broker):
+    """All codecs, as kcat wrote them: the codec in the file is the codec that was asked for."""
+    lines = [f"{number}-" + "y" * 200 for number in range(400)]
+    for codec in CODECS:
+        produce(own_broker, codec, lines, "-z", codec, "-X", "linger.ms=50")
+    own_broker.stop()
+    segments = own_broker.segments()
+    assert len(segments) == len(CODECS)
+    seen = set()
+    for segment in segments:
+        text = dump([segment], "--deep-iteration", "--print-data-log")
+        assert [payload for _, payload in payloads(text)] == lines
+        seen.update(codec for _, _, codec in batches(text))
+    assert seen == set(CODECS)
+
+
+def test_what_was_flushed_reads_after_a_kill_and_a_clean_stop(own_broker):
+    """Recovery leaves segments as readable as those of a broker that never died."""
+    for turn in range(3):
+        produce(own_broker, "killed", [f"{turn}-{number}" for number in range(200)],
+                "-X", "acks=-1")
+        own_broker.kill()
+        own_broker.start()
+    own_broker.stop()
+    text = dump(own_broker.segments(), "--deep-iteration", "--print-data-log")
+    assert [payload for _, payload in payloads(text)] == [
+        f"{turn}-{number}" for turn in range(3) for number in range(200)]
+
+
+def test_index_files_are_kafkas_or_named_otherwise(own_broker):
+    """A file that ends in .index or .timeindex has Kafka's format."""
+    create(own_broker, "indexed", "--partitions", "1", "--config", f"segment.bytes={1 << 20}")
+    produce(own_broker, "indexed", [f"{number}-" + "x" * 10_000 for number in range(300)],
+            "-X", "batch.num.messages=20")
+    own_broker.stop()
+    named_like_kafkas = [path for path in own_broker.data_dir.rglob("*")
+                         if re.fullmatch(r"\d{20}\.(index|timeindex)", path.name)
+                         and not path.parent.name.startswith("__")]
+    if named_like_kafkas:
+        dump(named_like_kafkas, "--index-sanity-check")
