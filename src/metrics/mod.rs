@@ -85,11 +85,12 @@ values! {
         "Connections closed for a frame that is too large or cannot be decoded.";
     FrameBytes "thalweg_frame_memory_bytes" None, Gauge Bytes
         "Request bytes held until they are answered.";
-    Appends "thalweg_appends_total" None, Counter Count "Record batches appended.";
+    AppendsJournal "thalweg_appends_total" label("path", "journal"), Counter Count
+        "Record batches appended, by whether the journal took them whole.";
+    AppendsDirect "thalweg_appends_total" label("path", "direct"), Counter Count
+        "Record batches appended, by whether the journal took them whole.";
     AppendBytes "thalweg_append_bytes_total" None, Counter Bytes "Bytes of appended batches.";
     AppendRecords "thalweg_append_records_total" None, Counter Count "Records appended.";
-    AppendsDirect "thalweg_appends_direct_total" None, Counter Count
-        "Record batches large enough to skip the journal.";
     GroupCommits "thalweg_group_commits_total" None, Counter Count
         "Group commits: one journal write for everything that waited.";
     FlushesJournal "thalweg_flushes_total" label("file", "journal"), Counter Count
@@ -102,20 +103,26 @@ values! {
         "Bytes written to the journal, padding included.";
     JournalWraps "thalweg_journal_wraps_total" None, Counter Count
         "Times that the journal began again with its first file.";
-    SegmentBytes "thalweg_segment_bytes_total" None, Counter Bytes
-        "Bytes written to segments, padding included.";
+    Checkpoints "thalweg_checkpoints_total" None, Counter Count "Checkpoints completed.";
+    BehindBytes "thalweg_behind_bytes_total" None, Counter Bytes
+        "Bytes written to segments behind their acknowledgement.";
     PendingBytes "thalweg_pending_bytes" None, Gauge Bytes
         "Bytes that only journal and memory hold.";
     CacheBytes "thalweg_cache_bytes" None, Gauge Bytes
         "Bytes of batches kept for readers of the tail.";
     CacheHits "thalweg_cache_hits_total" None, Counter Count "Reads answered from memory.";
+    ReadaheadHits "thalweg_readahead_hits_total" None, Counter Count
+        "Reads answered from what was read ahead.";
     ColdReads "thalweg_cold_reads_total" None, Counter Count "Reads that went to the disk.";
     ColdReadBytes "thalweg_cold_read_bytes_total" None, Counter Bytes "Bytes read from the disk.";
     WaitingFetches "thalweg_waiting_fetches" None, Gauge Count
         "Fetches that wait for bytes or for time.";
     MeshCalls "thalweg_mesh_calls_total" None, Counter Count "Calls sent to another shard.";
     Partitions "thalweg_partitions" None, Gauge Count "Partitions owned.";
-    Segments "thalweg_segments" None, Gauge Count "Segments of the partitions owned.";
+    SegmentsRolled "thalweg_segments_rolled_total" None, Counter Count "Segments sealed.";
+    SegmentsDeleted "thalweg_segments_deleted_total" None, Counter Count "Segments removed.";
+    SegmentsRecycled "thalweg_segments_recycled_total" None, Counter Count
+        "Segments begun in the file of a removed one.";
     LongestStall "thalweg_longest_stall_seconds" None, Gauge Micros
         "Longest time since start that the shard could not turn to other work.";
     StoreStatus "thalweg_store_status" None, Gauge Count
@@ -132,6 +139,33 @@ pub enum StoreStatus {
     Full = 1,
     /// A write or flush failed; nothing is written until a restart.
     Offline = 2,
+}
+
+/// The value that shows a counter of the store, by the store's name for it.
+pub fn store_value(name: &str) -> Option<Value> {
+    Some(match name {
+        "small_appends" => Value::AppendsJournal,
+        "direct_appends" => Value::AppendsDirect,
+        "append_bytes" => Value::AppendBytes,
+        "group_commits" => Value::GroupCommits,
+        "journal_bytes" => Value::JournalBytes,
+        "journal_wraps" => Value::JournalWraps,
+        "journal_flushes" => Value::FlushesJournal,
+        "segment_flushes" => Value::FlushesSegment,
+        "checkpoint_flushes" => Value::FlushesCheckpoint,
+        "checkpoints" => Value::Checkpoints,
+        "behind_bytes" => Value::BehindBytes,
+        "pending_bytes" => Value::PendingBytes,
+        "cached_bytes" => Value::CacheBytes,
+        "cache_hits" => Value::CacheHits,
+        "readahead_hits" => Value::ReadaheadHits,
+        "cold_reads" => Value::ColdReads,
+        "cold_read_bytes" => Value::ColdReadBytes,
+        "rolls" => Value::SegmentsRolled,
+        "segments_deleted" => Value::SegmentsDeleted,
+        "segments_recycled" => Value::SegmentsRecycled,
+        _ => return None,
+    })
 }
 
 /// A duration that each shard keeps as a histogram.
@@ -379,7 +413,7 @@ mod tests {
     #[test]
     fn a_snapshot_holds_what_was_counted_and_may_travel() {
         let live = ShardMetrics::new(3);
-        live.add(Value::Appends, 2);
+        live.add(Value::AppendsDirect, 2);
         live.set(Value::PendingBytes, 10);
         live.sub(Value::PendingBytes, 11);
         live.raise(Value::LongestStall, 7);
@@ -390,8 +424,8 @@ mod tests {
         live.record(Latency::Produce, Duration::from_micros(3));
         let seen = live.snapshot();
         is_send(&seen);
-        live.add(Value::Appends, 1);
-        assert_eq!((seen.shard, seen.get(Value::Appends)), (3, 2));
+        live.add(Value::AppendsDirect, 1);
+        assert_eq!((seen.shard, seen.get(Value::AppendsDirect)), (3, 2));
         assert_eq!((seen.get(Value::PendingBytes), seen.get(Value::LongestStall)), (0, 7));
         let [produce, unknown] = seen.apis[..] else { panic!("{:?}", seen.apis) };
         assert_eq!((produce.requests, produce.bytes_in, produce.bytes_out), (1, 100, 50));
