@@ -4,7 +4,10 @@
 //! commands work against any Kafka broker; `serve` runs ours; `segment` reads files and needs no
 //! broker. Standard output carries results only; everything else goes to standard error.
 
+mod banner;
 mod failure;
+mod preflight;
+mod probe;
 mod serve;
 
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ fn defaults_stand_alone() {
     assert_eq!(config.cores, [0, 2]);
     assert_eq!(config.durability, Durability::Flush);
     assert_eq!(config.limits.frame_bytes_max, 100 << 20);
-    assert_eq!(config.limits.connections_max, 2048);
+    assert_eq!(config.limits.connections_max, 1638);
     assert_eq!(config.limits.cache_bytes_max, 128 << 20);
     assert_eq!(config.limits.journal_bytes_max, 256 << 20);
     assert_eq!(config.limits.direct_append_bytes_min, 32 << 10);
