@@ -21,7 +21,8 @@ schema! {
         /// Number of partitions afterwards.
         count: i32 [0+];
         /// Replicas of each new partition; null to let the controller choose.
-        assignments: Option<Vec<CreatePartitionsAssignment>> [0+], null [0+];
+        assignments: Option<Vec<CreatePartitionsAssignment>> [0+],
+            null [0+], default Some(Vec::new());
     }
 
     /// Replicas of one new partition.

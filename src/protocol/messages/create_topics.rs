@@ -68,7 +68,8 @@ schema! {
         /// Number of replicas; -1 if it may not be shown.
         replication_factor: i16 [5+], default -1, ignorable;
         /// The topic's effective configuration; null if it may not be shown.
-        configs: Option<Vec<CreatableTopicConfigs>> [5+], null [5+], ignorable;
+        configs: Option<Vec<CreatableTopicConfigs>> [5+],
+            null [5+], default Some(Vec::new()), ignorable;
     } & tagged {
         /// Why `configs` is null.
         0: topic_config_error_code: ErrorCode [5+], ignorable;

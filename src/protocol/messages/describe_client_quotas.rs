@@ -31,7 +31,7 @@ schema! {
         /// What went wrong, for people; null if nothing did.
         error_message: Option<StrBytes> [0+], null [0+];
         /// One entry for each entity; null on an error.
-        entries: Option<Vec<EntryData>> [0+], null [0+];
+        entries: Option<Vec<EntryData>> [0+], null [0+], default Some(Vec::new());
     }
 
     /// One entity and its quotas.

@@ -21,7 +21,7 @@ schema! {
         /// Name of the resource: a topic, a broker's id, empty for the default of all brokers.
         resource_name: StrBytes [0+];
         /// Keys that are wanted; null for all.
-        configuration_keys: Option<Vec<StrBytes>> [0+], null [0+];
+        configuration_keys: Option<Vec<StrBytes>> [0+], null [0+], default Some(Vec::new());
     }
 
     /// Configuration of each resource.

@@ -7,7 +7,7 @@ schema! {
     /// What lies in the log directories?
     message DescribeLogDirsRequest [1-5] flexible [2+] {
         /// Topics to describe; null for all.
-        topics: Option<Vec<DescribableLogDirTopic>> [0+], null [0+];
+        topics: Option<Vec<DescribableLogDirTopic>> [0+], null [0+], default Some(Vec::new());
     }
 
     /// One topic that is asked about.

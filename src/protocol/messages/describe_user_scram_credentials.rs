@@ -7,7 +7,7 @@ schema! {
     /// Which SCRAM credentials do these users have?
     message DescribeUserScramCredentialsRequest [0-0] flexible [0+] {
         /// Users that are asked about; null or empty for all.
-        users: Option<Vec<UserName>> [0+], null [0+];
+        users: Option<Vec<UserName>> [0+], null [0+], default Some(Vec::new());
     }
 
     /// One user.

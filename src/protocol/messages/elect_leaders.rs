@@ -9,7 +9,7 @@ schema! {
         /// 0 preferred replica, 1 any live replica, clean or not.
         election_type: i8 [1+];
         /// Partitions to elect leaders for; null for all.
-        topic_partitions: Option<Vec<TopicPartitions>> [0+], null [0+];
+        topic_partitions: Option<Vec<TopicPartitions>> [0+], null [0+], default Some(Vec::new());
         /// Milliseconds that the broker may take.
         timeout_ms: i32 [0+], default 60000;
     }

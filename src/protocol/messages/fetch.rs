@@ -98,8 +98,9 @@ schema! {
         /// Results, topic by topic.
         responses: Vec<FetchableTopicResponse> [0+];
     } & tagged {
-        /// Addresses of the leaders that `current_leader` names (KIP-951).
-        0: node_endpoints: Vec<NodeEndpoint> [16+];
+        /// Addresses of the leaders that `current_leader` names (KIP-951). A hint, left out where
+        /// the version has no place for it.
+        0: node_endpoints: Vec<NodeEndpoint> [16+], ignorable;
     }
 
     /// Results of one topic.
@@ -125,7 +126,8 @@ schema! {
         /// First offset of the log.
         log_start_offset: i64 [5+], default -1, ignorable;
         /// Aborted transactions among the records; null for isolation level 0.
-        aborted_transactions: Option<Vec<AbortedTransaction>> [0+], null [0+];
+        aborted_transactions: Option<Vec<AbortedTransaction>> [0+],
+            null [0+], default Some(Vec::new());
         /// Replica to read from instead; -1 for none (KIP-392).
         preferred_read_replica: i32 [11+], default -1;
         /// Whole record batches, as stored; in pieces when encoding.
@@ -133,8 +135,9 @@ schema! {
     } & tagged {
         /// Where the replica's log leaves the leader's; then there are no records.
         0: diverging_epoch: EpochEndOffset [12+];
-        /// Who leads, when this broker does not (KIP-951).
-        1: current_leader: LeaderIdAndEpoch [12+];
+        /// Who leads, when this broker does not (KIP-951). A hint, left out where the version has
+        /// no place for it.
+        1: current_leader: LeaderIdAndEpoch [12+], ignorable;
         /// Snapshot to read when the offset lies before the log (metadata log only).
         2: snapshot_id: SnapshotId [12+];
     }

@@ -8,7 +8,7 @@ schema! {
     /// Where are these topics?
     message MetadataRequest [0-13] flexible [9+] {
         /// Topics to describe; null for all. In version 0 an empty list means all.
-        topics: Option<Vec<MetadataRequestTopic>> [0+], null [1+];
+        topics: Option<Vec<MetadataRequestTopic>> [0+], null [1+], default Some(Vec::new());
         /// Whether the broker may create topics that are missing; implied before version 4.
         allow_auto_topic_creation: bool [4+], default true;
         /// Whether to list what the client may do with the cluster.

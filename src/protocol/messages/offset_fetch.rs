@@ -11,7 +11,7 @@ schema! {
         /// Id of the group.
         group_id: StrBytes [0-7];
         /// Partitions whose offsets are wanted; null for all of the group.
-        topics: Option<Vec<OffsetFetchRequestTopic>> [0-7], null [2+];
+        topics: Option<Vec<OffsetFetchRequestTopic>> [0-7], null [2+], default Some(Vec::new());
         /// One entry for each group.
         groups: Vec<OffsetFetchRequestGroup> [8+];
         /// Whether to answer with an error while transactions on the offsets are open (KIP-447).
@@ -35,7 +35,7 @@ schema! {
         /// Epoch of that member; -1 without.
         member_epoch: i32 [9+], default -1, ignorable;
         /// Partitions whose offsets are wanted; null for all of the group.
-        topics: Option<Vec<OffsetFetchRequestTopics>> [8+], null [8+];
+        topics: Option<Vec<OffsetFetchRequestTopics>> [8+], null [8+], default Some(Vec::new());
     }
 
     /// One topic of a group.

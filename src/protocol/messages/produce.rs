@@ -45,8 +45,9 @@ schema! {
         /// Milliseconds that the client should wait before its next request, for a quota.
         throttle_time_ms: i32 [0+];
     } & tagged {
-        /// Addresses of the leaders that `current_leader` names (KIP-951).
-        0: node_endpoints: Vec<NodeEndpoint> [10+];
+        /// Addresses of the leaders that `current_leader` names (KIP-951). A hint, left out where
+        /// the version has no place for it.
+        0: node_endpoints: Vec<NodeEndpoint> [10+], ignorable;
     }
 
     /// Results of one topic.
@@ -76,8 +77,9 @@ schema! {
         /// What went wrong, for people; null if nothing did.
         error_message: Option<StrBytes> [8+], null [8+], ignorable;
     } & tagged {
-        /// Who leads, when this broker does not (KIP-951).
-        0: current_leader: LeaderIdAndEpoch [10+];
+        /// Who leads, when this broker does not (KIP-951). A hint, left out where the version has
+        /// no place for it.
+        0: current_leader: LeaderIdAndEpoch [10+], ignorable;
     }
 
     /// One refused record.
