@@ -2,6 +2,9 @@
 //! something else does it through [`Runtime`], so that a whole shard runs on glommio in the
 //! broker and deterministically from a seed in the simulation.
 
+pub mod glommio;
+pub mod wait;
+
 use std::future::Future;
 use std::time::Duration;
 

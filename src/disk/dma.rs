@@ -1,0 +1,229 @@
+//! Files by direct I/O on glommio's rings.
+//!
+//! Reads and writes bypass the page cache; directory operations run on the executor's blocking
+//! thread. Sizes are asked from the file descriptor, never by path (a path may have been renamed).
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use glommio::GlommioError;
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
+
+use super::lease::Lender;
+use super::{BLOCK, BLOCK_U64, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult};
+
+impl BlockBuffer for DmaBuffer {
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.as_bytes_mut()
+    }
+}
+
+/// The disk of one executor.
+#[derive(Clone)]
+pub struct DmaDisk {
+    reads: Rc<RefCell<Lender<ReadResult>>>,
+}
+
+/// A file opened for direct I/O.
+pub struct DmaDiskFile {
+    file: DmaFile,
+    reads: Rc<RefCell<Lender<ReadResult>>>,
+}
+
+impl DmaDisk {
+    /// Make direct I/O usable on this executor for the device of `data_dir`.
+    ///
+    /// glommio 0.9.0 decides once per thread and device whether the device can be polled, by
+    /// reading one sector of the first file opened for direct I/O. On an empty file that read
+    /// succeeds without touching the device, the wrong answer is kept, and every later read
+    /// fails with EOPNOTSUPP. So the first file opened is one whose first block is really on
+    /// the device, and it is read back to be sure.
+    ///
+    /// # Errors
+    /// When the directory or the probe file cannot be created, written or read.
+    pub async fn start(data_dir: &Path) -> DiskResult<Self> {
+        let disk = Self { reads: Rc::default() };
+        let dir = data_dir.to_owned();
+        let probe = blocking("prepare", data_dir, move || {
+            std::fs::create_dir_all(&dir)?;
+            let id = format!("{:?}", std::thread::current().id());
+            let name = format!(".probe-{}-{}", std::process::id(), id.replace(['(', ')'], "-"));
+            let path = dir.join(name);
+            std::fs::write(&path, [0x5a; BLOCK])?;
+            std::fs::File::open(&path)?.sync_all()?;
+            Ok(path)
+        })
+        .await?;
+        let file = disk.open(&probe, false).await?;
+        let read = file.read_at(0, BLOCK).await?;
+        if read[..] != [0x5a; BLOCK] {
+            return Err(DiskError::Failed(format!(
+                "direct I/O on {} gave back other bytes than were written: use a local file \
+                 system (ext4, XFS) for the data directory",
+                data_dir.display()
+            )));
+        }
+        drop(file);
+        disk.remove_file(&probe).await?;
+        Ok(disk)
+    }
+}
+
+impl Disk for DmaDisk {
+    type Buffer = DmaBuffer;
+    type File = DmaDiskFile;
+
+    fn buffer(&self, len: usize) -> DmaBuffer {
+        debug_assert!(len > 0 && len.is_multiple_of(BLOCK), "direct I/O needs whole blocks");
+        glommio::allocate_dma_buffer(len)
+    }
+
+    async fn open(&self, path: &Path, create: bool) -> DiskResult<DmaDiskFile> {
+        let opened = OpenOptions::new().read(true).write(true).create(create).dma_open(path).await;
+        let file = opened.map_err(|e| from_glommio("open", path, &e))?;
+        Ok(DmaDiskFile { file, reads: Rc::clone(&self.reads) })
+    }
+
+    async fn create_dir(&self, path: &Path) -> DiskResult<()> {
+        let dir = path.to_owned();
+        blocking("create directory", path, move || match std::fs::create_dir(dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        })
+        .await
+    }
+
+    async fn sync_dir(&self, path: &Path) -> DiskResult<()> {
+        let dir = path.to_owned();
+        blocking("flush directory", path, move || std::fs::File::open(dir)?.sync_all()).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> DiskResult<()> {
+        let (old, new) = (from.to_owned(), to.to_owned());
+        blocking("rename", from, move || std::fs::rename(old, new)).await
+    }
+
+    async fn remove_file(&self, path: &Path) -> DiskResult<()> {
+        let file = path.to_owned();
+        blocking("remove", path, move || std::fs::remove_file(file)).await
+    }
+
+    async fn remove_dir_all(&self, path: &Path) -> DiskResult<()> {
+        let dir = path.to_owned();
+        blocking("remove directory", path, move || match std::fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        })
+        .await
+    }
+
+    async fn list(&self, path: &Path) -> DiskResult<Vec<DirEntry>> {
+        let dir = path.to_owned();
+        blocking("list", path, move || {
+            let mut entries = Vec::new();
+            for entry in std::fs::read_dir(dir)? {
+                let entry = entry?;
+                // Names of ours are ASCII; anything else is not ours and must not be touched.
+                if let Ok(name) = entry.file_name().into_string() {
+                    entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
+                }
+            }
+            entries.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(entries)
+        })
+        .await
+    }
+}
+
+impl DmaDiskFile {
+    fn failed<T>(&self, verb: &str, error: &GlommioError<T>) -> DiskError {
+        let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
+        from_glommio(verb, &path, error)
+    }
+}
+
+impl DiskFile for DmaDiskFile {
+    type Buffer = DmaBuffer;
+
+    async fn write_at(&self, position: u64, buffer: Rc<DmaBuffer>) -> DiskResult<()> {
+        let len = buffer.len();
+        let written = self.file.write_rc_at(buffer, position).await;
+        let written = written.map_err(|e| self.failed("write", &e))?;
+        if written < len {
+            let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
+            return Err(DiskError::Failed(format!(
+                "write {}: {written} of {len} bytes at position {position}",
+                path.display()
+            )));
+        }
+        Ok(())
+    }
+
+    async fn read_at(&self, position: u64, len: usize) -> DiskResult<Bytes> {
+        debug_assert!(position.is_multiple_of(BLOCK_U64) && len.is_multiple_of(BLOCK));
+        let read = self.file.read_at_aligned(position, len).await;
+        let read = read.map_err(|e| self.failed("read", &e))?;
+        let mut reads = self.reads.borrow_mut();
+        reads.sweep(drop);
+        // SAFETY: a ReadResult points into its heap or arena buffer, moving it moves a pointer,
+        // and glommio gives no way to write to it.
+        Ok(unsafe { reads.lend(read, |owner| owner) })
+    }
+
+    async fn flush(&self) -> DiskResult<()> {
+        self.file.fdatasync().await.map_err(|e| self.failed("flush", &e))
+    }
+
+    async fn allocate(&self, len: u64) -> DiskResult<()> {
+        self.file.pre_allocate(len, false).await.map_err(|e| self.failed("allocate", &e))
+    }
+
+    async fn truncate(&self, len: u64) -> DiskResult<()> {
+        self.file.truncate(len).await.map_err(|e| self.failed("truncate", &e))
+    }
+
+    fn len(&self) -> DiskResult<u64> {
+        // SAFETY: the descriptor is open for as long as `self.file` lives, which outlives this
+        // borrow.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.file.as_raw_fd()) };
+        let asked = fd.try_clone_to_owned().and_then(|fd| std::fs::File::from(fd).metadata());
+        let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
+        asked.map(|m| m.len()).map_err(|e| from_io("stat", &path, &e))
+    }
+}
+
+/// Run a blocking call beside the executor.
+async fn blocking<T: Send + 'static>(
+    verb: &'static str,
+    path: &Path,
+    call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> DiskResult<T> {
+    let path: PathBuf = path.to_owned();
+    let run: std::pin::Pin<Box<dyn Future<Output = std::io::Result<T>>>> =
+        Box::pin(glommio::executor().spawn_blocking(call));
+    run.await.map_err(|e| from_io(verb, &path, &e))
+}
+
+fn from_glommio<T>(verb: &str, path: &Path, error: &GlommioError<T>) -> DiskError {
+    match error.raw_os_error() {
+        Some(code) => from_io(verb, path, &std::io::Error::from_raw_os_error(code)),
+        None => DiskError::Failed(format!("{verb} {}: {error}", path.display())),
+    }
+}
+
+fn from_io(verb: &str, path: &Path, error: &std::io::Error) -> DiskError {
+    use std::io::ErrorKind;
+    let text = format!("{verb} {}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskError::Full(text),
+        ErrorKind::NotFound => DiskError::NotFound(text),
+        _ => DiskError::Failed(text),
+    }
+}

@@ -1,0 +1,84 @@
+//! Waiting on one thread: a list of wakers and a condition that is looked at again.
+//!
+//! Owns no state of its own: whoever changes what a condition reads must call
+//! [`WaitList::wake_all`]. A waiter that is dropped leaves a stale waker behind until the next
+//! wake, which costs one spurious poll at most.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// Tasks of one thread that wait for a condition to become true.
+#[derive(Default)]
+pub struct WaitList {
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl WaitList {
+    /// Wait until `ready` gives a value; it is asked once now and once after every wake.
+    pub fn until<'a, T, F>(&'a self, mut ready: F) -> impl Future<Output = T> + use<'a, T, F>
+    where
+        F: FnMut() -> Option<T>,
+    {
+        poll_fn(move |context| {
+            if let Some(value) = ready() {
+                return Poll::Ready(value);
+            }
+            let mut wakers = self.wakers.borrow_mut();
+            if !wakers.iter().any(|known| known.will_wake(context.waker())) {
+                wakers.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+    }
+
+    /// Let every waiter look at its condition again.
+    pub fn wake_all(&self) {
+        if self.wakers.borrow().is_empty() {
+            return;
+        }
+        // Taken out first: a waker may run code that waits on this list again.
+        let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+/// A lock that tasks of one thread wait for in no particular order.
+#[derive(Clone, Default)]
+pub struct TurnLock {
+    inner: Rc<TurnLockState>,
+}
+
+#[derive(Default)]
+struct TurnLockState {
+    taken: Cell<bool>,
+    waiting: WaitList,
+}
+
+/// Possession of a [`TurnLock`]; dropping it passes the turn on.
+pub struct Turn {
+    inner: Rc<TurnLockState>,
+}
+
+impl TurnLock {
+    /// Wait for the turn.
+    pub async fn turn(&self) -> Turn {
+        self.inner.waiting.until(|| (!self.inner.taken.replace(true)).then_some(())).await;
+        Turn { inner: Rc::clone(&self.inner) }
+    }
+
+    /// Whether somebody has the turn now.
+    pub fn is_taken(&self) -> bool {
+        self.inner.taken.get()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.inner.taken.set(false);
+        self.inner.waiting.wake_all();
+    }
+}
