@@ -1,0 +1,118 @@
+//! What readers may see: everything from the log start to the high watermark.
+
+use std::rc::Rc;
+
+use crate::model::{LeaderEpoch, Offset};
+use crate::runtime::Runtime;
+use crate::storage::{ReadBatches, ReadError};
+
+use super::waiters::FetchWaiter;
+use super::{Closed, Partition};
+
+/// What a read found, with the marks it was read under.
+#[derive(Clone, Debug)]
+pub struct ReadOutcome {
+    /// Whole batches; empty when there is nothing new.
+    pub batches: ReadBatches,
+    /// The mark the reader may not pass.
+    pub high_watermark: Offset,
+    /// First offset that may be read.
+    pub log_start: Offset,
+}
+
+/// Why a read was refused.
+#[derive(Clone, Debug)]
+pub enum ReadRefusal {
+    /// The offset is outside the log; the marks tell where it is.
+    OutOfRange {
+        /// First offset that may be read.
+        log_start: Offset,
+        /// The end of what may be read.
+        high_watermark: Offset,
+    },
+    /// The reader's leader epoch is older than ours (FENCED_LEADER_EPOCH).
+    FencedEpoch,
+    /// The reader's leader epoch is newer than ours (UNKNOWN_LEADER_EPOCH).
+    UnknownEpoch,
+    /// The topic was deleted.
+    Deleted,
+    /// The bytes could not be read.
+    Storage(crate::storage::StorageError),
+}
+
+impl<R: Runtime> Partition<R> {
+    /// Compare a request's `current_leader_epoch` (-1: not stated) with ours (KIP-320).
+    ///
+    /// # Errors
+    /// Says on which side the difference is.
+    pub fn check_epoch(&self, epoch: LeaderEpoch) -> Result<(), ReadRefusal> {
+        match epoch {
+            -1 => Ok(()),
+            e if e < self.leader_epoch() => Err(ReadRefusal::FencedEpoch),
+            e if e > self.leader_epoch() => Err(ReadRefusal::UnknownEpoch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whole batches from the one that holds `from`, at most `bytes_max` bytes, one batch
+    /// whatever its size when `at_least_one` (KIP-74).
+    ///
+    /// # Errors
+    /// When `from` is outside the log or its bytes cannot be read.
+    pub async fn read(
+        self: &Rc<Self>,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+    ) -> Result<ReadOutcome, ReadRefusal> {
+        let (high_watermark, log_start) = self.readable()?;
+        let nothing = |batches| ReadOutcome { batches, high_watermark, log_start };
+        if from < log_start || from > self.log.end_offset() {
+            return Err(ReadRefusal::OutOfRange { log_start, high_watermark });
+        }
+        if from >= high_watermark || (bytes_max == 0 && !at_least_one) {
+            return Ok(nothing(ReadBatches::default()));
+        }
+        let refuse = |error| match error {
+            // The start may have risen (retention) since it was looked at.
+            ReadError::OutOfRange => {
+                ReadRefusal::OutOfRange { log_start: self.log.start_offset(), high_watermark }
+            }
+            ReadError::Storage(error) => ReadRefusal::Storage(error),
+        };
+        let cached = self.log.read_cached(from, high_watermark, bytes_max, at_least_one);
+        let batches = match cached.map_err(refuse)? {
+            Some(batches) => batches,
+            None => self
+                .log
+                .read(from, high_watermark, bytes_max, at_least_one)
+                .await
+                .map_err(refuse)?,
+        };
+        Ok(nothing(batches))
+    }
+
+    /// (high watermark, log start).
+    ///
+    /// # Errors
+    /// When the topic is gone. A log that takes no appends is still read.
+    pub fn readable(&self) -> Result<(Offset, Offset), ReadRefusal> {
+        let state = self.state.borrow();
+        if let Some(Closed::Deleted) = state.closed {
+            return Err(ReadRefusal::Deleted);
+        }
+        Ok((state.marks.high_watermark(), self.log.start_offset()))
+    }
+
+    /// Park `waiter` until the high watermark passes `seen`; fires at once if it has already.
+    pub fn park_fetch(&self, seen: Offset, waiter: &Rc<FetchWaiter>) {
+        let mut state = self.state.borrow_mut();
+        let passed = state.marks.high_watermark() > seen || state.closed.is_some();
+        if passed {
+            drop(state);
+            waiter.fire();
+        } else {
+            state.fetch_waiters.park(waiter.clone());
+        }
+    }
+}
