@@ -1,1 +1,21 @@
-//! cluster
+//! Who has what: cluster metadata as a log of changes.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`image`] | one immutable snapshot of all metadata; replaced whole |
+//! | [`change`] | the steps from one image to the next, and their bytes (KRaft's records) |
+//! | [`controller`] | which changes a request leads to; pure |
+//! | [`log`] | the file that makes changes durable |
+//! | [`record`] | the bytes of a change |
+//! | [`placement`] | partition to shard |
+//!
+//! Always true: an image differs from its predecessor only by changes that are durable in the
+//! log. Every shard holds the image; on one machine an embedded controller on shard 0 writes
+//! the log.
+
+pub mod change;
+pub mod controller;
+pub mod image;
+pub mod log;
+pub mod placement;
+pub mod record;

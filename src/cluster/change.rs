@@ -1,0 +1,55 @@
+//! The steps from one image to the next. Kinds and meaning follow KRaft's metadata records, so
+//! that the same image can later be fed by a quorum.
+
+use crate::model::{PartitionIndex, ProducerId, TopicName, Uuid};
+
+use super::image::PartitionState;
+
+/// One durable change of the metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A topic is created (TopicRecord); its partitions follow.
+    Topic {
+        /// Its identity.
+        id: Uuid,
+        /// Its name.
+        name: TopicName,
+    },
+    /// A partition is created (PartitionRecord).
+    Partition {
+        /// Its topic.
+        topic_id: Uuid,
+        /// Its number: the topic's next.
+        index: PartitionIndex,
+        /// Its replicas and leadership.
+        state: PartitionState,
+    },
+    /// A topic is deleted with everything of it (RemoveTopicRecord).
+    RemoveTopic {
+        /// Its identity.
+        id: Uuid,
+    },
+    /// An override is set, or removed when `value` is `None` (ConfigRecord).
+    Config {
+        /// Whose configuration.
+        resource: ConfigResource,
+        /// Kafka's dotted name.
+        key: String,
+        /// The new value.
+        value: Option<String>,
+    },
+    /// Producer ids below `next` have been handed out (ProducerIdsRecord).
+    ProducerIds {
+        /// The first that was not.
+        next: ProducerId,
+    },
+}
+
+/// Whose configuration is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigResource {
+    /// A topic, by name.
+    Topic(String),
+    /// A broker, by its id as text; empty for the cluster-wide default.
+    Broker(String),
+}

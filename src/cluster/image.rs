@@ -1,0 +1,256 @@
+//! One immutable snapshot of the cluster's metadata.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::model::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicName, Uuid};
+
+use super::change::{Change, ConfigResource};
+
+/// Overrides of one resource's configuration, by Kafka's dotted names.
+pub type ConfigOverrides = BTreeMap<String, String>;
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its identity.
+    pub id: Uuid,
+    /// Its name.
+    pub name: TopicName,
+    /// Its partitions; the index is the partition's number.
+    pub partitions: Vec<PartitionState>,
+    /// Its configuration where it differs from the broker's.
+    pub overrides: ConfigOverrides,
+}
+
+/// Leadership of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionState {
+    /// The leading broker.
+    pub leader: NodeId,
+    /// How often leadership has changed.
+    pub leader_epoch: LeaderEpoch,
+    /// How often anything about the partition has changed.
+    pub partition_epoch: i32,
+    /// Brokers that hold it.
+    pub replicas: Vec<NodeId>,
+    /// Those of them that are in sync.
+    pub in_sync: Vec<NodeId>,
+}
+
+/// All metadata at one point of the log.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    by_name: BTreeMap<TopicName, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+    /// Overrides per broker; the empty key holds the cluster-wide default.
+    brokers: BTreeMap<String, ConfigOverrides>,
+    /// The first producer id that was never handed out.
+    next_producer_id: ProducerId,
+    /// Changes applied since the beginning: the version of this image.
+    version: u64,
+    partitions: usize,
+}
+
+impl Image {
+    /// Topics in the order of their names.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.by_name.values()
+    }
+
+    /// Topics after `name`, in order (paged descriptions).
+    pub fn topics_from(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        let start = self.by_name.values().position(|t| t.name.as_str() >= name);
+        self.by_name.values().skip(start.unwrap_or(usize::MAX))
+    }
+
+    /// The topic of that name.
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        // An illegal name names no topic.
+        TopicName::new(name).ok().and_then(|name| self.by_name.get(&name))
+    }
+
+    /// The topic of that id.
+    pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// Overrides of a broker's configuration; the empty name is the cluster-wide default.
+    pub fn broker_overrides(&self, broker: &str) -> Option<&ConfigOverrides> {
+        self.brokers.get(broker)
+    }
+
+    /// The first producer id that was never handed out.
+    pub fn next_producer_id(&self) -> ProducerId {
+        self.next_producer_id
+    }
+
+    /// Partitions of all topics.
+    pub fn partition_count(&self) -> usize {
+        self.partitions
+    }
+
+    /// How many changes lead to this image.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Apply one change. Changes come from the log, so one that does not fit means that the log
+    /// and this code disagree.
+    ///
+    /// # Errors
+    /// Says which change does not fit.
+    pub fn apply(&mut self, change: &Change) -> Result<(), String> {
+        match change {
+            Change::Topic { id, name } => {
+                if self.by_name.contains_key(name) || self.by_id.contains_key(id) {
+                    return Err(format!("topic {name} ({id}) is there already"));
+                }
+                self.put(Topic {
+                    id: *id,
+                    name: name.clone(),
+                    partitions: Vec::new(),
+                    overrides: ConfigOverrides::new(),
+                });
+            }
+            Change::Partition { topic_id, index, state } => {
+                self.edit(*topic_id, |topic| {
+                    if usize::try_from(*index) != Ok(topic.partitions.len()) {
+                        return Err(format!(
+                            "partition {index} of topic {} follows {}",
+                            topic.name,
+                            topic.partitions.len() as i64 - 1
+                        ));
+                    }
+                    topic.partitions.push(state.clone());
+                    Ok(())
+                })?;
+                self.partitions += 1;
+            }
+            Change::RemoveTopic { id } => {
+                let topic = self.by_id.remove(id).ok_or_else(|| format!("no topic {id}"))?;
+                self.partitions -= topic.partitions.len();
+                self.by_name.remove(&topic.name);
+            }
+            Change::Config { resource: ConfigResource::Topic(name), key, value } => {
+                let id = self.topic(name).ok_or_else(|| format!("no topic {name}"))?.id;
+                self.edit(id, |topic| {
+                    set(&mut topic.overrides, key, value.as_deref());
+                    Ok(())
+                })?;
+            }
+            Change::Config { resource: ConfigResource::Broker(name), key, value } => {
+                set(self.brokers.entry(name.clone()).or_default(), key, value.as_deref());
+            }
+            Change::ProducerIds { next } => self.next_producer_id = *next,
+        }
+        self.version += 1;
+        Ok(())
+    }
+
+    /// The changes that lead from nothing to this image (a snapshot of it).
+    pub fn as_changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for topic in self.by_name.values() {
+            changes.push(Change::Topic { id: topic.id, name: topic.name.clone() });
+            for (index, state) in topic.partitions.iter().enumerate() {
+                changes.push(Change::Partition {
+                    topic_id: topic.id,
+                    index: index as PartitionIndex,
+                    state: state.clone(),
+                });
+            }
+            for (key, value) in &topic.overrides {
+                changes.push(Change::Config {
+                    resource: ConfigResource::Topic(topic.name.as_str().into()),
+                    key: key.clone(),
+                    value: Some(value.clone()),
+                });
+            }
+        }
+        for (name, overrides) in &self.brokers {
+            for (key, value) in overrides {
+                changes.push(Change::Config {
+                    resource: ConfigResource::Broker(name.clone()),
+                    key: key.clone(),
+                    value: Some(value.clone()),
+                });
+            }
+        }
+        changes.push(Change::ProducerIds { next: self.next_producer_id });
+        changes
+    }
+
+    /// Replace a topic by its edited copy in both maps.
+    fn edit(
+        &mut self,
+        id: Uuid,
+        change: impl FnOnce(&mut Topic) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let topic = self.by_id.remove(&id).ok_or_else(|| format!("no topic {id}"))?;
+        self.by_name.remove(&topic.name);
+        // Not shared while changes of one batch are applied, so usually no copy is made.
+        let mut topic = Arc::unwrap_or_clone(topic);
+        let outcome = change(&mut topic);
+        self.put(topic);
+        outcome
+    }
+
+    fn put(&mut self, topic: Topic) {
+        let topic = Arc::new(topic);
+        self.by_id.insert(topic.id, topic.clone());
+        self.by_name.insert(topic.name.clone(), topic);
+    }
+}
+
+fn set(overrides: &mut ConfigOverrides, key: &str, value: Option<&str>) {
+    match value {
+        Some(value) => drop(overrides.insert(key.into(), value.into())),
+        None => drop(overrides.remove(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_the_sum_of_its_changes() {
+        let id = Uuid::random();
+        let name = TopicName::new("orders").unwrap();
+        let state = PartitionState {
+            leader: 1,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            replicas: vec![1],
+            in_sync: vec![1],
+        };
+        let mut image = Image::default();
+        let partition = |index| Change::Partition { topic_id: id, index, state: state.clone() };
+        for change in [
+            Change::Topic { id, name: name.clone() },
+            partition(0),
+            partition(1),
+            Change::Config {
+                resource: ConfigResource::Topic("orders".into()),
+                key: "retention.ms".into(),
+                value: Some("1".into()),
+            },
+            Change::ProducerIds { next: 1000 },
+        ] {
+            image.apply(&change).unwrap();
+        }
+        assert!(image.apply(&partition(3)).is_err(), "a gap in the partitions");
+        assert!(image.apply(&Change::Topic { id: Uuid::random(), name }).is_err(), "a name twice");
+        assert_eq!(image.partition_count(), 2);
+        assert_eq!(image.topic("orders").unwrap().overrides["retention.ms"], "1");
+        let mut again = Image::default();
+        for change in image.as_changes() {
+            again.apply(&change).unwrap();
+        }
+        assert_eq!(again.by_name, image.by_name);
+        assert_eq!(again.next_producer_id, 1000);
+        image.apply(&Change::RemoveTopic { id }).unwrap();
+        assert_eq!((image.partition_count(), image.topics().count()), (0, 0));
+    }
+}
