@@ -1,0 +1,227 @@
+//! The closed list of what one shard may ask of another, and the answers. Everything here is
+//! `Send` and owned: nothing borrowed changes thread.
+
+use std::sync::Arc;
+
+use crate::cluster::change::Change;
+use crate::cluster::controller::{ControlError, NewTopic};
+use crate::cluster::image::Image;
+use crate::metrics::ShardSnapshot;
+use crate::model::{LeaderEpoch, NodeId, Offset, ProducerId, TimestampMs, TopicPartition, Uuid};
+use crate::partition::append::{Acks, AppendFailure, ProduceBatch};
+use crate::partition::read::{ReadOutcome, ReadRefusal};
+
+/// A request from one shard to another.
+#[derive(Debug)]
+pub enum Call {
+    /// Append batches.
+    Produce(Vec<ProduceItem>),
+    /// Read batches.
+    Fetch(FetchCall),
+    /// Answer when any of the partitions' high watermarks passes the offset named.
+    Wait(Vec<(TopicPartition, Offset)>),
+    /// Look offsets up.
+    Offsets(Vec<OffsetQuery>),
+    /// Raise log starts (DeleteRecords).
+    DeleteRecords(Vec<(TopicPartition, Offset)>),
+    /// End offsets of leader epochs.
+    EpochEnds(Vec<(TopicPartition, LeaderEpoch, LeaderEpoch)>),
+    /// Take a new metadata image.
+    Install(Arc<Image>),
+    /// Change metadata; for the controller's shard.
+    Control(ControlRequest),
+    /// Counters, for the metrics page.
+    Metrics,
+    /// Sizes of logs (DescribeLogDirs).
+    Sizes,
+}
+
+/// The answer to the [`Call`] of the same name.
+#[derive(Debug)]
+pub enum Reply {
+    /// One for each item, in order.
+    Produce(Vec<ProduceResult>),
+    /// One for each item, in order.
+    Fetch(Vec<FetchResult>),
+    /// A high watermark moved, or a partition went away.
+    Wait,
+    /// One for each query, in order.
+    Offsets(Vec<Result<FoundOffset, OffsetRefusal>>),
+    /// New log starts, in order.
+    DeleteRecords(Vec<Result<Offset, OffsetRefusal>>),
+    /// (epoch, end offset), in order.
+    EpochEnds(Vec<Result<(LeaderEpoch, Offset), OffsetRefusal>>),
+    /// Installed; logs that could not be created, by partition.
+    Install(Vec<(TopicPartition, String)>),
+    /// What became of the change.
+    Control(ControlReply),
+    /// Counters.
+    Metrics(Box<ShardSnapshot>),
+    /// (partition, bytes, log end offset).
+    Sizes(Vec<(TopicPartition, u64, Offset)>),
+    /// The shard is stopping or the call was not understood.
+    Gone,
+}
+
+/// One batch to append.
+#[derive(Clone, Debug)]
+pub struct ProduceItem {
+    /// Where.
+    pub partition: TopicPartition,
+    /// What.
+    pub batch: ProduceBatch,
+    /// What the producer is promised.
+    pub acks: Acks,
+}
+
+/// What became of a produced batch.
+pub type ProduceResult = Result<Produced, ProduceRefusal>;
+
+/// A batch that is as durable as promised.
+#[derive(Clone, Copy, Debug)]
+pub struct Produced {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// The broker's time if it stamped one, else -1.
+    pub log_append_time_ms: TimestampMs,
+    /// First offset of the log.
+    pub log_start: Offset,
+}
+
+/// Why a batch was not appended.
+#[derive(Clone, Debug)]
+pub enum ProduceRefusal {
+    /// The owner does not have the partition (any more).
+    UnknownPartition,
+    /// The partition refused it or could not store it.
+    Append(AppendFailure),
+}
+
+/// Read from several partitions.
+#[derive(Clone, Debug)]
+pub struct FetchCall {
+    /// From where.
+    pub items: Vec<FetchItem>,
+    /// Bytes of all items together.
+    pub bytes_max: usize,
+}
+
+/// One partition to read.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchItem {
+    /// Which.
+    pub partition: TopicPartition,
+    /// First offset wanted.
+    pub offset: Offset,
+    /// Bytes of this partition.
+    pub bytes_max: usize,
+    /// The reader's idea of the leader epoch, -1 for none.
+    pub epoch: LeaderEpoch,
+}
+
+/// What a read found.
+pub type FetchResult = Result<ReadOutcome, FetchRefusal>;
+
+/// Why nothing was read.
+#[derive(Clone, Debug)]
+pub enum FetchRefusal {
+    /// The owner does not have the partition (any more).
+    UnknownPartition,
+    /// The partition refused.
+    Read(ReadRefusal),
+}
+
+/// One offset lookup.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetQuery {
+    /// Where.
+    pub partition: TopicPartition,
+    /// What for.
+    pub target: OffsetTarget,
+    /// The reader's idea of the leader epoch, -1 for none.
+    pub epoch: LeaderEpoch,
+}
+
+/// What an offset is looked up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetTarget {
+    /// The log start (-2, and -4: the local log start).
+    Earliest,
+    /// The high watermark (-1).
+    Latest,
+    /// The record with the largest timestamp (-3, KIP-734).
+    MaxTimestamp,
+    /// The last offset in tiered storage (-5, KIP-1005): there is none.
+    LastTiered,
+    /// The first record at or after a time.
+    Timestamp(TimestampMs),
+}
+
+/// What a lookup found; offset -1 when no record matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    /// The offset.
+    pub offset: Offset,
+    /// The record's timestamp, or -1.
+    pub timestamp: TimestampMs,
+    /// Leader epoch of the record, or -1.
+    pub epoch: LeaderEpoch,
+}
+
+/// Why an offset operation was refused.
+#[derive(Clone, Debug)]
+pub enum OffsetRefusal {
+    /// The owner does not have the partition (any more).
+    UnknownPartition,
+    /// The offset is outside the log.
+    OutOfRange,
+    /// Reading refused.
+    Read(ReadRefusal),
+}
+
+/// A change of metadata.
+#[derive(Clone, Debug)]
+pub enum ControlRequest {
+    /// Create topics, each on its own; with `validate_only` just check.
+    CreateTopics {
+        /// The topics.
+        topics: Vec<NewTopic>,
+        /// Change nothing.
+        validate_only: bool,
+    },
+    /// Delete topics by id.
+    DeleteTopics(Vec<Uuid>),
+    /// Raise numbers of partitions.
+    CreatePartitions {
+        /// What is to grow.
+        topics: Vec<MorePartitions>,
+        /// Change nothing.
+        validate_only: bool,
+    },
+    /// Configuration changes, checked by the caller; applied together.
+    Configs(Vec<Change>),
+    /// Reserve a block of producer ids.
+    ProducerIds,
+}
+
+/// A topic that is to have more partitions.
+#[derive(Clone, Debug)]
+pub struct MorePartitions {
+    /// Its name.
+    pub topic: String,
+    /// Partitions it is to have in all.
+    pub count: i32,
+    /// Brokers of each new partition, if the client assigns them.
+    pub assignments: Option<Vec<Vec<NodeId>>>,
+}
+
+/// What became of a [`ControlRequest`].
+#[derive(Clone, Debug)]
+pub enum ControlReply {
+    /// One for each topic: id and number of partitions, or why not.
+    Topics(Vec<Result<(Uuid, i32), ControlError>>),
+    /// First and end of the block.
+    ProducerIds(Result<(ProducerId, ProducerId), ControlError>),
+    /// Configuration changes are durable.
+    Configs(Result<(), ControlError>),
+}

@@ -1,0 +1,318 @@
+//! The embedded controller (shard 0) and installing its images on every shard.
+//!
+//! A change is durable in the metadata log before any shard hears of it, and installed on every
+//! shard before its requester is answered. Changes are made one after the other.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::lock::Mutex;
+
+use crate::cluster::change::Change;
+use crate::cluster::controller::{
+    ControlError, ControllerLimits, allocate_producer_ids, create_partitions, create_topic,
+    delete_topic,
+};
+use crate::cluster::image::{ConfigOverrides, Image};
+use crate::cluster::log::MetadataWriter;
+use crate::cluster::placement;
+use crate::config::{Config, Durability, TopicConfig};
+use crate::model::{ProducerId, TopicPartition, Uuid};
+use crate::partition::producers::ProducerLimits;
+use crate::partition::{Closed, Partition, PartitionConfig};
+use crate::runtime::Runtime;
+use crate::storage::{LogConfig, Replay};
+
+use super::Shard;
+use super::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
+
+/// The one writer of metadata.
+pub struct Controller {
+    /// The newest durable image; may be ahead of what shards have installed.
+    image: RefCell<Arc<Image>>,
+    limits: ControllerLimits,
+    /// One change at a time.
+    log: Mutex<MetadataWriter>,
+}
+
+impl Controller {
+    /// A controller that continues from what the log held.
+    pub fn new(image: Image, limits: ControllerLimits, log: MetadataWriter) -> Rc<Self> {
+        Rc::new(Self { image: RefCell::new(Arc::new(image)), limits, log: Mutex::new(log) })
+    }
+
+    /// The newest durable image.
+    pub fn image(&self) -> Arc<Image> {
+        self.image.borrow().clone()
+    }
+}
+
+/// Changes decided, their outcomes per item, and the image they lead to.
+struct Decided<T> {
+    changes: Vec<Change>,
+    outcomes: Vec<Result<T, ControlError>>,
+    image: Image,
+}
+
+impl<T> Decided<T> {
+    fn new(image: &Image) -> Self {
+        Self { changes: Vec::new(), outcomes: Vec::new(), image: image.clone() }
+    }
+
+    /// Apply what was decided for one item, so that the next one sees it.
+    fn item(&mut self, decided: Result<(T, Vec<Change>), ControlError>) {
+        let outcome = decided.and_then(|(value, changes)| {
+            for change in &changes {
+                self.image.apply(change).map_err(ControlError::InvalidRequest)?;
+            }
+            self.changes.extend(changes);
+            Ok(value)
+        });
+        self.outcomes.push(outcome);
+    }
+}
+
+impl<R: Runtime> Shard<R> {
+    /// Carry out a change of metadata; `None` when this shard has no controller.
+    pub(super) async fn control(self: &Rc<Self>, request: ControlRequest) -> Option<ControlReply> {
+        let controller = self.controller.clone()?;
+        let mut log = controller.log.lock().await;
+        let image = controller.image();
+        Some(match request {
+            ControlRequest::CreateTopics { topics, validate_only } => {
+                let mut decided = Decided::new(&image);
+                for topic in &topics {
+                    let created = create_topic(&decided.image, &controller.limits, topic);
+                    decided.item(created.map(|(id, changes)| {
+                        let partitions = |c: &&Change| matches!(c, Change::Partition { .. });
+                        let count = changes.iter().filter(partitions).count();
+                        ((id, count as i32), changes)
+                    }));
+                }
+                let outcomes = if validate_only {
+                    decided.outcomes
+                } else {
+                    self.commit(&controller, &mut log, decided).await
+                };
+                ControlReply::Topics(outcomes)
+            }
+            ControlRequest::CreatePartitions { topics, validate_only } => {
+                let mut decided = Decided::new(&image);
+                for more in &topics {
+                    let MorePartitions { topic, count, assignments } = more;
+                    let limits = &controller.limits;
+                    let assignments = assignments.as_deref();
+                    let grown =
+                        create_partitions(&decided.image, limits, topic, *count, assignments);
+                    let id = image.topic(topic).map_or(Uuid::ZERO, |t| t.id);
+                    decided.item(grown.map(|changes| ((id, *count), changes)));
+                }
+                let outcomes = if validate_only {
+                    decided.outcomes
+                } else {
+                    self.commit(&controller, &mut log, decided).await
+                };
+                ControlReply::Topics(outcomes)
+            }
+            ControlRequest::DeleteTopics(ids) => {
+                let mut decided = Decided::new(&image);
+                for id in ids {
+                    let count = image.topic_by_id(id).map_or(0, |t| t.partitions.len() as i32);
+                    let deleted = delete_topic(&decided.image, id);
+                    decided.item(deleted.map(|change| ((id, count), vec![change])));
+                }
+                ControlReply::Topics(self.commit(&controller, &mut log, decided).await)
+            }
+            ControlRequest::Configs(changes) => {
+                let mut decided = Decided::new(&image);
+                decided.item(Ok(((), changes)));
+                let mut outcomes = self.commit(&controller, &mut log, decided).await;
+                ControlReply::Configs(outcomes.pop().unwrap_or(Ok(())))
+            }
+            ControlRequest::ProducerIds => {
+                let (first, change) = allocate_producer_ids(&image);
+                let mut decided = Decided::new(&image);
+                let end = match &change {
+                    Change::ProducerIds { next } => *next,
+                    _ => first,
+                };
+                decided.item(Ok(((first, end), vec![change])));
+                let mut outcomes = self.commit(&controller, &mut log, decided).await;
+                let gone = || Err(ControlError::Storage("no producer ids were reserved".into()));
+                ControlReply::ProducerIds(outcomes.pop().unwrap_or_else(gone))
+            }
+        })
+    }
+
+    /// Make decided changes durable and install them everywhere.
+    async fn commit<T: Clone>(
+        self: &Rc<Self>,
+        controller: &Rc<Controller>,
+        log: &mut MetadataWriter,
+        decided: Decided<T>,
+    ) -> Vec<Result<T, ControlError>> {
+        if decided.changes.is_empty() {
+            return decided.outcomes;
+        }
+        let image = Arc::new(decided.image);
+        if let Err(why) = log.append(decided.changes, image.clone()).await {
+            let why = ControlError::Storage(why);
+            return decided.outcomes.into_iter().map(|o| o.and(Err(why.clone()))).collect();
+        }
+        controller.image.replace(image.clone());
+        for reply in self.ask_all(|| Call::Install(image.clone())).await {
+            if let Reply::Install(failures) = reply {
+                for (partition, why) in failures {
+                    tracing::error!(topic_id = %partition.topic_id, partition = partition.partition,
+                        "the log of a partition could not be created: {why}");
+                }
+            }
+        }
+        decided.outcomes
+    }
+
+    /// Take a new image: open what this shard now owns, close and delete what is gone. Logs that
+    /// could not be created are returned; their partitions answer KAFKA_STORAGE_ERROR.
+    pub(super) async fn install(
+        self: &Rc<Self>,
+        image: Arc<Image>,
+    ) -> Vec<(TopicPartition, String)> {
+        let before = self.image.replace(image.clone());
+        self.topic_configs.borrow_mut().clear();
+        let mut failures = Vec::new();
+        for topic in image.topics() {
+            let known = before.topic_by_id(topic.id);
+            if known.is_some_and(|k| Arc::ptr_eq(k, topic)) {
+                continue;
+            }
+            let overrides_changed = known.is_some_and(|k| k.overrides != topic.overrides);
+            for index in 0..topic.partitions.len() as i32 {
+                let id = TopicPartition { topic_id: topic.id, partition: index };
+                if placement::owner(id, self.shards) != self.id {
+                    continue;
+                }
+                match self.partition(id) {
+                    Some(partition) if overrides_changed => {
+                        let (log, rules) = self.settings(&image, id);
+                        partition.log().set_config(log);
+                        partition.set_config(&rules);
+                    }
+                    Some(_) => {}
+                    None => {
+                        if let Err(why) = self.create(&image, id).await {
+                            failures.push((id, why));
+                        }
+                    }
+                }
+            }
+        }
+        self.remove_gone(&image).await;
+        failures
+    }
+
+    /// Close and delete what the image no longer has.
+    async fn remove_gone(&self, image: &Image) {
+        let gone: Vec<_> = {
+            let mut partitions = self.partitions.borrow_mut();
+            let topics: HashSet<_> = image.topics().map(|t| t.id).collect();
+            let gone: Vec<_> =
+                partitions.keys().filter(|id| !topics.contains(&id.topic_id)).copied().collect();
+            gone.into_iter().filter_map(|id| partitions.remove(&id)).collect()
+        };
+        for partition in gone {
+            partition.close(Closed::Deleted);
+            if let Err(error) = self.store.delete_log(partition.id()).await {
+                tracing::error!(topic_id = %partition.id().topic_id, ?error,
+                    "the files of a deleted partition could not be removed; they go at the next start");
+            }
+        }
+    }
+
+    async fn create(self: &Rc<Self>, image: &Image, id: TopicPartition) -> Result<(), String> {
+        let (log, _) = self.settings(image, id);
+        let log = self.store.create_log(id, log).await.map_err(|e| format!("{e:?}"))?;
+        self.adopt(image, log, &Replay::default())
+    }
+
+    /// Open a partition on `log` and serve it.
+    pub fn adopt(
+        self: &Rc<Self>,
+        image: &Image,
+        log: Rc<crate::storage::Log<R>>,
+        replay: &Replay,
+    ) -> Result<(), String> {
+        let id = log.id();
+        let (settings, rules) = self.settings(image, id);
+        log.set_config(settings);
+        let limits = ProducerLimits { producers_max: self.config.limits.partition_producers_max };
+        let epoch = image
+            .topic_by_id(id.topic_id)
+            .and_then(|t| t.partitions.get(id.partition as usize))
+            .map_or(0, |p| p.leader_epoch);
+        let partition = Partition::open(self.runtime.clone(), log, replay, &rules, limits, epoch)?;
+        self.partitions.borrow_mut().insert(id, partition);
+        Ok(())
+    }
+
+    /// What the topic's configuration says about its logs and partitions.
+    fn settings(&self, image: &Image, id: TopicPartition) -> (LogConfig, PartitionConfig) {
+        topic_settings(&self.config, image, id)
+    }
+
+    /// A producer id that was never handed out before.
+    ///
+    /// # Errors
+    /// When a new block cannot be made durable.
+    pub async fn next_producer_id(self: &Rc<Self>) -> Result<ProducerId, ControlError> {
+        loop {
+            let (next, end) = self.producer_ids.get();
+            if next < end {
+                self.producer_ids.set((next + 1, end));
+                return Ok(next);
+            }
+            // Several requests may ask at once; a block too many is only skipped numbers.
+            match self.call(0, Call::Control(ControlRequest::ProducerIds)).await {
+                Reply::Control(ControlReply::ProducerIds(block)) => self.producer_ids.set(block?),
+                _ => return Err(ControlError::Storage("the controller is stopping".into())),
+            }
+        }
+    }
+}
+
+/// What a topic's configuration says about the log of one of its partitions.
+pub fn topic_settings(
+    config: &Config,
+    image: &Image,
+    id: TopicPartition,
+) -> (LogConfig, PartitionConfig) {
+    let none = ConfigOverrides::new();
+    let overrides = image.topic_by_id(id.topic_id).map_or(&none, |t| &t.overrides);
+    let topic = typed(config, overrides);
+    (
+        LogConfig {
+            segment_bytes: topic.segment_bytes,
+            segment_ms: topic.segment_ms,
+            retention_bytes: topic.retention_bytes,
+            retention_ms: topic.retention_ms,
+            index_interval_bytes: topic.index_interval_bytes,
+            flush_messages: topic.flush_messages,
+            flush_ms: topic.flush_ms,
+            delete: topic.delete,
+        },
+        PartitionConfig {
+            relaxed: topic.durability == Durability::Write,
+            flush_messages: topic.flush_messages,
+        },
+    )
+}
+
+/// The typed form of a topic's overrides. They were checked when they were set; should this build
+/// refuse one that an older one took, the topic runs on the broker's defaults and the log says so.
+pub(super) fn typed(config: &Config, overrides: &ConfigOverrides) -> TopicConfig {
+    TopicConfig::new(overrides, config).unwrap_or_else(|error| {
+        tracing::error!("a topic's configuration is not understood, defaults are used: {error}");
+        TopicConfig::new(&ConfigOverrides::new(), config).expect("defaults are valid")
+    })
+}

@@ -1,0 +1,44 @@
+//! Retention and expiry, a little at a time, so that no pass holds the shard for long.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::runtime::Runtime;
+
+use super::Shard;
+
+/// Partitions looked at before other tasks get their turn.
+const PARTITIONS_PER_TURN: usize = 64;
+
+impl<R: Runtime> Shard<R> {
+    /// Look after this shard's partitions for ever: roll expired segments, delete what retention
+    /// no longer keeps, forget expired producers.
+    pub async fn keep_house(self: Rc<Self>) {
+        loop {
+            self.runtime
+                .sleep(Duration::from_millis(self.config.retention_check_interval_ms))
+                .await;
+            self.keep_house_once().await;
+        }
+    }
+
+    /// One pass over all partitions.
+    pub async fn keep_house_once(&self) {
+        let partitions = self.partitions();
+        let expire_before =
+            self.runtime.wall_ms().saturating_sub(self.config.producer_id_expiration_ms);
+        for turn in partitions.chunks(PARTITIONS_PER_TURN) {
+            for partition in turn {
+                partition.expire_producers(expire_before);
+                let mark = partition.high_watermark();
+                let now = self.runtime.wall_ms();
+                if let Err(error) = partition.log().apply_retention(mark, now).await {
+                    tracing::warn!(topic_id = %partition.id().topic_id,
+                        partition = partition.id().partition, ?error,
+                        "retention could not be applied; it is tried again at the next pass");
+                }
+            }
+            self.runtime.sleep(Duration::from_millis(1)).await;
+        }
+    }
+}

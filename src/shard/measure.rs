@@ -1,0 +1,30 @@
+//! Counters of a shard as others may see them.
+
+use std::time::Duration;
+
+use crate::metrics::{ShardSnapshot, Value};
+use crate::runtime::Runtime;
+
+use super::Shard;
+
+/// How often the shard's own lateness is looked at.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+impl<R: Runtime> Shard<R> {
+    /// The counters now, those that others keep included.
+    pub(super) fn snapshot_metrics(&self) -> ShardSnapshot {
+        let partitions = self.partitions.borrow();
+        self.metrics.set(Value::Partitions, partitions.len() as u64);
+        self.metrics.snapshot()
+    }
+
+    /// Notice when this shard could not turn to a timer in time: something held the core.
+    pub async fn watch_for_stalls(self: std::rc::Rc<Self>) {
+        loop {
+            let due = self.runtime.now() + HEARTBEAT;
+            self.runtime.sleep(HEARTBEAT).await;
+            let late = self.runtime.now().saturating_sub(due);
+            self.metrics.raise(Value::LongestStall, late.as_micros() as u64);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Carrying out calls on the shard that owns what they are about.
+//!
+//! [`Shard::begin`] does everything that fixes an order before it returns, and hands back a
+//! future for the rest. So the batches of one connection keep their order whether their owner is
+//! this shard or another.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use futures_util::future::{join_all, ready};
+
+use crate::model::{Offset, ShardId, TopicPartition};
+use crate::partition::read::ReadRefusal;
+use crate::partition::waiters::FetchWaiter;
+use crate::runtime::Runtime;
+
+use super::Shard;
+use super::call::{
+    Call, FetchCall, FetchItem, FetchRefusal, FetchResult, OffsetQuery, OffsetRefusal,
+    OffsetTarget, ProduceItem, ProduceRefusal, ProduceResult, Produced, Reply,
+};
+
+/// A call that has begun.
+pub type Begun = Pin<Box<dyn Future<Output = Reply>>>;
+
+impl<R: Runtime> Shard<R> {
+    /// Ask the shard `to`, which may be this one. What fixes an order has happened, or is on its
+    /// way in order, when this returns.
+    pub fn call(self: &Rc<Self>, to: ShardId, call: Call) -> Begun {
+        if to == self.id { self.begin(call) } else { Box::pin(self.mesh().call(to, call)) }
+    }
+
+    /// Carry out a call about what this shard owns.
+    pub fn begin(self: &Rc<Self>, call: Call) -> Begun {
+        let shard = self.clone();
+        match call {
+            Call::Produce(items) => self.begin_produce(items),
+            Call::Fetch(fetch) => Box::pin(async move { Reply::Fetch(shard.fetch(fetch).await) }),
+            Call::Wait(partitions) => {
+                let (waiter, heard) = FetchWaiter::new();
+                self.park(&partitions, &waiter);
+                Box::pin(async move {
+                    // Held here: parked waiters are swept once nobody listens.
+                    let _waiter = waiter;
+                    let _ = heard.await;
+                    Reply::Wait
+                })
+            }
+            Call::Offsets(queries) => Box::pin(async move {
+                let mut found = Vec::with_capacity(queries.len());
+                for query in queries {
+                    found.push(shard.find_offset(query).await);
+                }
+                Reply::Offsets(found)
+            }),
+            Call::DeleteRecords(items) => Box::pin(async move {
+                let mut starts = Vec::with_capacity(items.len());
+                for (partition, offset) in items {
+                    starts.push(shard.delete_records(partition, offset).await);
+                }
+                Reply::DeleteRecords(starts)
+            }),
+            Call::EpochEnds(items) => {
+                let ends = items.into_iter().map(|(id, current, epoch)| {
+                    let partition = self.partition(id).ok_or(OffsetRefusal::UnknownPartition)?;
+                    partition.check_epoch(current).map_err(OffsetRefusal::Read)?;
+                    // One broker, one history: every epoch up to ours ends where the log ends.
+                    let ours = partition.leader_epoch();
+                    let known = (0..=ours).contains(&epoch);
+                    Ok(if known { (ours, partition.high_watermark()) } else { (-1, -1) })
+                });
+                Box::pin(ready(Reply::EpochEnds(ends.collect())))
+            }
+            Call::Install(image) => {
+                Box::pin(async move { Reply::Install(shard.install(image).await) })
+            }
+            Call::Control(request) => Box::pin(async move {
+                match shard.control(request).await {
+                    Some(reply) => Reply::Control(reply),
+                    None => Reply::Gone,
+                }
+            }),
+            Call::Metrics => Box::pin(ready(Reply::Metrics(Box::new(self.snapshot_metrics())))),
+            Call::Sizes => {
+                let sizes = self.partitions().into_iter().map(|p| {
+                    let bytes = p.log().segments().iter().map(|s| s.bytes).sum();
+                    (p.id(), bytes, p.log().end_offset())
+                });
+                Box::pin(ready(Reply::Sizes(sizes.collect())))
+            }
+        }
+    }
+
+    /// Take the batches, in order, now; answer when all are as durable as promised.
+    fn begin_produce(self: &Rc<Self>, items: Vec<ProduceItem>) -> Begun {
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let partition = self.partition(item.partition);
+            answers.push(partition.map(|p| {
+                let answer = p.append(item.batch, item.acks);
+                (p, answer)
+            }));
+        }
+        Box::pin(async move {
+            let mut results: Vec<ProduceResult> = Vec::with_capacity(answers.len());
+            for answer in answers {
+                let Some((partition, answer)) = answer else {
+                    results.push(Err(ProduceRefusal::UnknownPartition));
+                    continue;
+                };
+                results.push(match answer.await {
+                    Ok(Ok(appended)) => Ok(Produced {
+                        base_offset: appended.base_offset,
+                        log_append_time_ms: appended.log_append_time_ms,
+                        log_start: partition.log().start_offset(),
+                    }),
+                    Ok(Err(failure)) => Err(ProduceRefusal::Append(failure)),
+                    Err(_) => Err(ProduceRefusal::UnknownPartition),
+                });
+            }
+            Reply::Produce(results)
+        })
+    }
+
+    /// Read items in order until the bytes are used up; the first that has data gives at least
+    /// one batch (KIP-74).
+    async fn fetch(self: Rc<Self>, fetch: FetchCall) -> Vec<FetchResult> {
+        let mut left = fetch.bytes_max;
+        let mut any = false;
+        let mut results = Vec::with_capacity(fetch.items.len());
+        for item in &fetch.items {
+            let result = self.read(item, left, !any).await;
+            if let Ok(outcome) = &result {
+                left = left.saturating_sub(outcome.batches.bytes);
+                any |= outcome.batches.bytes > 0;
+            }
+            results.push(result);
+        }
+        results
+    }
+
+    async fn read(&self, item: &FetchItem, left: usize, at_least_one: bool) -> FetchResult {
+        let partition = self.partition(item.partition).ok_or(FetchRefusal::UnknownPartition)?;
+        partition.check_epoch(item.epoch).map_err(FetchRefusal::Read)?;
+        let bytes_max = item.bytes_max.min(left);
+        partition.read(item.offset, bytes_max, at_least_one).await.map_err(FetchRefusal::Read)
+    }
+
+    /// Park `waiter` at every partition; fires at once if one has moved or is not here.
+    fn park(&self, partitions: &[(TopicPartition, Offset)], waiter: &Rc<FetchWaiter>) {
+        for (id, seen) in partitions {
+            match self.partition(*id) {
+                Some(partition) => partition.park_fetch(*seen, waiter),
+                None => waiter.fire(),
+            }
+        }
+    }
+
+    async fn find_offset(
+        &self,
+        query: OffsetQuery,
+    ) -> Result<super::call::FoundOffset, OffsetRefusal> {
+        let partition = self.partition(query.partition).ok_or(OffsetRefusal::UnknownPartition)?;
+        partition.check_epoch(query.epoch).map_err(OffsetRefusal::Read)?;
+        let (high_watermark, log_start) = partition.readable().map_err(OffsetRefusal::Read)?;
+        let epoch = partition.leader_epoch();
+        let found =
+            |offset, timestamp, epoch| super::call::FoundOffset { offset, timestamp, epoch };
+        match query.target {
+            OffsetTarget::Earliest => Ok(found(log_start, -1, epoch)),
+            OffsetTarget::Latest => Ok(found(high_watermark, -1, epoch)),
+            OffsetTarget::LastTiered => Ok(found(-1, -1, -1)),
+            OffsetTarget::Timestamp(t) => {
+                super::lookup::first_at_or_after(&self.config, &partition, t, high_watermark).await
+            }
+            OffsetTarget::MaxTimestamp => {
+                super::lookup::largest_timestamp(&self.config, &partition, high_watermark).await
+            }
+        }
+    }
+
+    /// Raise a log's start; -1 stands for the high watermark.
+    async fn delete_records(
+        &self,
+        id: TopicPartition,
+        offset: Offset,
+    ) -> Result<Offset, OffsetRefusal> {
+        let partition = self.partition(id).ok_or(OffsetRefusal::UnknownPartition)?;
+        let (high_watermark, log_start) = partition.readable().map_err(OffsetRefusal::Read)?;
+        let target = if offset == -1 { high_watermark } else { offset };
+        if target < 0 || target > high_watermark {
+            return Err(OffsetRefusal::OutOfRange);
+        }
+        if target > log_start {
+            let raised = partition.log().set_start_offset(target).await;
+            raised.map_err(|e| OffsetRefusal::Read(ReadRefusal::Storage(e)))?;
+        }
+        Ok(partition.log().start_offset())
+    }
+
+    /// Ask every shard the same; answers by shard.
+    pub async fn ask_all(self: &Rc<Self>, ask: impl Fn() -> Call) -> Vec<Reply> {
+        join_all((0..self.shards).map(|to| self.call(to, ask()))).await
+    }
+}
