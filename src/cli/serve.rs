@@ -78,21 +78,13 @@ pub fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     let _ = out.flush();
     drop(out);
     let shown = config.clone();
-    start(config, move |bound, metrics| {
-        let text = banner::closing(&shown, bound, metrics, started.elapsed());
+    crate::server::start::run(config, move |ready| {
+        let text = banner::closing(&shown, ready.listening, ready.metrics, started.elapsed());
         let mut out = io::stdout().lock();
         let _ = out.write_all(text.as_bytes());
         let _ = out.flush();
     })
     .map_err(Failure::Error)
-}
-
-/// Run the server; it calls `ready` once requests are answered, with the bound addresses.
-fn start(
-    _config: Config,
-    _ready: impl FnOnce(std::net::SocketAddr, Option<std::net::SocketAddr>) + Send + 'static,
-) -> Result<(), String> {
-    Err("the broker itself is not in this build yet".into())
 }
 
 /// Flags as settings, the short names first.

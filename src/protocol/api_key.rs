@@ -172,7 +172,7 @@ registry! {
     3 Metadata [0-13] in metadata: MetadataRequest => MetadataResponse;
     8 OffsetCommit [none] in offset_commit: OffsetCommitRequest => OffsetCommitResponse;
     9 OffsetFetch [none] in offset_fetch: OffsetFetchRequest => OffsetFetchResponse;
-    10 FindCoordinator [none] in find_coordinator:
+    10 FindCoordinator [0-6] in find_coordinator:
         FindCoordinatorRequest => FindCoordinatorResponse;
     11 JoinGroup [none] in join_group: JoinGroupRequest => JoinGroupResponse;
     12 Heartbeat [none] in heartbeat: HeartbeatRequest => HeartbeatResponse;

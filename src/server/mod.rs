@@ -1,1 +1,21 @@
-//! server
+//! Sockets and requests.
+//!
+//! The life of a request: [`listener`] accepts a connection and hands it to a shard; [`frames`]
+//! cuts the byte stream into frames, within [`memory`]; [`connection`] keeps the order of answers;
+//! [`dispatch`] decodes a frame and calls the one handler of its API in [`handlers`], which asks
+//! the shards that own what it is about; [`errors`] is the only translation from our errors to
+//! Kafka's; [`socket`] sends the answer without copying the batches in it.
+
+pub mod connection;
+pub mod dispatch;
+pub mod errors;
+pub mod fetch_session;
+pub mod frames;
+pub mod handlers;
+pub mod http;
+pub mod listener;
+pub mod memory;
+pub mod request;
+pub mod signal;
+pub mod socket;
+pub mod start;

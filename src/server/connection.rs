@@ -1,0 +1,227 @@
+//! One connection: frames in, answers out in the order of their requests.
+//!
+//! Two tasks share it. The receiving one decodes a frame and begins its request; the sending one
+//! awaits the answers in order and sends what is ready with one call. Requests whose order is
+//! fixed once they have begun (Produce) overlap; every other request is finished before the next
+//! frame is looked at. The number and the bytes of requests that are under way are limited: at the
+//! limit the socket is not read, and TCP holds the client back.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use crate::runtime::Runtime;
+
+use super::dispatch;
+use super::frames::{FrameEnd, FrameReader};
+use super::memory::Lease;
+use super::request::{Answering, Caller, Hangup};
+use super::signal::Signal;
+use super::socket::{self, Sender};
+
+/// Answers sent with one call at most.
+const ANSWERS_PER_SEND_MAX: usize = 64;
+
+/// A request under way and the memory its frame holds.
+struct Pending {
+    answering: Answering,
+    lease: Option<Lease>,
+    frame_bytes: usize,
+}
+
+/// What the two tasks share.
+struct Pipeline {
+    pending: RefCell<VecDeque<Pending>>,
+    bytes: Cell<usize>,
+    /// The receiving task has finished: end when all answers are sent.
+    is_ended: Cell<bool>,
+    /// The sending task has finished: nobody will send.
+    is_broken: Cell<bool>,
+    filled: Signal,
+    drained: Signal,
+}
+
+/// Limits of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Requests under way.
+    pub requests_max: usize,
+    /// Bytes of their frames.
+    pub bytes_max: usize,
+}
+
+/// Serve frames until the connection ends; completes when both tasks have. `closing` is called
+/// while the descriptor is still open.
+pub async fn serve<R: Runtime>(
+    caller: Rc<Caller<R>>,
+    mut frames: FrameReader,
+    sender: Sender,
+    fd: RawFd,
+    limits: ConnectionLimits,
+    closing: impl FnOnce(),
+) {
+    let pipeline = Rc::new(Pipeline {
+        pending: RefCell::default(),
+        bytes: Cell::new(0),
+        is_ended: Cell::new(false),
+        is_broken: Cell::new(false),
+        filled: Signal::default(),
+        drained: Signal::default(),
+    });
+    let receive = async {
+        receive(&caller, &mut frames, &pipeline, limits).await;
+        pipeline.is_ended.set(true);
+        pipeline.filled.set();
+    };
+    let send = async {
+        send(&caller, sender, &pipeline).await;
+        pipeline.is_broken.set(true);
+        pipeline.drained.set();
+        // Wakes the receiving task if it waits for bytes.
+        socket::shut_down(fd);
+    };
+    futures_util::future::join(receive, send).await;
+    // Before the descriptor is closed and its number may be another connection's.
+    closing();
+}
+
+/// Begin requests as their frames arrive.
+async fn receive<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    frames: &mut FrameReader,
+    pipeline: &Pipeline,
+    limits: ConnectionLimits,
+) {
+    loop {
+        while pipeline.pending.borrow().len() >= limits.requests_max
+            || pipeline.bytes.get() >= limits.bytes_max
+        {
+            if pipeline.is_broken.get() {
+                return;
+            }
+            pipeline.drained.wait().await;
+        }
+        if pipeline.is_broken.get() || caller.closing.get() {
+            return;
+        }
+        let frame = match frames.next().await {
+            Ok(frame) => frame,
+            Err(end) => {
+                report_end(caller, &end);
+                return;
+            }
+        };
+        let frame_bytes = frame.bytes.len();
+        let began = dispatch::begin(caller, frame.bytes);
+        let (answering, is_last) = match began {
+            dispatch::Began::Ordered(answering) => (answering, false),
+            dispatch::Began::Alone(answering) => {
+                let answer = answering.await;
+                let is_last = answer.is_err();
+                (Box::pin(std::future::ready(answer)) as Answering, is_last)
+            }
+            dispatch::Began::Refused(why) => {
+                (Box::pin(std::future::ready(Err(why))) as Answering, true)
+            }
+        };
+        pipeline.bytes.set(pipeline.bytes.get() + frame_bytes);
+        pipeline.pending.borrow_mut().push_back(Pending {
+            answering,
+            lease: Some(frame.lease),
+            frame_bytes,
+        });
+        pipeline.filled.set();
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// Send answers in order until the receiving task has ended and none is left.
+async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: &Pipeline) {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    loop {
+        let Some(mut first) = pipeline.pending.borrow_mut().pop_front() else {
+            if pipeline.is_ended.get() {
+                return;
+            }
+            pipeline.filled.wait().await;
+            continue;
+        };
+        let mut outcome = (&mut first.answering).await;
+        let mut done = first;
+        let mut answers = 0;
+        let mut leases = Vec::new();
+        let mut hangup = None;
+        loop {
+            answers += 1;
+            pipeline.bytes.set(pipeline.bytes.get() - done.frame_bytes);
+            leases.push(done.lease.take());
+            match outcome {
+                Ok(Some(answer)) => pieces.extend(answer.pieces),
+                Ok(None) => {}
+                Err(why) => {
+                    hangup = Some(why);
+                    break;
+                }
+            }
+            if answers == ANSWERS_PER_SEND_MAX {
+                break;
+            }
+            // What else is ready goes along.
+            let Some(mut next) = pipeline.pending.borrow_mut().pop_front() else { break };
+            match (&mut next.answering).now_or_never() {
+                Some(ready) => {
+                    outcome = ready;
+                    done = next;
+                }
+                None => {
+                    pipeline.pending.borrow_mut().push_front(next);
+                    break;
+                }
+            }
+        }
+        let sent = sender.send(&mut pieces).await;
+        pieces.clear();
+        drop(leases);
+        pipeline.drained.set();
+        if let Some(Hangup(why)) = hangup {
+            log_hangup(caller, &why);
+            return;
+        }
+        if let Err(error) = sent {
+            if error.kind() == std::io::ErrorKind::TimedOut {
+                log_hangup(caller, "the client takes no answers (its receive buffer stays full)");
+            }
+            return;
+        }
+    }
+}
+
+fn report_end<R: Runtime>(caller: &Rc<Caller<R>>, end: &FrameEnd) {
+    match end {
+        FrameEnd::Closed | FrameEnd::CutShort => {}
+        FrameEnd::TimedOut => log_hangup(caller, "nothing came for connections.max.idle.ms"),
+        FrameEnd::BadLength(why) => log_hangup(caller, why),
+        FrameEnd::Io(error) => {
+            tracing::debug!(peer = %caller.peer, %error, "the connection failed");
+        }
+    }
+}
+
+/// One line for a connection that we close; at most a few a second for the whole shard, so that a
+/// flood of bad clients does not become a flood of lines.
+fn log_hangup<R: Runtime>(caller: &Rc<Caller<R>>, why: &str) {
+    let Some(unsaid) = caller.hangups.may_log(caller.shard.runtime.now()) else { return };
+    tracing::warn!(
+        peer = %caller.peer,
+        client_id = %caller.client_id.borrow(),
+        software = %caller.software.borrow(),
+        unsaid,
+        "closed a connection: {why}"
+    );
+}

@@ -1,0 +1,187 @@
+//! From a frame to the one handler of its API: decode, check the version, encode the answer.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::protocol::{ApiKey, PREFIX_LEN, Request, RequestHeader, encode_response, messages as m};
+use crate::runtime::Runtime;
+use crate::wire::{Message, Reader};
+
+use super::handlers as h;
+use super::request::{Answer, Answering, Caller, Hangup};
+
+/// A request that has begun.
+pub enum Began {
+    /// Its order is fixed; the next frame may be looked at while it goes on.
+    Ordered(Answering),
+    /// It is to be finished before the next frame is looked at.
+    Alone(Answering),
+    /// There is no answer but closing the connection.
+    Refused(Hangup),
+}
+
+/// Decode the request in `frame` and begin it.
+pub fn begin<R: Runtime>(caller: &Rc<Caller<R>>, frame: Bytes) -> Began {
+    let frame_bytes = frame.len();
+    let mut reader = Reader::new(frame);
+    let header = match RequestHeader::decode(&mut reader) {
+        Ok(header) => header,
+        Err(error) => return Began::Refused(Hangup(format!("no request: {error}"))),
+    };
+    remember_client(caller, &header);
+    let key = header.api_key;
+    caller.shard.metrics.request(key as i16, frame_bytes + PREFIX_LEN);
+    if !key.advertised().contains(header.api_version) {
+        if key == ApiKey::ApiVersions {
+            let refusal = h::api_versions::unsupported();
+            let answer = encode(ApiKey::ApiVersions, 0, header.correlation_id, &refusal);
+            return Began::Alone(Box::pin(std::future::ready(answer.map(Some))));
+        }
+        return Began::Refused(Hangup(format!(
+            "{} version {} is not served (versions {} to {} are): use a newer client, or one that \
+             asks for ApiVersions first",
+            key.name(),
+            header.api_version,
+            key.advertised().min,
+            key.advertised().max
+        )));
+    }
+    route(caller, header, reader)
+}
+
+/// One arm for each API that is served.
+fn route<R: Runtime>(caller: &Rc<Caller<R>>, header: RequestHeader, reader: Reader) -> Began {
+    macro_rules! alone {
+        ($request:ty, $handle:path) => {
+            alone::<R, $request, _, _>(caller, &header, reader, $handle)
+        };
+    }
+    match header.api_key {
+        ApiKey::Produce => produce(caller, &header, reader),
+        ApiKey::Fetch => alone!(m::fetch::FetchRequest, h::fetch::handle),
+        ApiKey::ListOffsets => alone!(m::list_offsets::ListOffsetsRequest, h::list_offsets::handle),
+        ApiKey::Metadata => alone!(m::metadata::MetadataRequest, h::metadata::handle),
+        ApiKey::FindCoordinator => {
+            alone!(m::find_coordinator::FindCoordinatorRequest, h::find_coordinator::handle)
+        }
+        ApiKey::ApiVersions => alone!(m::api_versions::ApiVersionsRequest, h::api_versions::handle),
+        ApiKey::CreateTopics => {
+            alone!(m::create_topics::CreateTopicsRequest, h::create_topics::handle)
+        }
+        ApiKey::DeleteTopics => {
+            alone!(m::delete_topics::DeleteTopicsRequest, h::delete_topics::handle)
+        }
+        ApiKey::InitProducerId => {
+            alone!(m::init_producer_id::InitProducerIdRequest, h::init_producer_id::handle)
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            alone!(
+                m::offset_for_leader_epoch::OffsetForLeaderEpochRequest,
+                h::offset_for_leader_epoch::handle
+            )
+        }
+        ApiKey::DeleteRecords => {
+            alone!(m::delete_records::DeleteRecordsRequest, h::delete_records::handle)
+        }
+        ApiKey::CreatePartitions => {
+            alone!(m::create_partitions::CreatePartitionsRequest, h::create_partitions::handle)
+        }
+        ApiKey::DescribeConfigs => {
+            alone!(m::describe_configs::DescribeConfigsRequest, h::describe_configs::handle)
+        }
+        ApiKey::DescribeCluster => {
+            alone!(m::describe_cluster::DescribeClusterRequest, h::describe_cluster::handle)
+        }
+        ApiKey::DescribeTopicPartitions => alone!(
+            m::describe_topic_partitions::DescribeTopicPartitionsRequest,
+            h::describe_topic_partitions::handle
+        ),
+        other => Began::Refused(Hangup(format!("{} is not served", other.name()))),
+    }
+}
+
+/// Decode, handle, encode.
+fn alone<R, Q, H, F>(
+    caller: &Rc<Caller<R>>,
+    header: &RequestHeader,
+    mut reader: Reader,
+    handle: H,
+) -> Began
+where
+    R: Runtime,
+    Q: Request + 'static,
+    H: FnOnce(Rc<Caller<R>>, i16, Q) -> F + 'static,
+    F: Future<Output = Result<Q::Response, Hangup>> + 'static,
+{
+    let request = match decode::<Q>(&mut reader, header) {
+        Ok(request) => request,
+        Err(hangup) => return Began::Refused(hangup),
+    };
+    let caller = caller.clone();
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    Began::Alone(Box::pin(async move {
+        let response = handle(caller, version, request).await?;
+        encode(Q::KEY, version, correlation_id, &response).map(Some)
+    }))
+}
+
+/// Produce begins at once, so that its batches keep their order, and is answered when durable.
+fn produce<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    header: &RequestHeader,
+    mut reader: Reader,
+) -> Began {
+    let request = match decode::<m::produce::ProduceRequest>(&mut reader, header) {
+        Ok(request) => request,
+        Err(hangup) => return Began::Refused(hangup),
+    };
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    let answering = h::produce::begin(caller, version, request);
+    Began::Ordered(Box::pin(async move {
+        match answering.await? {
+            Some(response) => encode(ApiKey::Produce, version, correlation_id, &response).map(Some),
+            None => Ok(None),
+        }
+    }))
+}
+
+fn decode<Q: Request>(reader: &mut Reader, header: &RequestHeader) -> Result<Q, Hangup> {
+    Q::decode(reader, header.api_version)
+        .and_then(|request| reader.finish().map(|()| request))
+        .map_err(|error| {
+            Hangup(format!(
+                "a {} request of version {} cannot be read: {error}",
+                header.api_key.name(),
+                header.api_version
+            ))
+        })
+}
+
+fn encode<M: Message>(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    body: &M,
+) -> Result<Answer, Hangup> {
+    encode_response(key, version, correlation_id, body).map(|pieces| Answer { pieces }).map_err(
+        |error| {
+            Hangup(format!(
+                "the answer to a {} request of version {version} cannot be encoded: {error} (a \
+                 fault of this broker)",
+                key.name()
+            ))
+        },
+    )
+}
+
+fn remember_client<R: Runtime>(caller: &Rc<Caller<R>>, header: &RequestHeader) {
+    let client_id = header.client_id.as_deref().unwrap_or("");
+    let mut known = caller.client_id.borrow_mut();
+    if *known != client_id {
+        known.clear();
+        // For log lines only: a long one is cut.
+        known.extend(client_id.chars().take(128));
+    }
+}

@@ -1,0 +1,264 @@
+//! Produce (0): append record batches. Versions 3-13 (advertised from 0: KAFKA-18659).
+//!
+//! Each partition's entry is one batch; it is checked here, on the connection's shard, and
+//! appended on its owner's. Entries succeed or fail one by one. Idempotent producers are served,
+//! transactional ones refused with an error that ends their attempt.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+
+use crate::cluster::image::{Image, Topic};
+use crate::config::TopicConfig;
+use crate::model::{TimestampType, TopicPartition, Uuid};
+use crate::partition::append::{Acks, ProduceBatch};
+use crate::partition::producers::Sequenced;
+use crate::protocol::ErrorCode;
+use crate::protocol::messages::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
+};
+use crate::record::{self, ProduceRules};
+use crate::runtime::Runtime;
+use crate::server::errors;
+use crate::server::request::{Caller, Hangup};
+use crate::shard::call::{Call, ProduceItem, Reply};
+
+/// Produce versions below this one must not carry zstd (KIP-110).
+const ZSTD_VERSION_MIN: i16 = 7;
+
+const NO_TRANSACTIONS: &str =
+    "Transactions are not served by this broker; produce without transactional.id.";
+
+/// Where an entry stands in the response.
+type Slot = (usize, usize);
+
+/// Entries on their way to one owner.
+#[derive(Default)]
+struct Bound {
+    slots: Vec<Slot>,
+    items: Vec<ProduceItem>,
+}
+
+/// Check and append; the order of the batches is fixed when this returns. The future gives the
+/// response when everything is as durable as asked for, none for acks=0.
+pub fn begin<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    version: i16,
+    request: ProduceRequest,
+) -> impl Future<Output = Result<Option<ProduceResponse>, Hangup>> + use<R> {
+    let acks = acks(&request);
+    let (mut response, bound) = sort_out(caller, version, request, acks);
+    let shard = caller.shard.clone();
+    let mut waiting = Vec::new();
+    for (owner, bound) in (0..).zip(bound) {
+        if !bound.items.is_empty() {
+            let reply = shard.call(owner, Call::Produce(bound.items));
+            let slots = bound.slots;
+            waiting.push(async move { (slots, reply.await) });
+        }
+    }
+    async move {
+        for (slots, reply) in join_all(waiting).await {
+            settle(&mut response, &slots, reply);
+        }
+        if acks != Some(Acks::None) {
+            return Ok(Some(response));
+        }
+        // Nobody reads an answer; a closed connection is all that can tell the client.
+        let mut entries = response.responses.iter().flat_map(|t| &t.partition_responses);
+        match entries.find(|p| p.error_code != ErrorCode::NONE) {
+            Some(failed) => Err(Hangup(format!(
+                "a produce request with acks=0 failed ({}), and closing is the only way to tell",
+                failed.error_code.name().unwrap_or("unknown error")
+            ))),
+            None => Ok(None),
+        }
+    }
+}
+
+fn acks(request: &ProduceRequest) -> Option<Acks> {
+    match request.acks {
+        -1 => Some(Acks::All),
+        0 => Some(Acks::None),
+        1 => Some(Acks::Leader),
+        _ => None,
+    }
+}
+
+/// Check every entry: those refused are answered in the response, the others are bound for their
+/// owners.
+fn sort_out<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    version: i16,
+    request: ProduceRequest,
+    acks: Option<Acks>,
+) -> (ProduceResponse, Vec<Bound>) {
+    let shard = &caller.shard;
+    let image = shard.image();
+    let mut bound: Vec<Bound> = Vec::new();
+    bound.resize_with(usize::from(shard.shards), Bound::default);
+    let mut response = ProduceResponse::default();
+    response.responses.reserve_exact(request.topic_data.len());
+    let is_transactional = request.transactional_id.is_some();
+    let mut seen = HashSet::new();
+    for (at, data) in request.topic_data.into_iter().enumerate() {
+        let (topic, missing) = find_topic(&image, version, &data);
+        let config = topic.map(|topic| shard.topic_config(topic));
+        let mut answers = Vec::with_capacity(data.partition_data.len());
+        for (nth, entry) in data.partition_data.into_iter().enumerate() {
+            let checked = if is_transactional {
+                Err(refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS))
+            } else {
+                check(version, topic.zip(config.as_deref()), missing, &entry, acks, shard)
+            };
+            let mut answer = PartitionProduceResponse { index: entry.index, ..Default::default() };
+            match checked {
+                Ok(item) if !seen.insert(item.partition) => {
+                    let twice = "The partition is named twice in one request.";
+                    fail(&mut answer, refused(ErrorCode::INVALID_REQUEST, twice));
+                }
+                Ok(item) => {
+                    let bound = &mut bound[usize::from(shard.owner(item.partition))];
+                    bound.slots.push((at, nth));
+                    bound.items.push(item);
+                }
+                Err(refusal) => fail(&mut answer, refusal),
+            }
+            answers.push(answer);
+        }
+        response.responses.push(TopicProduceResponse {
+            name: data.name,
+            topic_id: data.topic_id,
+            partition_responses: answers,
+        });
+    }
+    (response, bound)
+}
+
+/// A refused entry: code, sentence, the record at fault.
+type Refusal = (ErrorCode, Option<String>, Option<i32>);
+
+fn refused(code: ErrorCode, text: &str) -> Refusal {
+    (code, Some(text.into()), None)
+}
+
+fn fail(answer: &mut PartitionProduceResponse, (code, text, record): Refusal) {
+    answer.error_code = code;
+    answer.base_offset = -1;
+    answer.log_append_time_ms = -1;
+    answer.log_start_offset = -1;
+    if let Some(batch_index) = record {
+        answer.record_errors = vec![BatchIndexAndErrorMessage {
+            batch_index,
+            batch_index_error_message: text.as_deref().map(Into::into),
+        }];
+    }
+    answer.error_message = text.map(|text| text.as_str().into());
+}
+
+/// The topic of an entry, and the error if there is none.
+fn find_topic<'a>(
+    image: &'a Image,
+    version: i16,
+    data: &TopicProduceData,
+) -> (Option<&'a Topic>, ErrorCode) {
+    if version >= 13 {
+        let topic = (data.topic_id != Uuid::ZERO).then(|| image.topic_by_id(data.topic_id));
+        (topic.flatten().map(|t| &**t), ErrorCode::UNKNOWN_TOPIC_ID)
+    } else {
+        (image.topic(&data.name).map(|t| &**t), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+}
+
+/// Check one entry and make it ready for its owner.
+fn check<R: Runtime>(
+    version: i16,
+    topic: Option<(&Topic, &TopicConfig)>,
+    missing: ErrorCode,
+    entry: &PartitionProduceData,
+    acks: Option<Acks>,
+    shard: &crate::shard::Shard<R>,
+) -> Result<ProduceItem, Refusal> {
+    let Some(acks) = acks else {
+        return Err(refused(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1, 0 or 1."));
+    };
+    let Some((topic, config)) = topic else { return Err((missing, None, None)) };
+    let known = usize::try_from(entry.index).is_ok_and(|i| i < topic.partitions.len());
+    if !known {
+        return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None, None));
+    }
+    let bytes = entry.records.clone().into_bytes();
+    let now_ms = shard.runtime.wall_ms();
+    let rules = ProduceRules {
+        max_message_bytes: config.message_bytes_max,
+        timestamp_type: config.timestamp_type,
+        now_ms,
+        before_max_ms: config.timestamp_before_ms_max,
+        after_max_ms: config.timestamp_after_ms_max,
+        require_keys: false,
+    };
+    let summary = record::validate_produced(&bytes, &rules)
+        .map_err(|e| (errors::batch(e.kind), Some(e.message), e.record_index))?;
+    if summary.codec == record::Codec::Zstd && version < ZSTD_VERSION_MIN {
+        let text = "Produce requests before version 7 are not allowed to use ZStandard compression";
+        return Err(refused(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, text));
+    }
+    if summary.is_transactional {
+        let code = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+        return Err(refused(code, NO_TRANSACTIONS));
+    }
+    let (bytes, log_append_time_ms) = match config.timestamp_type {
+        TimestampType::CreateTime => (bytes, -1),
+        TimestampType::LogAppendTime => (stamped(&bytes, now_ms), now_ms),
+    };
+    Ok(ProduceItem {
+        partition: TopicPartition { topic_id: topic.id, partition: entry.index },
+        batch: ProduceBatch {
+            bytes,
+            sequenced: Sequenced {
+                producer_id: summary.producer_id,
+                epoch: summary.producer_epoch,
+                base_sequence: summary.base_sequence,
+                records: summary.records,
+            },
+            max_timestamp: summary.max_timestamp,
+            log_append_time_ms,
+        },
+        acks,
+    })
+}
+
+/// The batch with the broker's time in it.
+fn stamped(bytes: &Bytes, now_ms: i64) -> Bytes {
+    let mut copy = BytesMut::from(&bytes[..]);
+    record::set_log_append_time(&mut copy, now_ms);
+    copy.freeze()
+}
+
+/// Put what the owner answered into the response.
+fn settle(response: &mut ProduceResponse, slots: &[Slot], reply: Reply) {
+    let mut results = match reply {
+        Reply::Produce(results) => results.into_iter(),
+        _ => Vec::new().into_iter(),
+    };
+    for (topic, nth) in slots {
+        let answer = &mut response.responses[*topic].partition_responses[*nth];
+        match results.next() {
+            Some(Ok(produced)) => {
+                answer.base_offset = produced.base_offset;
+                answer.log_append_time_ms = produced.log_append_time_ms;
+                answer.log_start_offset = produced.log_start;
+            }
+            Some(Err(refusal)) => {
+                let (code, text) = errors::produce(&refusal);
+                fail(answer, (code, text, None));
+            }
+            // The owner is stopping: the client looks for the leader again.
+            None => fail(answer, (ErrorCode::NOT_LEADER_OR_FOLLOWER, None, None)),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a handler may know about its caller, and what it gives back.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::NodeId;
+use crate::runtime::Runtime;
+use crate::shard::Shard;
+
+use super::fetch_session::FetchSessions;
+
+/// Who this broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `cluster.id`: stable over restarts.
+    pub cluster_id: String,
+    /// `node.id`
+    pub node_id: NodeId,
+    /// Host that clients are told.
+    pub host: String,
+    /// Port that clients are told.
+    pub port: u16,
+    /// `broker.rack`
+    pub rack: Option<String>,
+}
+
+/// The caller of a request: one connection on one shard.
+pub struct Caller<R: Runtime> {
+    /// The shard that serves the connection.
+    pub shard: Rc<Shard<R>>,
+    /// The shard's fetch sessions.
+    pub sessions: Rc<RefCell<FetchSessions>>,
+    /// Who we are, as we tell clients.
+    pub identity: Arc<Identity>,
+    /// Limits the shard's lines about closed connections.
+    pub hangups: Rc<LineLimit>,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// `client.id` of the last request, for log lines.
+    pub client_id: RefCell<String>,
+    /// Client software and version (ApiVersions v3+).
+    pub software: RefCell<String>,
+    /// The connection is to be closed once its answers are sent.
+    pub closing: Cell<bool>,
+}
+
+/// An answer ready to be sent: its pieces in order.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Length, response header and body; batches in it are shared, not copied.
+    pub pieces: Vec<Bytes>,
+}
+
+/// An answer under way. `None`: there is none (acks=0). The error ends the connection and says
+/// why.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Option<Answer>, Hangup>>>>;
+
+/// Why a connection is closed by us.
+#[derive(Clone, Debug)]
+pub struct Hangup(pub String);
+
+/// Log lines of one kind that a shard writes each second.
+const LINES_PER_SECOND: u32 = 5;
+
+/// Keeps a flood of like events from becoming a flood of log lines.
+#[derive(Debug, Default)]
+pub struct LineLimit {
+    second: Cell<u64>,
+    written: Cell<u32>,
+    unsaid: Cell<u64>,
+}
+
+impl LineLimit {
+    /// Whether a line may be written now; how many were not since the last one.
+    pub fn may_log(&self, now: Duration) -> Option<u64> {
+        if self.second.replace(now.as_secs()) != now.as_secs() {
+            self.written.set(0);
+        }
+        if self.written.get() >= LINES_PER_SECOND {
+            self.unsaid.set(self.unsaid.get() + 1);
+            return None;
+        }
+        self.written.set(self.written.get() + 1);
+        Some(self.unsaid.take())
+    }
+}

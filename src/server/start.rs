@@ -1,0 +1,591 @@
+//! From a checked configuration to a serving broker, and back down.
+//!
+//! Up: lock the directory, bind the port, open the metadata, start one pinned executor per shard,
+//! recover the logs on the first, give every shard its own, accept. Down (SIGTERM, SIGINT): accept
+//! no more, end the connections, write everything, end. A second signal ends at once, which
+//! recovery makes up for. A panic in any task ends the process: a shard that died in silence would
+//! be worse than a restart.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use glommio::channels::channel_mesh::{MeshBuilder, Receivers, Senders};
+use glommio::{GlommioError, LocalExecutorBuilder, Placement};
+
+use crate::cluster::controller::ControllerLimits;
+use crate::cluster::image::Image;
+use crate::cluster::log::{self as metadata, MetadataWriter, Opened};
+use crate::cluster::placement;
+use crate::config::{Config, HostPort};
+use crate::metrics::Value;
+use crate::model::{ShardId, TopicPartition};
+use crate::runtime::glommio::GlommioRuntime;
+use crate::runtime::{Queue, Runtime};
+use crate::shard::Shard;
+use crate::shard::call::{Call, Reply};
+use crate::shard::control::{Controller, topic_settings};
+use crate::shard::mesh::{Mesh, Message, Post};
+use crate::storage::{self, ShardStart, StorageConfig, Store};
+
+use super::connection::{self, ConnectionLimits};
+use super::fetch_session::FetchSessions;
+use super::frames::FrameReader;
+use super::listener::{self, Admission};
+use super::memory::FrameMemory;
+use super::request::{Caller, Identity, LineLimit};
+use super::signal::Signal;
+use super::{http, socket};
+
+/// Entries of a shard's submission ring: glommio's default costs a third more per request with a
+/// thousand connections.
+const RING_ENTRIES: usize = 1024;
+/// Messages in flight from one shard to another before they wait in the outbox.
+const MESH_MESSAGES: usize = 4096;
+/// Rest before a message that found no room in a channel is tried again.
+const OUTBOX_RETRY: Duration = Duration::from_micros(50);
+/// A client that takes no answers for so long is cut off.
+const STALLED: Duration = Duration::from_secs(60);
+/// How long connections may take to finish when the broker stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What the caller of [`run`] may tell its user once the broker serves.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Where we listen.
+    pub listening: SocketAddr,
+    /// What clients are told.
+    pub advertised: HostPort,
+    /// Where the metrics page is, if anywhere.
+    pub metrics: Option<SocketAddr>,
+    /// The cluster's id.
+    pub cluster_id: String,
+}
+
+/// What every shard's thread is given.
+#[derive(Clone)]
+struct Common {
+    config: Arc<Config>,
+    identity: Arc<Identity>,
+    image: Arc<Image>,
+    open_connections: Arc<AtomicUsize>,
+    mesh: MeshBuilder<Message, glommio::channels::channel_mesh::Full>,
+}
+
+/// What only the first shard's thread is given.
+struct First {
+    listener: StdListener,
+    metrics: Option<StdListener>,
+    writer: MetadataWriter,
+    stop: oneshot::Receiver<()>,
+    starts: Vec<mpsc::Sender<ShardStart>>,
+    ready: mpsc::Sender<Result<(), String>>,
+}
+
+/// Run a broker until SIGTERM or SIGINT; `ready` is called once it serves.
+///
+/// # Errors
+/// Why it could not start, or what could not be written at the end.
+pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
+    abort_on_panic();
+    let config = Arc::new(config);
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|e| format!("cannot create {}: {e}", config.data_dir.display()))?;
+    let _lock = lock(&config)?;
+    let backlog = config.limits.listen_backlog_max;
+    let listener = listener::bind(&config.listen.to_string(), backlog)?;
+    let listening = listener.local_addr().map_err(|e| e.to_string())?;
+    let metrics = match &config.metrics_listen {
+        Some(address) => Some(listener::bind(&address.to_string(), backlog)?),
+        None => None,
+    };
+    let Opened { properties, image, writer } = metadata::open(&config.data_dir, config.node_id)?;
+    let advertised = config.advertised(listening);
+    let told = Ready {
+        listening,
+        advertised: advertised.clone(),
+        metrics: metrics.as_ref().and_then(|m| m.local_addr().ok()),
+        cluster_id: properties.cluster_id.clone(),
+    };
+    let identity = Identity {
+        cluster_id: properties.cluster_id,
+        node_id: config.node_id,
+        host: advertised.host,
+        port: advertised.port,
+        rack: config.rack.clone(),
+    };
+    block_signals();
+    let shards = config.shards();
+    let common = Common {
+        identity: Arc::new(identity),
+        image: Arc::new(image),
+        open_connections: Arc::new(AtomicUsize::new(0)),
+        mesh: MeshBuilder::full(shards, MESH_MESSAGES),
+        config,
+    };
+    let (ready_sender, is_ready) = mpsc::channel();
+    let (stop_sender, stop) = oneshot::channel();
+    let mut starts = Vec::new();
+    let mut threads = Vec::new();
+    for id in 1..shards {
+        let (start, started) = mpsc::channel();
+        starts.push(start);
+        let common = common.clone();
+        threads.push(start_shard(id, common, move |common, id| async move {
+            follow(common, id, &started).await
+        })?);
+    }
+    let first = First { listener, metrics, writer, stop, starts, ready: ready_sender };
+    threads.insert(0, start_shard(0, common, move |common, _| lead(common, first))?);
+    match is_ready.recv() {
+        Ok(Ok(())) => ready(&told),
+        Ok(Err(why)) => return Err(why),
+        Err(_) => return Err("a shard ended while the broker was starting".into()),
+    }
+    wait_for_stop(stop_sender);
+    let mut outcome = Ok(());
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => outcome = Err(why),
+            Err(_) => outcome = Err("a shard ended with a panic".into()),
+        }
+    }
+    outcome
+}
+
+type ShardThread = std::thread::JoinHandle<Result<(), String>>;
+
+/// One thread, pinned to its core, with one executor.
+fn start_shard<F>(
+    id: usize,
+    common: Common,
+    body: impl FnOnce(Common, ShardId) -> F + Send + 'static,
+) -> Result<ShardThread, String>
+where
+    F: Future<Output = Result<(), String>> + 'static,
+{
+    let core = common.config.cores[id];
+    let work = move || {
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
+            .name(&format!("shard-{id}"))
+            .ring_depth(RING_ENTRIES)
+            .make()
+            .map_err(|e| format!("cannot start an executor on core {core}: {e}"))?;
+        executor.run(body(common, id as ShardId))
+    };
+    std::thread::Builder::new()
+        .name(format!("shard-{id}"))
+        .spawn(work)
+        .map_err(|e| format!("cannot start a thread for shard {id}: {e}"))
+}
+
+/// The first shard: recovery, controller, listener.
+async fn lead(common: Common, first: First) -> Result<(), String> {
+    let First { listener, metrics, writer, stop, starts, ready } = first;
+    let told = ready.clone();
+    let began = async {
+        let runtime = start_runtime(&common.config).await?;
+        let own = recover(&runtime, &common, &starts).await?;
+        let limits = ControllerLimits {
+            node_id: common.config.node_id,
+            partitions_max: common.config.limits.partitions_max,
+            partitions_default: common.config.num_partitions,
+        };
+        let controller = Controller::new((*common.image).clone(), limits, writer);
+        let (shard, receivers) = open_shard(&common, 0, runtime, own, Some(controller)).await?;
+        let serving = Serving::new(&common, shard);
+        serving.clone().hear_others(receivers);
+        // Every shard installs the image; only then is anything accepted.
+        let image = common.image.clone();
+        for reply in serving.shard.ask_all(|| Call::Install(image.clone())).await {
+            if let Reply::Install(failures) = reply
+                && let Some((partition, why)) = failures.first()
+            {
+                return Err(format!("the log of {partition:?} cannot be opened: {why}"));
+            }
+        }
+        Ok(serving)
+    };
+    let serving = match began.await {
+        Ok(serving) => serving,
+        Err(why) => {
+            let _ = told.send(Err(why));
+            // The other shards wait for their start or for the mesh: the process ends.
+            return std::future::pending().await;
+        }
+    };
+    let shard = serving.shard.clone();
+    let accepting = serving.clone();
+    shard.runtime.spawn(Queue::Network, {
+        let shard = shard.clone();
+        async move { listener::accept(shard, listener, move |fd, _| accepting.admit(fd)).await }
+    });
+    if let Some(metrics) = metrics {
+        shard.runtime.spawn(Queue::Background, http::serve(shard.clone(), metrics));
+    }
+    let _ = ready.send(Ok(()));
+    let _ = stop.await;
+    for other in 1..shard.shards {
+        shard.mesh().post(other, Message::Stop);
+    }
+    serving.stop().await
+}
+
+/// Every other shard.
+async fn follow(
+    common: Common,
+    id: ShardId,
+    started: &mpsc::Receiver<ShardStart>,
+) -> Result<(), String> {
+    let runtime = start_runtime(&common.config).await?;
+    // Blocks this thread: nothing else runs here yet.
+    let Ok(start) = started.recv() else { return std::future::pending().await };
+    let (shard, receivers) = open_shard(&common, id, runtime, start, None).await?;
+    let serving = Serving::new(&common, shard);
+    serving.clone().hear_others(receivers);
+    serving.stopping.wait().await;
+    serving.stop().await
+}
+
+async fn start_runtime(config: &Config) -> Result<GlommioRuntime, String> {
+    GlommioRuntime::start(&config.data_dir).await.map_err(|e| format!("{e:?}"))
+}
+
+fn storage_config(config: &Config) -> StorageConfig {
+    StorageConfig {
+        data_dir: config.data_dir.clone(),
+        journal_bytes_max: config.limits.journal_bytes_max,
+        direct_append_bytes_min: config.limits.direct_append_bytes_min,
+        pending_bytes_max: config.limits.pending_bytes_max,
+        cache_bytes_max: config.limits.cache_bytes_max,
+    }
+}
+
+/// Replay what the last run left and give the other shards their parts.
+async fn recover(
+    runtime: &GlommioRuntime,
+    common: &Common,
+    starts: &[mpsc::Sender<ShardStart>],
+) -> Result<ShardStart, String> {
+    let shards = common.config.shards() as ShardId;
+    let owner = |id: TopicPartition| {
+        let topic = common.image.topic_by_id(id.topic_id)?;
+        usize::try_from(id.partition).ok().filter(|i| *i < topic.partitions.len())?;
+        let (log, _) = topic_settings(&common.config, &common.image, id);
+        Some((placement::owner(id, shards), log))
+    };
+    let config = storage_config(&common.config);
+    let recovered = storage::recover(runtime, &config, shards, &owner)
+        .await
+        .map_err(|e| format!("the logs cannot be recovered: {e:?}"))?;
+    let mut own = None;
+    for start in recovered {
+        match usize::from(start.shard) {
+            0 => own = Some(start),
+            id => {
+                let gone = || format!("shard {id} ended while the broker was starting");
+                starts[id - 1].send(start).map_err(|_| gone())?;
+            }
+        }
+    }
+    own.ok_or_else(|| "recovery gave the first shard nothing".into())
+}
+
+type Opening = (Rc<Shard<GlommioRuntime>>, Receivers<Message>);
+
+/// Join the mesh, open the store, take over the recovered partitions.
+async fn open_shard(
+    common: &Common,
+    id: ShardId,
+    runtime: GlommioRuntime,
+    start: ShardStart,
+    controller: Option<Rc<Controller>>,
+) -> Result<Opening, String> {
+    let gone = |_| "a shard ended while the broker was starting".to_string();
+    let (senders, receivers) = common.mesh.clone().join().await.map_err(gone)?;
+    let mesh = Mesh::new(Box::new(Channels(senders)));
+    let store = Store::open(runtime.clone(), storage_config(&common.config), start)
+        .await
+        .map_err(|e| format!("shard {id} cannot open its store: {e:?}"))?;
+    let shards = common.config.shards() as ShardId;
+    let config = common.config.clone();
+    let shard = Shard::new(id, shards, runtime, config, mesh, store.clone(), controller);
+    for (log, replay) in store.take_recovered() {
+        shard.adopt(&common.image, log, &replay)?;
+    }
+    Ok((shard, receivers))
+}
+
+/// glommio's channels as a transport of the mesh.
+struct Channels(Senders<Message>);
+
+impl Post for Channels {
+    fn try_post(&self, to: ShardId, message: Message) -> Result<(), Option<Message>> {
+        match self.0.try_send_to(usize::from(to), message) {
+            Ok(()) => Ok(()),
+            Err(GlommioError::WouldBlock(glommio::ResourceType::Channel(message))) => {
+                Err(Some(message))
+            }
+            Err(_) => Err(None),
+        }
+    }
+}
+
+/// A serving shard: its connections and what they share.
+struct Serving {
+    shard: Rc<Shard<GlommioRuntime>>,
+    identity: Arc<Identity>,
+    memory: Rc<FrameMemory>,
+    sessions: Rc<RefCell<FetchSessions>>,
+    hangups: Rc<LineLimit>,
+    open_connections: Arc<AtomicUsize>,
+    /// Descriptors of open connections, to end them when stopping.
+    connections: RefCell<HashMap<u64, RawFd>>,
+    next_connection: Cell<u64>,
+    /// Waits of other shards' fetches; dropping the sender ends one.
+    waits: RefCell<HashMap<(ShardId, u64), oneshot::Sender<()>>>,
+    is_stopping: Cell<bool>,
+    stopping: Signal,
+    last_closed: Signal,
+}
+
+impl Serving {
+    fn new(common: &Common, shard: Rc<Shard<GlommioRuntime>>) -> Rc<Self> {
+        let limits = &common.config.limits;
+        let sessions = limits.fetch_sessions_max.div_ceil(common.config.shards());
+        let seed = shard.runtime.wall_ms() as u32 ^ (u32::from(shard.id) << 24);
+        let serving = Rc::new(Self {
+            identity: common.identity.clone(),
+            memory: FrameMemory::new(limits.frame_memory_bytes_max),
+            sessions: Rc::new(RefCell::new(FetchSessions::new(sessions, seed))),
+            hangups: Rc::default(),
+            open_connections: common.open_connections.clone(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            waits: RefCell::default(),
+            is_stopping: Cell::new(false),
+            stopping: Signal::default(),
+            last_closed: Signal::default(),
+            shard,
+        });
+        let shard = serving.shard.clone();
+        shard.runtime.spawn(Queue::Background, shard.clone().keep_house());
+        shard.runtime.spawn(Queue::Network, shard.clone().watch_for_stalls());
+        serving
+    }
+
+    /// Hear what other shards send, and send them what found no room at first.
+    fn hear_others(self: Rc<Self>, mut receivers: Receivers<Message>) {
+        for (from, receiver) in receivers.streams() {
+            let serving = self.clone();
+            self.shard.runtime.spawn(Queue::Network, async move {
+                while let Some(message) = receiver.recv().await {
+                    serving.hear(from as ShardId, message);
+                }
+            });
+        }
+        let shard = self.shard.clone();
+        self.shard.runtime.spawn(Queue::Network, async move {
+            loop {
+                shard.mesh().outbox_filled().await;
+                while !shard.mesh().drain_outbox() {
+                    shard.runtime.sleep(OUTBOX_RETRY).await;
+                }
+            }
+        });
+    }
+
+    /// One message from another shard. What fixes an order happens before this returns.
+    fn hear(self: &Rc<Self>, from: ShardId, message: Message) {
+        match message {
+            Message::Call(id, call) => self.carry_out(from, id, call),
+            Message::Reply(id, reply) => self.shard.mesh().answered(id, reply),
+            Message::Forget(id) => drop(self.waits.borrow_mut().remove(&(from, id))),
+            Message::Connection(fd) => self.admit(fd),
+            Message::Stop => self.stopping.set(),
+        }
+    }
+
+    fn carry_out(self: &Rc<Self>, from: ShardId, id: u64, call: Call) {
+        let is_wait = matches!(call, Call::Wait(_));
+        let mut begun = self.shard.begin(call);
+        if let Some(reply) = (&mut begun).now_or_never() {
+            self.shard.mesh().post(from, Message::Reply(id, reply));
+            return;
+        }
+        let serving = self.clone();
+        if !is_wait {
+            self.shard.runtime.spawn(Queue::Network, async move {
+                let reply = begun.await;
+                serving.shard.mesh().post(from, Message::Reply(id, reply));
+            });
+            return;
+        }
+        // A wait ends early when its asker forgets it: the sender is dropped then.
+        let (kept, forgotten) = oneshot::channel::<()>();
+        self.waits.borrow_mut().insert((from, id), kept);
+        self.shard.runtime.spawn(Queue::Network, async move {
+            if let Either::Left((reply, _)) = select(begun, forgotten).await {
+                serving.waits.borrow_mut().remove(&(from, id));
+                serving.shard.mesh().post(from, Message::Reply(id, reply));
+            }
+        });
+    }
+
+    /// Serve a connection, if there is room for one more.
+    fn admit(self: &Rc<Self>, fd: OwnedFd) {
+        let metrics = &self.shard.metrics;
+        let max = self.shard.config.limits.connections_max;
+        let Some(admission) = Admission::admit(&self.open_connections, max) else {
+            metrics.add(Value::ConnectionsRefused, 1);
+            return;
+        };
+        if self.is_stopping.get() {
+            return;
+        }
+        let id = self.next_connection.replace(self.next_connection.get() + 1);
+        let raw = fd.as_raw_fd();
+        let limits = &self.shard.config.limits;
+        let idle = Duration::from_millis(limits.connection_idle_ms_max);
+        let peer = peer_of(&fd);
+        let (receiver, sender) = match socket::split(fd, idle, STALLED) {
+            Ok(halves) => halves,
+            Err(error) => {
+                tracing::warn!(%peer, "cannot serve a connection: {error}");
+                return;
+            }
+        };
+        metrics.add(Value::ConnectionsOpen, 1);
+        self.connections.borrow_mut().insert(id, raw);
+        let caller = Rc::new(Caller {
+            shard: self.shard.clone(),
+            sessions: self.sessions.clone(),
+            identity: self.identity.clone(),
+            hangups: self.hangups.clone(),
+            peer,
+            client_id: RefCell::default(),
+            software: RefCell::default(),
+            closing: Cell::new(false),
+        });
+        let frames = FrameReader::new(receiver, self.memory.clone(), limits.frame_bytes_max);
+        let limits = ConnectionLimits {
+            requests_max: limits.connection_requests_max,
+            bytes_max: limits.connection_bytes_max,
+        };
+        let serving = self.clone();
+        self.shard.runtime.spawn(Queue::Network, async move {
+            let _admission = admission;
+            let registered = serving.clone();
+            let closing = move || {
+                registered.connections.borrow_mut().remove(&id);
+            };
+            connection::serve(caller, frames, sender, raw, limits, closing).await;
+            serving.shard.metrics.sub(Value::ConnectionsOpen, 1);
+            if serving.connections.borrow().is_empty() {
+                serving.last_closed.set();
+            }
+        });
+    }
+
+    /// End the connections, write everything.
+    async fn stop(&self) -> Result<(), String> {
+        self.is_stopping.set(true);
+        for fd in self.connections.borrow().values() {
+            socket::shut_down(*fd);
+        }
+        let deadline = self.shard.runtime.sleep(DRAIN);
+        let drained = async {
+            while !self.connections.borrow().is_empty() {
+                self.last_closed.wait().await;
+            }
+        };
+        select(Box::pin(drained), Box::pin(deadline)).await;
+        self.shard.store().close().await.map_err(|e| {
+            format!("shard {} could not write everything at the end: {e:?}", self.shard.id)
+        })
+    }
+}
+
+fn peer_of(fd: &OwnedFd) -> SocketAddr {
+    let socket = socket2::SockRef::from(fd);
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    socket.peer_addr().ok().and_then(|a| a.as_socket()).unwrap_or(unknown)
+}
+
+/// One broker per data directory.
+fn lock(config: &Config) -> Result<File, String> {
+    let path = config.data_dir.join("lock");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+    file.try_lock().map_err(|_| {
+        format!(
+            "the data directory {} is in use by another broker ({} is locked): stop it, or give \
+             this one its own with --data-dir",
+            config.data_dir.display(),
+            path.display()
+        )
+    })?;
+    Ok(file)
+}
+
+/// A panic ends the process, also in builds that unwind.
+fn abort_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |what| {
+        say(what);
+        std::process::abort();
+    }));
+}
+
+/// SIGTERM and SIGINT are taken by [`wait_for_stop`] alone: blocked here, before threads start.
+fn block_signals() {
+    let set = stop_signals();
+    // SAFETY: a valid set; only this thread's mask (and those of its future threads) changes.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+}
+
+fn stop_signals() -> libc::sigset_t {
+    // SAFETY: sigemptyset initialises the set before it is used.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGTERM);
+        libc::sigaddset(&mut set, libc::SIGINT);
+        set
+    }
+}
+
+/// Wait for a signal to stop; a second one ends the process at once.
+fn wait_for_stop(stop: oneshot::Sender<()>) {
+    let wait = || {
+        let set = stop_signals();
+        let mut signal = 0;
+        // SAFETY: both point to live locals.
+        unsafe { libc::sigwait(&set, &mut signal) };
+        signal
+    };
+    let signal = wait();
+    tracing::info!(signal, "stopping: connections end, everything is written");
+    let _ = stop.send(());
+    let again = std::thread::Builder::new().name("second-signal".into()).spawn(move || {
+        wait();
+        tracing::warn!("stopped at once by a second signal; the next start recovers");
+        std::process::exit(130);
+    });
+    drop(again);
+}
