@@ -10,6 +10,7 @@ mod error_code;
 mod frame;
 mod header;
 pub mod messages;
+pub mod metadata_record;
 
 pub use api_key::{ApiKey, Request, RequestBody, ResponseBody};
 pub use error_code::ErrorCode;
