@@ -5,10 +5,17 @@
 //! broker. Standard output carries results only; everything else goes to standard error.
 
 mod banner;
+mod broker;
+mod consume;
 mod failure;
+mod format;
+mod place;
 mod preflight;
 mod probe;
+mod produce;
+mod segment;
 mod serve;
+mod topic;
 
 use std::process::ExitCode;
 
@@ -27,12 +34,20 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArguments),
+    Topic(topic::TopicArguments),
+    Produce(produce::ProduceArguments),
+    Consume(consume::ConsumeArguments),
+    Segment(segment::SegmentArguments),
 }
 
 /// Run the command and print its error, if any.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let result = match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Topic(arguments) => topic::run(arguments),
+        Command::Produce(arguments) => produce::run(arguments),
+        Command::Consume(arguments) => consume::run(arguments),
+        Command::Segment(arguments) => segment::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

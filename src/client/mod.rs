@@ -12,6 +12,7 @@
 
 mod address;
 mod cluster;
+mod configs;
 mod connection;
 mod error;
 mod read;
@@ -20,6 +21,7 @@ mod write;
 
 pub use address::BrokerAddress;
 pub use cluster::{Client, ClientOptions, PartitionInfo, TopicInfo};
+pub use configs::{ConfigChange, ConfigSetting};
 pub use connection::{Connection, ConnectionOptions};
 pub use error::ClientError;
 pub use read::{FetchOptions, FetchPosition, Fetched, OffsetSpec};

@@ -97,7 +97,7 @@ pub struct Fetched {
 
 impl Client {
     /// Offsets of partitions of one topic, in the order asked; `None` where no record has such a
-    /// time.
+    /// time. With `read_committed`, latest is the last stable offset.
     ///
     /// # Errors
     /// The first partition's that has none.
@@ -105,10 +105,11 @@ impl Client {
         &mut self,
         topic: &str,
         wanted: &[(PartitionIndex, OffsetSpec)],
+        read_committed: bool,
     ) -> Result<Vec<Option<Offset>>, ClientError> {
         let deadline = Instant::now() + self.options.retry_for;
         loop {
-            match self.list_offsets_once(topic, wanted) {
+            match self.list_offsets_once(topic, wanted, read_committed) {
                 Err(error) if may_heal(&error) && Instant::now() < deadline => {
                     self.forget_topic(topic);
                     std::thread::sleep(RETRY_PAUSE);
@@ -122,13 +123,14 @@ impl Client {
         &mut self,
         topic: &str,
         wanted: &[(PartitionIndex, OffsetSpec)],
+        read_committed: bool,
     ) -> Result<Vec<Option<Offset>>, ClientError> {
         let mut found: Vec<Option<Offset>> = vec![None; wanted.len()];
         for (leader, (_, indices)) in self.by_leader(topic, wanted.iter().map(|(p, _)| *p))? {
             let asked = |i: &usize| wanted.get(*i).copied();
             let request = ListOffsetsRequest {
                 replica_id: -1,
-                isolation_level: 0,
+                isolation_level: i8::from(read_committed),
                 topics: vec![ListOffsetsTopic {
                     name: topic.into(),
                     partitions: indices

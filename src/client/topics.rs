@@ -89,7 +89,7 @@ impl Client {
         accept(result.error_code, message, || format!("delete topic {name:?}"))
     }
 
-    fn timeout_ms(&self) -> i32 {
+    pub(super) fn timeout_ms(&self) -> i32 {
         i32::try_from(self.options.connection.request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 }
