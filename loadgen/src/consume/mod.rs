@@ -1,0 +1,447 @@
+//! A consuming worker: one thread, its connections, one epoll set. It follows partitions with
+//! long-polling fetches, verifies every record and records end-to-end latency.
+//!
+//! Always true: one request is in flight per connection; the next one leaves as soon as the
+//! answer's batch headers are read, before its records are verified.
+
+mod check;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock;
+use crate::connection::{Connection, Outgoing};
+use crate::histogram::Series;
+use crate::plan::Plan;
+use crate::poll::Poller;
+use crate::produce::Effort;
+use crate::recorder::{Counts, Recorder};
+use crate::request::{self, FetchSettings};
+use crate::verify::{Oddities, Seen};
+use check::{Followed, Rules};
+
+const TICK: Duration = Duration::from_millis(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after an answer with an error: a broker that refuses must not be hammered.
+const ERROR_PAUSE_NS: u64 = 20_000_000;
+/// Give up after this long without one good answer.
+const RECONNECT_LIMIT_NS: u64 = 10_000_000_000;
+/// A single batch may be larger than what a fetch asks for; an answer larger than this is wrong.
+const FRAME_BYTES_MAX: usize = 512 << 20;
+
+/// Where reading ends; set when all producers have finished.
+#[derive(Debug)]
+pub struct Targets {
+    ready: AtomicBool,
+    deadline_ns: AtomicU64,
+    ends: Vec<AtomicI64>,
+}
+
+impl Targets {
+    /// For a topic with this many partitions; nobody stops before [`Targets::set`].
+    pub fn new(partitions: u32) -> Self {
+        let ends = (0..partitions).map(|_| AtomicI64::new(-1)).collect();
+        Self { ready: AtomicBool::new(false), deadline_ns: AtomicU64::new(u64::MAX), ends }
+    }
+
+    /// Read each partition up to its offset in `ends`, but stop at `deadline_ns`.
+    pub fn set(&self, ends: impl Iterator<Item = (u32, i64)>, deadline_ns: u64) {
+        for (partition, end) in ends {
+            if let Some(slot) = self.ends.get(partition as usize) {
+                slot.fetch_max(end, Ordering::Relaxed);
+            }
+        }
+        self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+        self.ready.store(true, Ordering::Release);
+    }
+
+    fn end_of(&self, partition: u32) -> Option<i64> {
+        let ready = self.ready.load(Ordering::Acquire);
+        ready.then(|| self.ends[partition as usize].load(Ordering::Relaxed))
+    }
+}
+
+/// One connection's share.
+#[derive(Clone, Debug)]
+pub struct ReaderSpec {
+    /// The leader.
+    pub address: SocketAddr,
+    /// Partitions and the offsets to begin at.
+    pub partitions: Vec<(u32, i64)>,
+}
+
+/// What a worker is given.
+pub struct Job {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The run's random number.
+    pub run: u32,
+    /// Producers are numbered below this.
+    pub producers: u32,
+    /// Its connections.
+    pub readers: Vec<ReaderSpec>,
+    /// Where it writes.
+    pub recorder: Recorder,
+    /// Where it ends.
+    pub targets: Arc<Targets>,
+    /// Set on Ctrl-C.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a consuming worker found.
+#[derive(Debug, Default)]
+pub struct Consumed {
+    /// For each partition: what was seen of each producer.
+    pub seen: Vec<(u32, Vec<Seen>)>,
+    /// The measured window.
+    pub counts: Counts,
+    /// From begin to end, drain included: records and bytes.
+    pub all: Counts,
+    /// When the last records came, monotonic nanoseconds.
+    pub last_ns: u64,
+    /// What was odd.
+    pub oddities: Oddities,
+    /// Failed fetches by Kafka error code.
+    pub errors: BTreeMap<i16, u64>,
+    /// Broken connections.
+    pub disconnects: u64,
+    /// Records whose intended time lies in the future: the clocks of two hosts.
+    pub from_the_future: u64,
+    /// Reading stopped before everything acknowledged was seen.
+    pub incomplete: bool,
+    /// How the thread fared.
+    pub effort: Effort,
+    /// Why it stopped early.
+    pub fatal: Option<String>,
+}
+
+struct Reader {
+    spec: ReaderSpec,
+    followed: Vec<Followed>,
+    connection: Option<Connection>,
+    correlation: i32,
+    /// The answer as far as it has come, its size first.
+    buffer: Vec<u8>,
+    filled: usize,
+    /// Do nothing before this time.
+    pause_until_ns: u64,
+    waiting: bool,
+    lost_since_ns: u64,
+}
+
+struct Worker {
+    job: Job,
+    rules: Rules,
+    settings: FetchSettings,
+    readers: Vec<Reader>,
+    poller: Poller,
+    scratch: Vec<u8>,
+    found: Consumed,
+}
+
+/// Follow the partitions of `job` until its targets are reached.
+pub fn run(job: Job) -> Consumed {
+    clock::sharpen_timers();
+    let plan = job.plan.clone();
+    let poller = match Poller::new() {
+        Ok(poller) => poller,
+        Err(error) => {
+            return Consumed { fatal: Some(format!("epoll_create1: {error}")), ..<_>::default() };
+        }
+    };
+    let readers = job.readers.iter().map(|spec| Reader {
+        followed: spec.partitions.iter().map(|(p, at)| Followed::new(*p, *at)).collect(),
+        spec: spec.clone(),
+        connection: None,
+        correlation: 0,
+        buffer: vec![0; plan.fetch_bytes as usize + (64 << 10)],
+        filled: 0,
+        pause_until_ns: 0,
+        waiting: false,
+        lost_since_ns: 0,
+    });
+    let mut worker = Worker {
+        rules: Rules {
+            run: job.run,
+            producers: job.producers,
+            check_crc: plan.check_crc,
+            check_order: plan.check_order,
+        },
+        settings: FetchSettings {
+            topic: plan.topic.clone(),
+            wait_ms: plan.fetch_wait_ms as i32,
+            bytes_max: plan.fetch_bytes as i32,
+            partition_bytes_max: plan.fetch_partition_bytes as i32,
+        },
+        readers: readers.collect(),
+        poller,
+        scratch: Vec::new(),
+        found: Consumed::default(),
+        job,
+    };
+    if let Err(why) = worker.follow() {
+        worker.found.fatal = Some(why);
+    }
+    worker.finish()
+}
+
+impl Worker {
+    fn follow(&mut self) -> Result<(), String> {
+        let window = self.job.recorder.window;
+        let mut effort = None;
+        loop {
+            let now = clock::monotonic_ns();
+            if effort.is_none() && now >= window.start_ns {
+                effort = Some(Effort::begin());
+            }
+            if let Some(begun) = effort
+                && (now < window.end_ns || self.found.effort.wall_ns == 0)
+            {
+                self.found.effort = begun.end();
+            }
+            let mut open = 0;
+            for index in 0..self.readers.len() {
+                if self.is_done(index) {
+                    self.readers[index].connection = None;
+                    continue;
+                }
+                open += 1;
+                if !self.readers[index].waiting && now >= self.readers[index].pause_until_ns {
+                    self.ask(index, now)?;
+                }
+            }
+            let deadline = self.job.targets.deadline_ns.load(Ordering::Relaxed);
+            if open == 0 {
+                return Ok(());
+            }
+            if now > deadline || self.job.stop.load(Ordering::Relaxed) {
+                self.found.incomplete = true;
+                return Ok(());
+            }
+            let events =
+                self.poller.wait(TICK).map_err(|error| format!("epoll_pwait2: {error}"))?;
+            for index in 0..events {
+                let ready = self.poller.ready(index);
+                if ready.readable {
+                    self.receive(ready.token)?;
+                }
+                if ready.writable {
+                    self.resume(ready.token);
+                }
+            }
+            self.job.recorder.at(clock::monotonic_ns());
+        }
+    }
+
+    fn is_done(&self, index: usize) -> bool {
+        self.readers[index].followed.iter().all(|f| {
+            let end = self.job.targets.end_of(f.partition);
+            end.is_some_and(|end| f.verified >= end)
+        })
+    }
+
+    /// Send the next fetch of a reader, connecting first if need be.
+    fn ask(&mut self, index: usize, now_ns: u64) -> Result<(), String> {
+        let reader = &mut self.readers[index];
+        if reader.connection.is_none() {
+            match Connection::open(reader.spec.address, CONNECT_TIMEOUT) {
+                Ok(connection) => {
+                    self.poller.add(&connection, index).map_err(|e| format!("epoll_ctl: {e}"))?;
+                    reader.connection = Some(connection);
+                    reader.filled = 0;
+                }
+                Err(error) => {
+                    if reader.lost_since_ns == 0 {
+                        reader.lost_since_ns = now_ns;
+                    }
+                    reader.pause_until_ns = now_ns + ERROR_PAUSE_NS;
+                    if now_ns - reader.lost_since_ns > RECONNECT_LIMIT_NS {
+                        return Err(format!(
+                            "cannot connect to {} to read back what was written: {error}",
+                            reader.spec.address
+                        ));
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        reader.correlation = (reader.correlation + 1) & i32::MAX;
+        let mut bytes = Vec::new();
+        let wanted = reader.followed.iter().map(|f| (f.partition, f.position));
+        request::write_fetch(&mut bytes, reader.correlation, &self.settings, wanted);
+        let mut out = Outgoing::new(bytes.into_boxed_slice());
+        out.spans.push((0, out.bytes.len() as u32));
+        reader.waiting = true;
+        let connection = reader.connection.as_mut().expect("just opened");
+        if connection.send(out).is_err() {
+            self.lost(index);
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, index: usize) {
+        let sent = self.readers[index].connection.as_mut().map(Connection::resume);
+        if let Some(Err(_)) = sent {
+            self.lost(index);
+        }
+    }
+
+    fn lost(&mut self, index: usize) {
+        let now = clock::monotonic_ns();
+        let reader = &mut self.readers[index];
+        reader.connection = None;
+        reader.waiting = false;
+        reader.pause_until_ns = now + ERROR_PAUSE_NS;
+        if reader.lost_since_ns == 0 {
+            reader.lost_since_ns = now;
+        }
+        self.found.disconnects += 1;
+    }
+
+    /// Read what there is; when an answer is whole, use it.
+    fn receive(&mut self, index: usize) -> Result<(), String> {
+        loop {
+            let reader = &mut self.readers[index];
+            let Some(connection) = reader.connection.as_mut() else { return Ok(()) };
+            let space = reader.buffer.len() - reader.filled;
+            let got = match connection.read(&mut reader.buffer[reader.filled..]) {
+                Ok(Some(got)) => got,
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    self.lost(index);
+                    return Ok(());
+                }
+            };
+            reader.filled += got;
+            let Some(size) = reader.buffer[..reader.filled].first_chunk::<4>() else { continue };
+            let size = usize::try_from(i32::from_be_bytes(*size)).unwrap_or(usize::MAX);
+            if size > FRAME_BYTES_MAX {
+                return Err(format!(
+                    "a Fetch answer of {size} bytes; the most we take is {FRAME_BYTES_MAX}"
+                ));
+            }
+            if size + 4 > reader.buffer.len() {
+                reader.buffer.resize(size + 4, 0);
+            }
+            if reader.filled == size + 4 {
+                let now = clock::monotonic_ns();
+                self.answer(index, size + 4, now)?;
+            } else if reader.filled > size + 4 {
+                return Err("the broker sent more than one answer to one request".into());
+            }
+            if got < space {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Use a whole answer of `len` bytes: ask for what follows, then verify.
+    fn answer(&mut self, index: usize, len: usize, now_ns: u64) -> Result<(), String> {
+        let buffer = std::mem::take(&mut self.readers[index].buffer);
+        let frame = &buffer[4..len];
+        let refused = self.advance(index, frame)?;
+        let reader = &mut self.readers[index];
+        reader.filled = 0;
+        reader.waiting = false;
+        reader.lost_since_ns = 0;
+        if refused {
+            reader.pause_until_ns = now_ns + ERROR_PAUSE_NS;
+        } else if !self.has_asked_enough(index) {
+            self.ask(index, now_ns)?;
+        }
+        self.verify(index, frame, now_ns);
+        self.readers[index].buffer = buffer;
+        Ok(())
+    }
+
+    fn has_asked_enough(&self, index: usize) -> bool {
+        self.readers[index].followed.iter().all(|f| {
+            let end = self.job.targets.end_of(f.partition);
+            end.is_some_and(|end| f.position >= end)
+        })
+    }
+
+    /// First pass: move positions. Returns whether the broker refused anything.
+    fn advance(&mut self, index: usize, frame: &[u8]) -> Result<bool, String> {
+        let reader = &mut self.readers[index];
+        let mut refused = false;
+        let mut bad = 0;
+        let read = request::read_fetch_answer(frame, |part| {
+            let found = reader.followed.iter_mut().find(|f| f.partition as i32 == part.partition);
+            let Some(followed) = found else { return };
+            if part.error != 0 {
+                refused = true;
+                *self.found.errors.entry(part.error).or_default() += 1;
+                return;
+            }
+            followed.high_watermark = part.high_watermark;
+            match check::next_position(part.records, followed.position) {
+                Ok(next) => followed.position = next,
+                Err(_) => bad += 1,
+            }
+        });
+        let (correlation, error) = read.map_err(|e| e.to_string())?;
+        if correlation != reader.correlation {
+            return Err(format!(
+                "expected the Fetch answer {}, got {correlation}",
+                reader.correlation
+            ));
+        }
+        if error != 0 {
+            refused = true;
+            *self.found.errors.entry(error).or_default() += 1;
+        }
+        if bad > 0 {
+            // Nothing behind an unreadable header can be found: reading here is over.
+            self.found.oddities.corrupt_batches += bad;
+            return Err("a fetched partition holds bytes that are no record batch".into());
+        }
+        Ok(refused)
+    }
+
+    /// Second pass: verify and record.
+    fn verify(&mut self, index: usize, frame: &[u8], now_ns: u64) {
+        let reader = &mut self.readers[index];
+        let (found, recorder, rules) = (&mut self.found, &mut self.job.recorder, &self.rules);
+        let scratch = &mut self.scratch;
+        let window = recorder.window;
+        let mut total = check::Pass::default();
+        recorder.at(now_ns).of(Series::EndToEnd).completion();
+        let latency = &mut |intended: u64, records: u64| {
+            if intended > now_ns {
+                found.from_the_future += records;
+            } else if window.measures(intended) {
+                recorder.at(now_ns).of(Series::EndToEnd).record(now_ns - intended, records);
+            }
+        };
+        let oddities = &mut found.oddities;
+        // The same walk has succeeded in the first pass.
+        let _ = request::read_fetch_answer(frame, |part| {
+            let at = reader.followed.iter_mut().find(|f| f.partition as i32 == part.partition);
+            if let Some(followed) = at.filter(|_| part.error == 0) {
+                let records = part.records;
+                let pass = check::verify(rules, followed, records, oddities, scratch, &mut *latency);
+                total.records += pass.records;
+                total.bytes += pass.bytes;
+            }
+        });
+        if total.bytes > 0 {
+            self.found.last_ns = now_ns;
+            self.found.all.records += total.records;
+            self.found.all.bytes += total.bytes;
+            self.found.all.answers += 1;
+            self.job.recorder.count(now_ns, total.records, total.bytes, 1);
+        }
+    }
+
+    fn finish(mut self) -> Consumed {
+        for reader in self.readers {
+            self.found.seen.extend(reader.followed.into_iter().map(|f| (f.partition, f.seen)));
+        }
+        self.found.counts = self.job.recorder.finish();
+        self.found
+    }
+}

@@ -1,0 +1,282 @@
+//! A run as data: what is offered, to whom, for how long and how it is checked. Made from the
+//! command line, checked once, printed back in every report.
+
+use serde::Serialize;
+
+use crate::batch::{Keys, RECORDS_MAX, Template};
+use crate::payload::HEAD_BYTES;
+
+/// How much is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// Open loop: this many records per second, whatever the broker does.
+    Rate(f64),
+    /// Closed loop: as many as the answers allow, with a bounded number in flight.
+    Max,
+}
+
+/// When records are read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Consume {
+    /// While they are produced, and on until all are seen: the tail and end-to-end latency.
+    During,
+    /// Afterwards: production is measured alone, then the reading of a backlog.
+    After,
+    /// Never: nothing is verified, and the report says so.
+    Never,
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip
+    Gzip,
+    /// snappy, in Java's framing
+    Snappy,
+    /// LZ4 frames
+    Lz4,
+    /// Zstandard
+    Zstd,
+}
+
+/// Everything a run needs to know.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// `HOST:PORT` of any broker of the cluster.
+    pub bootstrap_server: String,
+    /// Topic to use; created if absent.
+    pub topic: String,
+    /// Partitions of the topic if it has to be created; otherwise what it has.
+    pub partitions: u32,
+    /// Replication factor if it has to be created; -1 leaves it to the broker.
+    pub replication_factor: i16,
+    /// What is offered.
+    pub load: Load,
+    /// 0, 1, or -1 for all.
+    pub acks: i16,
+    /// Bytes of a record's value.
+    pub record_bytes: usize,
+    /// Records of a full batch.
+    pub records_per_batch: u32,
+    /// How long a batch waits for more records, in nanoseconds (open loop only).
+    pub linger_ns: u64,
+    /// Producers; each keeps an own connection per leader and connection number.
+    pub producers: u32,
+    /// Connections per producer and leader; its partitions are divided among them.
+    pub connections: u32,
+    /// Most unanswered requests per connection.
+    pub in_flight: u32,
+    /// Consumers; the partitions are divided among them.
+    pub consumers: u32,
+    /// When they read.
+    pub consume: Consume,
+    /// Threads that produce.
+    pub producer_threads: u32,
+    /// Threads that consume.
+    pub consumer_threads: u32,
+    /// Seconds that are measured.
+    pub duration_s: f64,
+    /// Seconds before them that are not.
+    pub warmup_s: f64,
+    /// Compression of batches.
+    pub compression: Compression,
+    /// Kafka's idempotent producer.
+    pub idempotent: bool,
+    /// Keys; none by default.
+    pub keys: Option<Keys>,
+    /// Share of each value that is random, the rest is one letter.
+    pub random_share: f64,
+    /// Most bytes of a Fetch answer.
+    pub fetch_bytes: u32,
+    /// Most bytes of one partition in it.
+    pub fetch_partition_bytes: u32,
+    /// How long a Fetch may wait for bytes, milliseconds.
+    pub fetch_wait_ms: u32,
+    /// Whether the CRC-32C of every batch read is checked.
+    pub check_crc: bool,
+    /// Request timeout handed to the broker, milliseconds.
+    pub request_timeout_ms: u32,
+    /// Seconds to wait at the end for answers, and again for the last records to be read.
+    pub drain_s: f64,
+    /// Whether the records read are this run's own, in order. False against a source that
+    /// repeats itself (`loadgen sink`): then only shapes and checksums are checked.
+    pub check_order: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            bootstrap_server: "127.0.0.1:9092".into(),
+            topic: "loadgen".into(),
+            partitions: 4,
+            replication_factor: -1,
+            load: Load::Max,
+            acks: -1,
+            record_bytes: 1024,
+            records_per_batch: Template::records_for(16_384, 1024, None),
+            linger_ns: 0,
+            producers: 1,
+            connections: 1,
+            in_flight: 5,
+            consumers: 1,
+            consume: Consume::During,
+            producer_threads: 1,
+            consumer_threads: 1,
+            duration_s: 10.0,
+            warmup_s: 2.0,
+            compression: Compression::None,
+            idempotent: false,
+            keys: None,
+            random_share: 1.0,
+            fetch_bytes: 4 << 20,
+            fetch_partition_bytes: 1 << 20,
+            fetch_wait_ms: 500,
+            check_crc: true,
+            request_timeout_ms: 30_000,
+            drain_s: 30.0,
+            check_order: true,
+        }
+    }
+}
+
+/// Most producers times connections, and most consumers.
+const CONNECTIONS_MAX: u32 = 65_536;
+/// Largest batch we prepare: far above what brokers take, far below what would hurt.
+const BATCH_BYTES_MAX: usize = 256 << 20;
+
+impl Plan {
+    /// Check every number.
+    ///
+    /// # Errors
+    /// Says which value cannot be and what would do.
+    pub fn check(&self) -> Result<(), String> {
+        let refuse = |what: String| Err(what);
+        thalweg::model::TopicName::new(&self.topic).map_err(|e| format!("--topic: {e}"))?;
+        if let Load::Rate(rate) = self.load
+            && !(rate.is_finite() && rate > 0.0)
+        {
+            return refuse(format!("--rate {rate}: give a positive number of records per second"));
+        }
+        if self.record_bytes < HEAD_BYTES {
+            return refuse(format!(
+                "--record-size {}: a record carries {HEAD_BYTES} bytes that identify and check \
+                 it; give at least {HEAD_BYTES}",
+                self.record_bytes
+            ));
+        }
+        if !(1..=RECORDS_MAX).contains(&self.records_per_batch) {
+            return refuse(format!(
+                "--records-per-batch {}: give 1 to {RECORDS_MAX}",
+                self.records_per_batch
+            ));
+        }
+        if self.record_bytes.saturating_mul(self.records_per_batch as usize) > BATCH_BYTES_MAX {
+            return refuse(format!(
+                "{} records of {} bytes make a batch of more than {} MiB; lower \
+                 --records-per-batch or --record-size",
+                self.records_per_batch,
+                self.record_bytes,
+                BATCH_BYTES_MAX >> 20
+            ));
+        }
+        for (flag, value) in [
+            ("--partitions", self.partitions),
+            ("--producers", self.producers),
+            ("--connections", self.connections),
+            ("--in-flight", self.in_flight),
+            ("--producer-threads", self.producer_threads),
+            ("--consumer-threads", self.consumer_threads),
+        ] {
+            if value == 0 {
+                return refuse(format!("{flag} 0: give at least 1"));
+            }
+        }
+        if self.consumers == 0 && self.consume != Consume::Never {
+            return refuse(
+                "--consumers 0: nobody would verify; say --consume never if that is meant".into(),
+            );
+        }
+        if self.producers.saturating_mul(self.connections) > CONNECTIONS_MAX
+            || self.consumers > CONNECTIONS_MAX
+        {
+            return refuse(format!("more than {CONNECTIONS_MAX} connections; use fewer producers"));
+        }
+        if self.idempotent && (self.acks != -1 || self.in_flight > 5) {
+            return refuse(
+                "--idempotent needs --acks all and --in-flight 5 or less: brokers remember the \
+                 last five batches of a producer"
+                    .into(),
+            );
+        }
+        if let Some(keys) = self.keys {
+            let digits = keys.space.saturating_sub(1).max(1).ilog10() + 1;
+            if keys.bytes < digits || keys.bytes > 1024 {
+                return refuse(format!(
+                    "--key-size {}: {} keys need {digits} to 1024 digits",
+                    keys.bytes, keys.space
+                ));
+            }
+            if keys.space < u64::from(self.partitions) {
+                return refuse(format!(
+                    "--key-space {}: give at least one key per partition ({})",
+                    keys.space, self.partitions
+                ));
+            }
+        }
+        let seconds = self.duration_s + self.warmup_s;
+        if !(self.duration_s > 0.0 && self.warmup_s >= 0.0 && seconds < 1e7) {
+            return refuse(format!(
+                "--duration {} s with --warmup {} s: give a positive duration",
+                self.duration_s, self.warmup_s
+            ));
+        }
+        Ok(())
+    }
+
+    /// Seconds from start to the end of the offered load.
+    pub fn total_s(&self) -> f64 {
+        self.warmup_s + self.duration_s
+    }
+
+    /// `acks` in Kafka's own words.
+    pub fn acks_name(&self) -> &'static str {
+        match self.acks {
+            0 => "0",
+            1 => "1",
+            _ => "all",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_plan_is_good_and_each_bad_value_is_named() {
+        Plan::default().check().unwrap();
+        let bad: [(&str, fn(&mut Plan)); 10] = [
+            ("--topic", |p| p.topic = "a b".into()),
+            ("--rate", |p| p.load = Load::Rate(0.0)),
+            ("--rate", |p| p.load = Load::Rate(f64::NAN)),
+            ("--record-size", |p| p.record_bytes = HEAD_BYTES - 1),
+            ("--records-per-batch", |p| p.records_per_batch = 0),
+            ("--in-flight", |p| p.in_flight = 0),
+            ("--consumers", |p| p.consumers = 0),
+            ("--idempotent", |p| (p.idempotent, p.acks) = (true, 1)),
+            ("--key-size", |p| p.keys = Some(Keys { bytes: 2, space: 1000 })),
+            ("--duration", |p| p.duration_s = 0.0),
+        ];
+        for (flag, change) in bad {
+            let mut plan = Plan::default();
+            change(&mut plan);
+            let why = plan.check().unwrap_err();
+            assert!(why.contains(flag), "{flag}: {why}");
+        }
+    }
+}

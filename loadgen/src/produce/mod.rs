@@ -1,0 +1,465 @@
+//! A producing worker: one thread, its lanes, one epoll set. It sends what is due, reads
+//! answers, and records latencies from the intended time and from the actual send.
+//!
+//! Always true: an intended time never depends on an answer; a lane that cannot send is late,
+//! and its records' latencies say so.
+
+mod lane;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::batch::Template;
+use crate::clock;
+use crate::connection::{Connection, Outgoing};
+use crate::histogram::{Interval, Series};
+use crate::pace::Schedule;
+use crate::plan::Plan;
+use crate::poll::Poller;
+use crate::recorder::{Counts, Recorder};
+use crate::request::{self, ProducePrefix};
+use crate::verify::{Fate, Ledger};
+use lane::{BatchRules, Lane, LagSink, Layout};
+
+pub use lane::LaneSpec;
+
+/// Room for answers of all connections in turn: hot in the cache.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// How often a worker looks up when nothing happens.
+const TICK_NS: u64 = 50_000_000;
+/// Pause between attempts to reconnect, and when to give up.
+const RECONNECT_PAUSE_NS: u64 = 100_000_000;
+const RECONNECT_LIMIT_NS: u64 = 10_000_000_000;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Writes to one lane before the others get their turn.
+const ROUNDS_MAX: usize = 8;
+
+/// One partition of one producer, after the run.
+#[derive(Debug)]
+pub struct Sent {
+    /// The lane.
+    pub producer: u32,
+    /// The partition.
+    pub partition: u32,
+    /// What was sent.
+    pub ledger: Ledger,
+    /// Offset behind the last acknowledged record; -1 if none.
+    pub acked_end: i64,
+}
+
+/// What a producing worker found.
+#[derive(Debug, Default)]
+pub struct Produced {
+    /// All its lanes' partitions.
+    pub sent: Vec<Sent>,
+    /// The measured window.
+    pub counts: Counts,
+    /// Refused records by Kafka error code.
+    pub errors: BTreeMap<i16, u64>,
+    /// Broken connections.
+    pub disconnects: u64,
+    /// Records that were due at the end of the load but in no batch yet.
+    pub backlog: u64,
+    /// How the thread fared while load was offered.
+    pub effort: Effort,
+    /// Why it stopped early.
+    pub fatal: Option<String>,
+}
+
+/// CPU use of one worker thread while load was offered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Effort {
+    /// Wall-clock nanoseconds.
+    pub wall_ns: u64,
+    /// CPU nanoseconds.
+    pub cpu_ns: u64,
+    /// Nanoseconds ready to run without a core.
+    pub run_delay_ns: u64,
+}
+
+impl Effort {
+    /// Begin to count on this thread.
+    pub fn begin() -> Self {
+        Self {
+            wall_ns: clock::monotonic_ns(),
+            cpu_ns: clock::thread_cpu_ns(),
+            run_delay_ns: clock::run_delay_ns().unwrap_or(0),
+        }
+    }
+
+    /// What was used since `self` was begun.
+    pub fn end(&self) -> Self {
+        let now = Self::begin();
+        Self {
+            wall_ns: now.wall_ns - self.wall_ns,
+            cpu_ns: now.cpu_ns - self.cpu_ns,
+            run_delay_ns: now.run_delay_ns.saturating_sub(self.run_delay_ns),
+        }
+    }
+}
+
+/// What a worker is given.
+pub struct Job {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The run's random number.
+    pub run: u32,
+    /// Its lanes.
+    pub lanes: Vec<LaneSpec>,
+    /// Where it writes.
+    pub recorder: Recorder,
+    /// Set on Ctrl-C.
+    pub stop: Arc<AtomicBool>,
+}
+
+struct Worker<'a> {
+    job: Job,
+    rules: BatchRules,
+    layout: Layout<'a>,
+    lanes: Vec<Lane>,
+    /// When each lane wants to be asked, in the order of `lanes`.
+    due: Vec<u64>,
+    lost_since: Vec<u64>,
+    poller: Poller,
+    pool: Vec<Outgoing>,
+    scratch: Vec<u8>,
+    wall_offset_ns: i64,
+    found: Produced,
+}
+
+struct LagInto<'a>(&'a mut Interval);
+
+impl LagSink for LagInto<'_> {
+    fn lag(&mut self, ns: u64) {
+        let series = self.0.of(Series::Lag);
+        series.completion();
+        series.record(ns, 1);
+    }
+}
+
+/// Produce according to `job` until its end, then wait for the last answers.
+pub fn run(job: Job) -> Produced {
+    clock::sharpen_timers();
+    let plan = job.plan.clone();
+    let key_partitions = plan.keys.map(|keys| (keys, u64::from(plan.partitions)));
+    let template = Template::new(
+        job.run,
+        plan.records_per_batch,
+        plan.record_bytes,
+        key_partitions,
+        plan.random_share,
+    );
+    let prefix = ProducePrefix::new(&plan.topic, plan.acks, plan.request_timeout_ms as i32);
+    let in_flight_max = plan.in_flight as usize;
+    let layout = Layout::new(&prefix, &template, in_flight_max);
+    let mut found = Produced::default();
+    let mut lanes = Vec::new();
+    for spec in &job.lanes {
+        match Connection::open(spec.address, CONNECT_TIMEOUT) {
+            Ok(connection) => lanes.push(Lane::new(spec.clone(), connection, in_flight_max)),
+            Err(error) => {
+                found.fatal = Some(format!("cannot connect to {}: {error}", spec.address));
+                return found;
+            }
+        }
+    }
+    let poller = match Poller::new() {
+        Ok(poller) => poller,
+        Err(error) => {
+            found.fatal = Some(format!("epoll_create1: {error}"));
+            return found;
+        }
+    };
+    let rules = BatchRules {
+        records_max: plan.records_per_batch,
+        linger_ns: plan.linger_ns,
+        in_flight_max,
+        per_write: layout.per_write,
+        end_ns: job.recorder.window.end_ns,
+    };
+    let start = job.recorder.window.start_ns;
+    let mut worker = Worker {
+        due: vec![start; lanes.len()],
+        lost_since: vec![0; lanes.len()],
+        lanes,
+        rules,
+        layout,
+        poller,
+        pool: vec![layout.buffer()],
+        scratch: vec![0; SCRATCH_BYTES],
+        wall_offset_ns: clock::wall_offset_ns(),
+        found,
+        job,
+    };
+    if let Err(why) = worker.produce() {
+        worker.found.fatal = Some(why);
+    }
+    worker.finish()
+}
+
+impl Worker<'_> {
+    fn produce(&mut self) -> Result<(), String> {
+        let window = self.job.recorder.window;
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            lane.schedule = lane
+                .spec
+                .rate
+                .map(|rate| Schedule::new(window.start_ns, window.end_ns, rate, lane.spec.phase));
+            let connection = lane.connection.as_ref().expect("lanes begin connected");
+            self.poller.add(connection, index).map_err(|e| format!("epoll_ctl: {e}"))?;
+        }
+        let mut effort = None;
+        let mut ended = false;
+        let drain_ns = (self.job.plan.drain_s * 1e9) as u64;
+        loop {
+            let now = clock::monotonic_ns();
+            if effort.is_none() && now >= window.start_ns {
+                effort = Some(Effort::begin());
+            }
+            if !ended && (now >= window.end_ns || self.job.stop.load(Ordering::Relaxed)) {
+                ended = true;
+                self.found.effort = effort.unwrap_or_else(Effort::begin).end();
+                self.found.backlog = self.lanes.iter().map(|lane| lane.backlog(now)).sum();
+                if now < window.end_ns {
+                    // Stopped by hand: start nothing more.
+                    self.rules.end_ns = 0;
+                    self.lanes.iter_mut().for_each(|lane| lane.done = true);
+                }
+            }
+            let wake = self.advance_due(now)?;
+            let idle = |lane: &Lane| lane.done && lane.in_flight.is_empty();
+            if ended && self.lanes.iter().all(idle) {
+                return Ok(());
+            }
+            if now > window.end_ns.saturating_add(drain_ns) {
+                return Ok(());
+            }
+            let timeout = wake.saturating_sub(clock::monotonic_ns()).min(TICK_NS);
+            let events = self
+                .poller
+                .wait(Duration::from_nanos(timeout))
+                .map_err(|e| format!("epoll_pwait2: {e}"))?;
+            for index in 0..events {
+                let ready = self.poller.ready(index);
+                self.react(ready.token, ready.readable, ready.writable)?;
+            }
+            self.job.recorder.at(clock::monotonic_ns());
+        }
+    }
+
+    /// Let every lane whose time has come send; returns the earliest time of all.
+    fn advance_due(&mut self, now_ns: u64) -> Result<u64, String> {
+        let mut earliest = u64::MAX;
+        for index in 0..self.lanes.len() {
+            if self.due[index] <= now_ns {
+                self.due[index] = self.advance(index)?;
+            }
+            earliest = earliest.min(self.due[index]);
+        }
+        Ok(earliest)
+    }
+
+    /// Send what lane `index` can; returns when it wants to be asked again.
+    fn advance(&mut self, index: usize) -> Result<u64, String> {
+        if self.lanes[index].connection.is_none() && !self.reconnect(index)? {
+            return Ok(clock::monotonic_ns() + RECONNECT_PAUSE_NS);
+        }
+        let acks_none = self.job.plan.acks == 0;
+        for _ in 0..ROUNDS_MAX {
+            let lane = &mut self.lanes[index];
+            let Some(connection) = lane.connection.as_mut() else { return Ok(0) };
+            if connection.is_sending() {
+                return Ok(u64::MAX);
+            }
+            let now = clock::monotonic_ns();
+            let mut again = u64::MAX;
+            if !lane.done {
+                let mut lag = LagInto(self.job.recorder.at(now));
+                again = lane.plan(now, &self.rules, &mut lag);
+            }
+            if !lane.has_unsent() {
+                return Ok(again);
+            }
+            let mut out = self.pool.pop().unwrap_or_else(|| self.layout.buffer());
+            lane.write(&mut out, &self.layout, now, self.wall_offset_ns);
+            let connection = lane.connection.as_mut().expect("checked above");
+            match connection.send(out) {
+                Ok(Some(mut out)) => {
+                    out.reset();
+                    self.pool.push(out);
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    self.lost(index);
+                    return Ok(0);
+                }
+            }
+            if acks_none {
+                self.settle_unanswered(index, now);
+            }
+        }
+        Ok(0)
+    }
+
+    /// acks=0: what is in the socket is all there will ever be to know.
+    fn settle_unanswered(&mut self, index: usize, now_ns: u64) {
+        let lane = &mut self.lanes[index];
+        while let Some(batch) = lane.pop() {
+            lane.slots[batch.slot as usize].ledger.doubt(batch.range(), Fate::Unknown);
+            self.job.recorder.count(now_ns, batch.records.into(), batch.bytes.into(), 1);
+        }
+    }
+
+    fn react(&mut self, index: usize, readable: bool, writable: bool) -> Result<(), String> {
+        let Some(mut connection) = self.lanes[index].connection.take() else { return Ok(()) };
+        let mut broken = false;
+        let mut wrong = None;
+        if writable && connection.is_sending() {
+            match connection.resume() {
+                Ok(Some(mut out)) => {
+                    out.reset();
+                    self.pool.push(out);
+                    self.lanes[index].free_since_ns = clock::monotonic_ns();
+                    self.due[index] = 0;
+                }
+                Ok(None) => {}
+                Err(_) => broken = true,
+            }
+        }
+        if readable && !broken {
+            let lane = &mut self.lanes[index];
+            let was_full = lane.in_flight.len() >= self.rules.in_flight_max;
+            let before = lane.in_flight.len();
+            let (recorder, found) = (&mut self.job.recorder, &mut self.found);
+            let mut now = 0;
+            let received = connection.receive(&mut self.scratch, |frame| {
+                if now == 0 {
+                    now = clock::monotonic_ns();
+                }
+                if let Err(why) = take_answer(lane, frame, now, recorder, found) {
+                    wrong.get_or_insert(why);
+                }
+            });
+            broken = received.is_err();
+            if lane.in_flight.len() < before {
+                if was_full {
+                    lane.free_since_ns = now;
+                }
+                self.due[index] = 0;
+            }
+        }
+        if let Some(why) = wrong {
+            return Err(why);
+        }
+        if broken {
+            self.lost(index);
+        } else {
+            self.lanes[index].connection = Some(connection);
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, index: usize) {
+        self.found.disconnects += 1;
+        self.lanes[index].disconnected();
+        self.lost_since[index] = clock::monotonic_ns();
+        self.due[index] = self.lost_since[index] + RECONNECT_PAUSE_NS;
+    }
+
+    /// Try once; false when it has to be tried again later.
+    fn reconnect(&mut self, index: usize) -> Result<bool, String> {
+        let lane = &mut self.lanes[index];
+        if lane.done && lane.in_flight.is_empty() {
+            return Ok(false);
+        }
+        match Connection::open(lane.spec.address, Duration::from_millis(250)) {
+            Ok(connection) => {
+                self.poller.add(&connection, index).map_err(|e| format!("epoll_ctl: {e}"))?;
+                lane.connection = Some(connection);
+                Ok(true)
+            }
+            Err(error) => {
+                let waited = clock::monotonic_ns() - self.lost_since[index];
+                if waited > RECONNECT_LIMIT_NS {
+                    return Err(format!(
+                        "the connection to {} broke and could not be opened again for 10 s \
+                         ({error}); is the broker still running?",
+                        lane.spec.address
+                    ));
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    fn finish(mut self) -> Produced {
+        for lane in &mut self.lanes {
+            lane.give_up();
+            let producer = lane.spec.producer;
+            self.found.sent.extend(lane.slots.drain(..).map(|slot| Sent {
+                producer,
+                partition: slot.partition,
+                ledger: slot.ledger,
+                acked_end: slot.acked_end,
+            }));
+        }
+        self.found.counts = self.job.recorder.finish();
+        self.found
+    }
+}
+
+/// One answer: settle the oldest batch of the lane.
+fn take_answer(
+    lane: &mut Lane,
+    frame: &[u8],
+    now_ns: u64,
+    recorder: &mut Recorder,
+    found: &mut Produced,
+) -> Result<(), String> {
+    let answer = request::read_produce_answer(frame).map_err(|e| e.to_string())?;
+    let batch = lane.pop().ok_or("the broker answered a request that was never sent")?;
+    let slot = &mut lane.slots[batch.slot as usize];
+    if answer.correlation != batch.correlation || answer.partition != slot.partition as i32 {
+        return Err(format!(
+            "answers came out of order: expected correlation id {} for partition {}, got {} for {}",
+            batch.correlation, slot.partition, answer.correlation, answer.partition
+        ));
+    }
+    if answer.error != 0 {
+        let fate = if error_is_final(answer.error) { Fate::Refused } else { Fate::Unknown };
+        slot.ledger.doubt(batch.range(), fate);
+        *found.errors.entry(answer.error).or_default() += u64::from(batch.records);
+        recorder.at(now_ns).errors += u64::from(batch.records);
+        return Ok(());
+    }
+    slot.acked_end = slot.acked_end.max(answer.base_offset + i64::from(batch.records));
+    recorder.count(now_ns, batch.records.into(), batch.bytes.into(), 1);
+    let window = recorder.window;
+    let interval = recorder.at(now_ns);
+    let first = lane.intended_ns(&batch, 0);
+    if !window.measures(first) {
+        return Ok(());
+    }
+    let series = interval.of(Series::ProduceSent);
+    series.completion();
+    series.record(now_ns - batch.sent_ns, batch.records.into());
+    let series = interval.of(Series::Produce);
+    series.completion();
+    if lane.schedule.is_none() {
+        series.record(now_ns - batch.sent_ns, batch.records.into());
+    } else {
+        for index in 0..batch.records {
+            series.record(now_ns.saturating_sub(lane.intended_ns(&batch, index)), 1);
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error says for certain that nothing was stored. After a timeout (7), too few
+/// replicas after the append (20), a storage error (56), or a duplicate sequence (46) something
+/// may have been.
+fn error_is_final(code: i16) -> bool {
+    !matches!(code, -1 | 7 | 20 | 46 | 56)
+}
