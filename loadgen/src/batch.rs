@@ -202,8 +202,21 @@ fn patch_header(batch: &mut [u8], fields: &BatchFields) {
     put(51, &fields.producer_epoch.to_be_bytes());
     put(53, &base_sequence(fields).to_be_bytes());
     put(57, &(fields.records as i32).to_be_bytes());
+    seal(batch);
+}
+
+fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_FROM..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Make a header that was copied from a plain batch right for `batch`, whose records are
+/// compressed with `codec`: length, attributes, checksum.
+pub fn reseal(batch: &mut [u8], codec: u8) {
+    let length = (batch.len() - BEFORE_LENGTH) as i32;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    batch[21..23].copy_from_slice(&i16::from(codec).to_be_bytes());
+    seal(batch);
 }
 
 /// Kafka's per-partition sequence: one per record, from 0, after 2^31-1 comes 0 again.

@@ -2,6 +2,7 @@
 //! command line, checked once, printed back in every report.
 
 use serde::Serialize;
+use thalweg::record::Codec;
 
 use crate::batch::{Keys, RECORDS_MAX, Template};
 use crate::payload::HEAD_BYTES;
@@ -42,6 +43,19 @@ pub enum Compression {
     Lz4,
     /// Zstandard
     Zstd,
+}
+
+impl Compression {
+    /// The codec; none without compression.
+    pub fn codec(self) -> Option<Codec> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some(Codec::Gzip),
+            Self::Snappy => Some(Codec::Snappy),
+            Self::Lz4 => Some(Codec::Lz4),
+            Self::Zstd => Some(Codec::Zstd),
+        }
+    }
 }
 
 /// Everything a run needs to know.

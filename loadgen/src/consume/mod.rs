@@ -370,8 +370,7 @@ impl Worker {
         let mut refused = false;
         let mut bad = 0;
         let read = request::read_fetch_answer(frame, |part| {
-            let found = reader.followed.iter_mut().find(|f| f.partition as i32 == part.partition);
-            let Some(followed) = found else { return };
+            let Some(followed) = find(&mut reader.followed, part.partition) else { return };
             if part.error != 0 {
                 refused = true;
                 *self.found.errors.entry(part.error).or_default() += 1;
@@ -409,7 +408,6 @@ impl Worker {
         let scratch = &mut self.scratch;
         let window = recorder.window;
         let mut total = check::Pass::default();
-        recorder.at(now_ns).of(Series::EndToEnd).completion();
         let latency = &mut |intended: u64, records: u64| {
             if intended > now_ns {
                 found.from_the_future += records;
@@ -420,7 +418,7 @@ impl Worker {
         let oddities = &mut found.oddities;
         // The same walk has succeeded in the first pass.
         let _ = request::read_fetch_answer(frame, |part| {
-            let at = reader.followed.iter_mut().find(|f| f.partition as i32 == part.partition);
+            let at = find(&mut reader.followed, part.partition);
             if let Some(followed) = at.filter(|_| part.error == 0) {
                 let records = part.records;
                 let pass = check::verify(rules, followed, records, oddities, scratch, &mut *latency);
@@ -429,6 +427,7 @@ impl Worker {
             }
         });
         if total.bytes > 0 {
+            self.job.recorder.at(now_ns).of(Series::EndToEnd).completion();
             self.found.last_ns = now_ns;
             self.found.all.records += total.records;
             self.found.all.bytes += total.bytes;
@@ -444,4 +443,11 @@ impl Worker {
         self.found.counts = self.job.recorder.finish();
         self.found
     }
+}
+
+/// Specs list partitions in ascending order.
+fn find(followed: &mut [Followed], partition: i32) -> Option<&mut Followed> {
+    let wanted = u32::try_from(partition).ok()?;
+    let at = followed.binary_search_by_key(&wanted, |f| f.partition).ok()?;
+    Some(&mut followed[at])
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use crate::compress::{Press, packed_bytes_max};
 use crate::connection::{Connection, Outgoing, SPANS_MAX};
 use crate::pace::{self, Schedule};
 use crate::payload;
@@ -205,6 +206,7 @@ impl Lane {
         &mut self,
         out: &mut Outgoing,
         layout: &Layout<'_>,
+        press: &mut Option<Press>,
         now_ns: u64,
         wall_offset_ns: i64,
     ) {
@@ -233,12 +235,21 @@ impl Lane {
             };
             let (sent, first_record) = (batch.sent_ns, batch.first_record);
             let prefix = layout.prefix.bytes().len();
-            let bytes = match &self.schedule {
-                None => layout.template.patch(&mut stretch[prefix..], &fields, |_| sent),
-                Some(schedule) => layout.template.patch(&mut stretch[prefix..], &fields, |i| {
+            let place_of_batch = match press {
+                None => &mut stretch[prefix..],
+                Some(press) => &mut press.plain[..],
+            };
+            let mut bytes = match &self.schedule {
+                None => layout.template.patch(place_of_batch, &fields, |_| sent),
+                Some(schedule) => layout.template.patch(place_of_batch, &fields, |i| {
                     schedule.intended_ns(first_record + u64::from(i))
                 }),
             };
+            if let Some(press) = press {
+                let packed = press.pack(bytes).expect("no encoder refuses a batch of this size");
+                bytes = packed.len();
+                stretch[prefix..prefix + bytes].copy_from_slice(packed);
+            }
             batch.bytes = bytes as u32;
             layout.prefix.patch(stretch, batch.correlation, partition, bytes);
             out.spans.push((begin as u32, (begin + prefix + bytes) as u32));
@@ -299,8 +310,15 @@ const WRITE_BYTES: usize = 64 << 10;
 
 impl<'a> Layout<'a> {
     /// For a run with at most `in_flight_max` requests per connection.
-    pub fn new(prefix: &'a ProducePrefix, template: &'a Template, in_flight_max: usize) -> Self {
-        let stride = (prefix.bytes().len() + template.bytes().len()).next_multiple_of(64);
+    pub fn new(
+        prefix: &'a ProducePrefix,
+        template: &'a Template,
+        is_compressed: bool,
+        in_flight_max: usize,
+    ) -> Self {
+        let plain = template.bytes().len();
+        let batch = if is_compressed { packed_bytes_max(plain) } else { plain };
+        let stride = (prefix.bytes().len() + batch).next_multiple_of(64);
         let per_write = (WRITE_BYTES / stride).clamp(1, SPANS_MAX.min(in_flight_max));
         Self { prefix, template, stride, per_write }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::batch::Template;
 use crate::clock;
+use crate::compress::Press;
 use crate::connection::{Connection, Outgoing};
 use crate::histogram::{Interval, Series};
 use crate::pace::Schedule;
@@ -125,6 +126,7 @@ struct Worker<'a> {
     poller: Poller,
     pool: Vec<Outgoing>,
     scratch: Vec<u8>,
+    press: Option<Press>,
     wall_offset_ns: i64,
     found: Produced,
 }
@@ -153,7 +155,8 @@ pub fn run(job: Job) -> Produced {
     );
     let prefix = ProducePrefix::new(&plan.topic, plan.acks, plan.request_timeout_ms as i32);
     let in_flight_max = plan.in_flight as usize;
-    let layout = Layout::new(&prefix, &template, in_flight_max);
+    let press = plan.compression.codec().map(|codec| Press::new(codec, template.bytes()));
+    let layout = Layout::new(&prefix, &template, press.is_some(), in_flight_max);
     let mut found = Produced::default();
     let mut lanes = Vec::new();
     for spec in &job.lanes {
@@ -189,6 +192,7 @@ pub fn run(job: Job) -> Produced {
         poller,
         pool: vec![layout.buffer()],
         scratch: vec![0; SCRATCH_BYTES],
+        press,
         wall_offset_ns: clock::wall_offset_ns(),
         found,
         job,
@@ -283,7 +287,7 @@ impl Worker<'_> {
                 return Ok(again);
             }
             let mut out = self.pool.pop().unwrap_or_else(|| self.layout.buffer());
-            lane.write(&mut out, &self.layout, now, self.wall_offset_ns);
+            lane.write(&mut out, &self.layout, &mut self.press, now, self.wall_offset_ns);
             let connection = lane.connection.as_mut().expect("checked above");
             match connection.send(out) {
                 Ok(Some(mut out)) => {
