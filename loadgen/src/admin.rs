@@ -254,10 +254,7 @@ impl Admin {
         });
         let answer = self.ask(&ListOffsetsRequest {
             replica_id: -1,
-            topics: vec![ListOffsetsTopic {
-                name: topic.into(),
-                partitions: partitions.collect(),
-            }],
+            topics: vec![ListOffsetsTopic { name: topic.into(), partitions: partitions.collect() }],
             timeout_ms: 30_000,
             ..Default::default()
         })?;

@@ -108,11 +108,6 @@ impl Template {
         &self.bytes
     }
 
-    /// Records of a full batch.
-    pub fn records(&self) -> u32 {
-        self.end_at.len() as u32
-    }
-
     /// Bytes of a batch of the first `records` records.
     pub fn len(&self, records: u32) -> usize {
         self.end_at[records as usize - 1] as usize
@@ -125,7 +120,8 @@ impl Template {
         let mut records = 0u32;
         loop {
             let key = key_bytes.map_or(1, |k| varint_len(i64::from(k)) + k as usize);
-            let body = 3 + varint_len(i64::from(records))
+            let body = 3
+                + varint_len(i64::from(records))
                 + key
                 + varint_len(record_bytes as i64)
                 + record_bytes;

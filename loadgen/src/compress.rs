@@ -87,10 +87,11 @@ mod tests {
                 decompress(&packed, &mut plain).unwrap();
                 assert!(plain == press.plain[HEADER_BYTES..len], "{codec}");
                 let mut oracle = bytes::Bytes::from(packed);
-                let set = kafka_protocol::records::RecordBatchDecoder::decode_with_custom_compression(
-                    &mut oracle,
-                    Some(|_: &mut bytes::Bytes, _| Ok(bytes::Bytes::from(plain.clone()))),
-                );
+                let set =
+                    kafka_protocol::records::RecordBatchDecoder::decode_with_custom_compression(
+                        &mut oracle,
+                        Some(|_: &mut bytes::Bytes, _| Ok(bytes::Bytes::from(plain.clone()))),
+                    );
                 assert_eq!(set.unwrap().records.len(), 90, "{codec}: header and checksum hold");
             }
         }

@@ -27,10 +27,6 @@ pub enum Series {
     Lag = 3,
 }
 
-/// All series, in the order of their numbers.
-pub const SERIES: [Series; 4] =
-    [Series::Produce, Series::ProduceSent, Series::EndToEnd, Series::Lag];
-
 /// One series of latencies.
 #[derive(Clone, Debug)]
 pub struct Latency {

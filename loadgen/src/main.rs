@@ -1,19 +1,89 @@
-//! The `loadgen` command.
+//! The `loadgen` command: arguments to plan, run, report.
 
 mod admin;
 mod batch;
+mod cli;
 mod clock;
+mod collect;
 mod compress;
 mod connection;
 mod consume;
+mod environment;
 mod histogram;
+mod interrupt;
 mod pace;
 mod payload;
 mod plan;
 mod poll;
 mod produce;
 mod recorder;
+mod report;
 mod request;
+mod run;
+mod sink;
 mod verify;
+mod warnings;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, RunArgs, SinkArgs};
+
+/// The command line makes no sense (EX_CONFIG of sysexits.h).
+const BAD_CONFIGURATION: u8 = 78;
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { BAD_CONFIGURATION.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let ended = match cli.command {
+        Command::Run(args) => run(&args),
+        Command::Sink(args) => sink(&args),
+        Command::Quick(_) | Command::Device(_) => Err((FAILED, "not here yet".to_owned())),
+    };
+    match ended {
+        Ok(code) => code.into(),
+        Err((code, why)) => {
+            eprintln!("loadgen: {why}");
+            code.into()
+        }
+    }
+}
+
+type Ended = Result<u8, (u8, String)>;
+
+fn run(args: &RunArgs) -> Ended {
+    let plan = args.plan();
+    plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    let stop = interrupt::install();
+    let result = run::run(plan, &stop).map_err(|why| (FAILED, why))?;
+    if args.json.as_deref() != Some("-".as_ref()) {
+        print!("{}", report::text::run(&result));
+    }
+    if let Some(path) = &args.json {
+        report::json::write(path, &result).map_err(|why| (FAILED, why))?;
+    }
+    Ok(result.exit_code())
+}
+
+fn sink(args: &SinkArgs) -> Ended {
+    let store = match args.keep_bytes {
+        Some(bytes_max) => sink::Store::Keep { bytes_max, fault: args.fault },
+        None => sink::Store::Discard {
+            batch_bytes: args.batch_bytes,
+            record_bytes: args.record_size.max(payload::HEAD_BYTES),
+        },
+    };
+    let stop = interrupt::install();
+    let sink = sink::Sink::start(&args.listen, store)
+        .map_err(|error| (FAILED, format!("cannot listen on {}: {error}", args.listen)))?;
+    println!("sink listening on {}", sink.address);
+    sink.wait(&stop).map_err(|error| (FAILED, error.to_string()))?;
+    Ok(0)
+}

@@ -76,13 +76,7 @@ pub enum Step {
 
 /// Decide for a lane whose next record is `next`: a batch leaves when it holds `batch_max`
 /// records or when its first record has waited for `linger_ns`, as in Kafka's own producer.
-pub fn step(
-    schedule: &Schedule,
-    next: u64,
-    now_ns: u64,
-    batch_max: u32,
-    linger_ns: u64,
-) -> Step {
+pub fn step(schedule: &Schedule, next: u64, now_ns: u64, batch_max: u32, linger_ns: u64) -> Step {
     let left = schedule.count() - next.min(schedule.count());
     if left == 0 {
         return Step::Done;

@@ -90,7 +90,8 @@ pub fn ids_word(producer: u32, partition: u32) -> u64 {
 #[inline]
 pub fn read(value: &[u8]) -> Result<Head, HeadError> {
     let Some(head) = value.first_chunk::<HEAD_BYTES>() else { return Err(HeadError::Foreign) };
-    let u32_at = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let u32_at =
+        |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let u64_at = |at: usize| u64::from(u32_at(at)) << 32 | u64::from(u32_at(at + 4));
     if u32_at(0) != MAGIC {
         return Err(HeadError::Foreign);
@@ -145,8 +146,13 @@ mod tests {
     use super::*;
 
     fn value() -> (Head, Vec<u8>) {
-        let head =
-            Head { run: 7, producer: 3, partition: 11, sequence: 1 << 40, intended_ns: 987_654_321 };
+        let head = Head {
+            run: 7,
+            producer: 3,
+            partition: 11,
+            sequence: 1 << 40,
+            intended_ns: 987_654_321,
+        };
         let mut value = vec![0u8; 100];
         write_fixed(&mut value, head.run);
         let seed = checksum_seed(head.run, head.producer, head.partition);

@@ -252,11 +252,6 @@ impl Plan {
         Ok(())
     }
 
-    /// Seconds from start to the end of the offered load.
-    pub fn total_s(&self) -> f64 {
-        self.warmup_s + self.duration_s
-    }
-
     /// `acks` in Kafka's own words.
     pub fn acks_name(&self) -> &'static str {
         match self.acks {
@@ -274,7 +269,8 @@ mod tests {
     #[test]
     fn the_default_plan_is_good_and_each_bad_value_is_named() {
         Plan::default().check().unwrap();
-        let bad: [(&str, fn(&mut Plan)); 10] = [
+        type Change = fn(&mut Plan);
+        let bad: [(&str, Change); 10] = [
             ("--topic", |p| p.topic = "a b".into()),
             ("--rate", |p| p.load = Load::Rate(0.0)),
             ("--rate", |p| p.load = Load::Rate(f64::NAN)),

@@ -1,8 +1,9 @@
 //! Where a worker writes what it measured: into the current second's interval, which it hands
 //! over once a second without allocating, and into the totals of the measured window.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel};
 
+use crate::collect::{Parcel, Role};
 use crate::histogram::Interval;
 
 /// The times of a run, all monotonic nanoseconds.
@@ -42,18 +43,18 @@ pub struct Recorder {
     pub window: Window,
     current: Box<Interval>,
     counts: Counts,
-    finished: SyncSender<Box<Interval>>,
+    role: Role,
+    finished: SyncSender<Parcel>,
     recycled: Receiver<Box<Interval>>,
+    back: Sender<Box<Interval>>,
 }
 
 impl Recorder {
-    /// A pen that hands intervals to `finished` and takes cleared ones back from `recycled`.
-    pub fn new(
-        window: Window,
-        finished: SyncSender<Box<Interval>>,
-        recycled: Receiver<Box<Interval>>,
-    ) -> Self {
-        Self { window, current: Box::default(), counts: Counts::default(), finished, recycled }
+    /// A pen that hands its intervals to the collector at the other end of `finished`.
+    pub fn new(window: Window, role: Role, finished: SyncSender<Parcel>) -> Self {
+        let (back, recycled) = channel();
+        let counts = Counts::default();
+        Self { window, current: Box::default(), counts, role, finished, recycled, back }
     }
 
     /// The interval of `now_ns`; hands over the last one when a second has passed.
@@ -71,9 +72,10 @@ impl Recorder {
         let fresh = self.recycled.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.current, fresh);
         self.current.restart(second);
+        let parcel = Parcel { role: self.role, interval: full, back: self.back.clone() };
         // A collector that is behind loses no counts: they are added to the next interval.
-        if let Err(TrySendError::Full(full)) = self.finished.try_send(full) {
-            self.current.add(&full);
+        if let Err(TrySendError::Full(full)) = self.finished.try_send(parcel) {
+            self.current.add(&full.interval);
         }
     }
 
@@ -94,7 +96,8 @@ impl Recorder {
     /// Hand over what is left; returns the totals of the measured window.
     pub fn finish(self) -> Counts {
         // The collector lives until all workers have finished; if it is gone, so is the reader.
-        let _ = self.finished.send(self.current);
+        let parcel = Parcel { role: self.role, interval: self.current, back: self.back };
+        let _ = self.finished.send(parcel);
         self.counts
     }
 }
@@ -103,15 +106,14 @@ impl Recorder {
 mod tests {
     use super::*;
     use crate::histogram::Series;
-    use std::sync::mpsc::{channel, sync_channel};
+    use std::sync::mpsc::sync_channel;
 
     #[test]
     fn seconds_are_kept_apart_and_nothing_is_lost_when_the_collector_sleeps() {
         let second = 1_000_000_000;
         let window = Window { start_ns: 0, warm_ns: 2 * second, end_ns: 5 * second };
         let (finished, taken) = sync_channel(1);
-        let (_back, recycled) = channel();
-        let mut recorder = Recorder::new(window, finished, recycled);
+        let mut recorder = Recorder::new(window, Role::Producer, finished);
         for at in 0..7 {
             recorder.count(at * second + 5, 10, 100, 1);
             let latency = recorder.at(at * second + 6).of(Series::Produce);
@@ -119,9 +121,10 @@ mod tests {
             latency.record(1000, 10);
         }
         // The channel holds one: intervals 1.. were folded into later ones.
-        let first = taken.recv().unwrap();
+        let first = taken.recv().unwrap().interval;
         assert_eq!((first.second, first.records), (0, 10));
-        let rest = std::thread::spawn(move || taken.into_iter().collect::<Vec<_>>());
+        let rest =
+            std::thread::spawn(move || taken.into_iter().map(|p| p.interval).collect::<Vec<_>>());
         let counts = recorder.finish();
         let rest = rest.join().unwrap();
         assert_eq!(rest.iter().map(|i| i.records).sum::<u64>(), 60);

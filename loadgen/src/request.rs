@@ -45,11 +45,6 @@ impl<'a> Walk<'a> {
         Ok(*now)
     }
 
-    /// One byte.
-    pub fn i8(&mut self) -> Result<i8, Malformed> {
-        self.array().map(i8::from_be_bytes)
-    }
-
     /// Two bytes.
     pub fn i16(&mut self) -> Result<i16, Malformed> {
         self.array().map(i16::from_be_bytes)
@@ -282,8 +277,8 @@ mod tests {
     use super::*;
     use bytes::{BufMut, Bytes, BytesMut};
     use kafka_protocol::messages::{
-        FetchRequest, FetchResponse, ProduceRequest, ProduceResponse, RequestHeader, fetch_response,
-        produce_response,
+        FetchRequest, FetchResponse, ProduceRequest, ProduceResponse, RequestHeader,
+        fetch_response, produce_response,
     };
     use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 

@@ -46,11 +46,6 @@ impl Ledger {
         first
     }
 
-    /// Records given a sequence so far.
-    pub fn sent(&self) -> u64 {
-        self.sent
-    }
-
     /// These records were not acknowledged.
     pub fn doubt(&mut self, range: Range, fate: Fate) {
         if let Some((last, last_fate)) = self.doubtful.last_mut()
@@ -204,7 +199,8 @@ impl Verdict {
         let nothing = Seen::default();
         for (ledger, seen) in pairs {
             let seen = seen.unwrap_or(&nothing);
-            let (refused, unknown) = (ledger.doubtful(Fate::Refused), ledger.doubtful(Fate::Unknown));
+            let (refused, unknown) =
+                (ledger.doubtful(Fate::Refused), ledger.doubtful(Fate::Unknown));
             verdict.sent += ledger.sent;
             verdict.refused += refused;
             verdict.unknown += unknown;
@@ -302,7 +298,8 @@ mod tests {
         }
         assert!(seen.gaps.len() <= RANGES_MAX);
         let ledger = sent(RANGES_MAX as u32 * 4);
-        let verdict = Verdict::judge([(&ledger, Some(&seen))].into_iter(), Oddities::default(), true);
+        let verdict =
+            Verdict::judge([(&ledger, Some(&seen))].into_iter(), Oddities::default(), true);
         assert!(verdict.at_least && verdict.lost >= RANGES_MAX as u64);
     }
 
@@ -311,7 +308,8 @@ mod tests {
         let mut random = crate::payload::Filler::new(99);
         for _ in 0..500 {
             let n = 1 + random.next_u64() % 40;
-            let mut order: Vec<u64> = (0..n).filter(|_| random.next_u64() % 8 != 0).collect();
+            let mut order: Vec<u64> =
+                (0..n).filter(|_| !random.next_u64().is_multiple_of(8)).collect();
             for _ in 0..random.next_u64() % 4 {
                 if let Some(copy) = order.get((random.next_u64() % n) as usize).copied() {
                     let at = (random.next_u64() as usize) % (order.len() + 1);
@@ -335,7 +333,11 @@ mod tests {
             }
             let verdict = judge(&sent(n as u32), &order);
             let expected = (n - set.len() as u64, duplicated, reordered);
-            assert_eq!((verdict.lost, verdict.duplicated, verdict.reordered), expected, "{order:?}");
+            assert_eq!(
+                (verdict.lost, verdict.duplicated, verdict.reordered),
+                expected,
+                "{order:?}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 //! request is on its way while the second pass verifies.
 
 use crate::batch::HEADER_BYTES;
-use crate::payload::{self, HeadError};
+use crate::payload::{self, Head, HeadError};
 use crate::request::{Malformed, Walk};
 use crate::verify::{Oddities, Seen};
 
@@ -48,6 +48,14 @@ struct Batch<'a> {
     base_offset: i64,
     last_offset: i64,
     bytes: &'a [u8],
+}
+
+impl Rules {
+    /// Whether this run wrote it, as far as that matters.
+    #[inline]
+    fn is_mine(&self, head: &Head) -> bool {
+        !self.check_order || (head.run == self.run && head.producer < self.producers)
+    }
 }
 
 /// The next whole batch of `records`, which is cut off behind it; `None` when only a part of one
@@ -178,12 +186,14 @@ fn read_batch(
         odd.offset_gaps += u64::from(offset != followed.verified);
         followed.verified = offset + 1;
         match payload::read(value) {
-            Ok(head) if head.run == rules.run && head.producer < rules.producers => {
+            Ok(head) if rules.is_mine(&head) => {
                 mine += 1;
-                if head.partition != followed.partition {
-                    odd.misdirected += 1;
-                } else if rules.check_order {
-                    observe(followed, head.producer, head.sequence);
+                if rules.check_order {
+                    if head.partition == followed.partition {
+                        observe(followed, head.producer, head.sequence);
+                    } else {
+                        odd.misdirected += 1;
+                    }
                 }
                 if head.intended_ns == same.0 {
                     same.1 += 1;

@@ -421,7 +421,8 @@ impl Worker {
             let at = find(&mut reader.followed, part.partition);
             if let Some(followed) = at.filter(|_| part.error == 0) {
                 let records = part.records;
-                let pass = check::verify(rules, followed, records, oddities, scratch, &mut *latency);
+                let pass =
+                    check::verify(rules, followed, records, oddities, scratch, &mut *latency);
                 total.records += pass.records;
                 total.bytes += pass.bytes;
             }

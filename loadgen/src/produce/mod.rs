@@ -22,7 +22,7 @@ use crate::poll::Poller;
 use crate::recorder::{Counts, Recorder};
 use crate::request::{self, ProducePrefix};
 use crate::verify::{Fate, Ledger};
-use lane::{BatchRules, Lane, LagSink, Layout};
+use lane::{BatchRules, LagSink, Lane, Layout};
 
 pub use lane::LaneSpec;
 

@@ -1,0 +1,266 @@
+//! The command line: one definition per flag with its unit, and what it becomes in the plan.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::batch::{Keys, Template};
+use crate::plan::{Compression, Consume, Load, Plan};
+use crate::sink::Fault;
+
+/// An open-loop load generator for Kafka-protocol brokers that verifies what it writes and
+/// doubts what it measures.
+///
+/// Exit codes: 0 fine, 1 the run failed, 3 the figures are not valid, 4 the broker lost,
+/// duplicated, reordered or damaged records, 78 the command line makes no sense.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a broker of its own and measure it in about 30 s; needs nothing else running.
+    Quick(QuickArgs),
+    /// Measure any Kafka-protocol broker.
+    Run(Box<RunArgs>),
+    /// Be a broker that does nothing: the ceiling of any generator on this path.
+    Sink(SinkArgs),
+    /// Measure the disk: direct writes with and without flushes, direct reads.
+    Device(DeviceArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct QuickArgs {
+    /// Directory on the disk to measure; a fresh directory is made in it and removed afterwards.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// The thalweg binary; by default the one beside this executable, or built by cargo.
+    #[arg(long)]
+    pub broker: Option<PathBuf>,
+    /// Keep the broker's directory and log.
+    #[arg(long)]
+    pub keep: bool,
+    /// Bytes of a record's value.
+    #[arg(long, default_value_t = 1024)]
+    pub record_size: usize,
+    /// Records per second of the latency phases.
+    #[arg(long, default_value_t = 5000.0)]
+    pub rate: f64,
+    /// Write the whole result as JSON; `-` is standard output.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Acks {
+    /// The broker answers nothing.
+    #[value(name = "0")]
+    Zero,
+    /// The leader has written it.
+    #[value(name = "1")]
+    One,
+    /// All in-sync replicas have it; what that means for the disk is the broker's to say.
+    #[value(name = "all", alias = "-1")]
+    All,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// HOST:PORT of any broker of the cluster.
+    #[arg(long, short = 'b', value_name = "HOST:PORT")]
+    pub bootstrap_server: String,
+    /// Open loop: offer this many records per second, whatever the broker does.
+    #[arg(long, required_unless_present = "max", conflicts_with = "max")]
+    pub rate: Option<f64>,
+    /// Closed loop: as many as answers allow.
+    #[arg(long)]
+    pub max: bool,
+    /// Topic; created if absent.
+    #[arg(long, default_value = "loadgen")]
+    pub topic: String,
+    /// Partitions of the topic if it has to be created.
+    #[arg(long, default_value_t = 4)]
+    pub partitions: u32,
+    /// Replication factor if it has to be created; -1 is the broker's default.
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    pub replication_factor: i16,
+    /// Acknowledgement asked for.
+    #[arg(long, value_enum, default_value = "all")]
+    pub acks: Acks,
+    /// Bytes of a record's value, 36 at least.
+    #[arg(long, default_value_t = 1024)]
+    pub record_size: usize,
+    /// Most bytes of a batch; it holds one record at least.
+    #[arg(long, default_value_t = 16_384)]
+    pub batch_bytes: usize,
+    /// Most records of a batch; overrides --batch-bytes.
+    #[arg(long)]
+    pub records_per_batch: Option<u32>,
+    /// Milliseconds an incomplete batch waits for more records (with --rate).
+    #[arg(long, default_value_t = 0.0)]
+    pub linger: f64,
+    /// Producers; each has connections of its own.
+    #[arg(long, default_value_t = 1)]
+    pub producers: u32,
+    /// Connections per producer and leader; the partitions are divided among them.
+    #[arg(long, default_value_t = 1)]
+    pub connections: u32,
+    /// Most unanswered requests per connection.
+    #[arg(long, default_value_t = 5)]
+    pub in_flight: u32,
+    /// Consumers; the partitions are divided among them.
+    #[arg(long, default_value_t = 1)]
+    pub consumers: u32,
+    /// When records are read back and verified.
+    #[arg(long, value_enum, default_value = "during")]
+    pub consume: Consume,
+    /// Threads that produce.
+    #[arg(long, default_value_t = 1)]
+    pub producer_threads: u32,
+    /// Threads that consume.
+    #[arg(long, default_value_t = 1)]
+    pub consumer_threads: u32,
+    /// Seconds to measure.
+    #[arg(long, default_value_t = 10.0)]
+    pub duration: f64,
+    /// Seconds before that are not measured.
+    #[arg(long, default_value_t = 2.0)]
+    pub warmup: f64,
+    /// Compression of batches.
+    #[arg(long, value_enum, default_value = "none")]
+    pub compression: Compression,
+    /// Kafka's idempotent producer.
+    #[arg(long)]
+    pub idempotent: bool,
+    /// Bytes of each record's key; no keys by default.
+    #[arg(long)]
+    pub key_size: Option<u32>,
+    /// Number of different keys.
+    #[arg(long, default_value_t = 10_000, requires = "key_size")]
+    pub key_space: u64,
+    /// Share of each value that is random, 0 to 1; the rest compresses away.
+    #[arg(long, default_value_t = 1.0)]
+    pub random_share: f64,
+    /// Most bytes of a Fetch answer.
+    #[arg(long, default_value_t = 4 << 20)]
+    pub fetch_bytes: u32,
+    /// Most bytes of one partition in a Fetch answer.
+    #[arg(long, default_value_t = 1 << 20)]
+    pub fetch_partition_bytes: u32,
+    /// Milliseconds a Fetch may wait for bytes.
+    #[arg(long, default_value_t = 500)]
+    pub fetch_wait: u32,
+    /// Do not check the CRC of the batches read.
+    #[arg(long)]
+    pub no_check_crc: bool,
+    /// Do not compare sequences: for a source that repeats itself, like `loadgen sink`.
+    #[arg(long)]
+    pub no_check_order: bool,
+    /// Seconds to wait at the end for answers, and again for the last records.
+    #[arg(long, default_value_t = 30.0)]
+    pub drain: f64,
+    /// Write the whole result as JSON; `-` is standard output.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The plan these flags describe, not yet checked.
+    pub fn plan(&self) -> Plan {
+        let batch = self.records_per_batch.unwrap_or_else(|| {
+            Template::records_for(self.batch_bytes, self.record_size, self.key_size)
+        });
+        Plan {
+            bootstrap_server: self.bootstrap_server.clone(),
+            topic: self.topic.clone(),
+            partitions: self.partitions,
+            replication_factor: self.replication_factor,
+            load: self.rate.map_or(Load::Max, Load::Rate),
+            acks: match self.acks {
+                Acks::Zero => 0,
+                Acks::One => 1,
+                Acks::All => -1,
+            },
+            record_bytes: self.record_size,
+            records_per_batch: batch,
+            linger_ns: (self.linger.max(0.0) * 1e6) as u64,
+            producers: self.producers,
+            connections: self.connections,
+            in_flight: self.in_flight,
+            consumers: self.consumers,
+            consume: self.consume,
+            producer_threads: self.producer_threads,
+            consumer_threads: self.consumer_threads,
+            duration_s: self.duration,
+            warmup_s: self.warmup,
+            compression: self.compression,
+            idempotent: self.idempotent,
+            keys: self.key_size.map(|bytes| Keys { bytes, space: self.key_space }),
+            random_share: self.random_share,
+            fetch_bytes: self.fetch_bytes,
+            fetch_partition_bytes: self.fetch_partition_bytes,
+            fetch_wait_ms: self.fetch_wait,
+            check_crc: !self.no_check_crc,
+            request_timeout_ms: 30_000,
+            drain_s: self.drain,
+            check_order: !self.no_check_order,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SinkArgs {
+    /// Address to listen on; port 0 finds a free one.
+    #[arg(long, default_value = "127.0.0.1:9093")]
+    pub listen: String,
+    /// Bytes of the batch that readers are given again and again.
+    #[arg(long, default_value_t = 65_536)]
+    pub batch_bytes: usize,
+    /// Bytes of each record's value in it.
+    #[arg(long, default_value_t = 1024)]
+    pub record_size: usize,
+    /// Keep up to this many bytes in memory and give them back, instead of discarding.
+    #[arg(long)]
+    pub keep_bytes: Option<usize>,
+    /// Make this mistake with every 50th batch kept: see whether verification notices.
+    #[arg(long, value_enum, requires = "keep_bytes")]
+    pub fault: Option<Fault>,
+}
+
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Directory on the disk to measure.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// Bytes of the file that is written and read.
+    #[arg(long, default_value_t = 1 << 30)]
+    pub file_bytes: u64,
+    /// Seconds per measurement.
+    #[arg(long, default_value_t = 1.0)]
+    pub seconds: f64,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_the_defaults_make_a_good_plan() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["loadgen", "run", "-b", "h:1", "--rate", "10"]).unwrap();
+        let Command::Run(args) = cli.command else { panic!("run") };
+        let plan = args.plan();
+        plan.check().unwrap();
+        assert_eq!((plan.load, plan.acks), (Load::Rate(10.0), -1));
+        let both = ["loadgen", "run", "-b", "h:1", "--rate", "10", "--max"];
+        assert!(Cli::try_parse_from(both).is_err());
+        assert!(Cli::try_parse_from(["loadgen", "run", "-b", "h:1"]).is_err());
+    }
+}

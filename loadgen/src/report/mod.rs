@@ -1,0 +1,131 @@
+//! The result of a run, defined once; [`text`] prints it for people, [`json`] writes it for
+//! programs. `loadgen/README.md` documents the JSON fields.
+
+pub mod json;
+pub mod text;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::collect::Second;
+use crate::environment::Environment;
+use crate::histogram::Summary;
+use crate::plan::Plan;
+use crate::recorder::Counts;
+use crate::verify::Verdict;
+use crate::warnings::Warning;
+
+/// Version of the JSON format; grows when a field changes its meaning or goes.
+pub const FORMAT: u32 = 1;
+
+/// Records and bytes over the measured window.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Flow {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their batches, as sent.
+    pub bytes: u64,
+    /// Answers that acknowledged or brought them.
+    pub answers: u64,
+    /// Records per second.
+    pub records_per_s: f64,
+    /// Bytes of batches per second.
+    pub bytes_per_s: f64,
+    /// Answers per second.
+    pub answers_per_s: f64,
+}
+
+impl Flow {
+    /// Add a worker's counts.
+    pub fn add(&mut self, counts: &Counts) {
+        self.records += counts.records;
+        self.bytes += counts.bytes;
+        self.answers += counts.answers;
+    }
+
+    /// Divide by the time it took.
+    pub fn per_second(&mut self, seconds: f64) {
+        if seconds > 0.0 {
+            self.records_per_s = self.records as f64 / seconds;
+            self.bytes_per_s = self.bytes as f64 / seconds;
+            self.answers_per_s = self.answers as f64 / seconds;
+        }
+    }
+}
+
+/// Reading everything back after production has ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Backlog {
+    /// From the first request to the last record.
+    pub seconds: f64,
+    /// What was read.
+    pub read: Flow,
+}
+
+/// How one worker thread fared while load was offered.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ThreadUse {
+    /// `producer` or `consumer`.
+    pub role: &'static str,
+    /// CPU time as a share of the time, 0..1.
+    pub cpu_share: f64,
+    /// Time spent ready to run without a core, as a share.
+    pub waited_share: f64,
+}
+
+/// A run and what came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunResult {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// Where.
+    pub environment: Environment,
+    /// What was asked, with every default filled in.
+    pub plan: Plan,
+    /// Acknowledged in the measured window.
+    pub produced: Flow,
+    /// Read in the measured window (`--consume during`).
+    pub consumed: Flow,
+    /// Read afterwards (`--consume after`).
+    pub backlog: Option<Backlog>,
+    /// From intended send time to answer; open loop only.
+    pub produce_latency: Option<Summary>,
+    /// From actual send to answer.
+    pub produce_latency_from_send: Option<Summary>,
+    /// From intended send time to the consumer.
+    pub end_to_end_latency: Option<Summary>,
+    /// The generator's own lateness.
+    pub schedule_lag: Option<Summary>,
+    /// Lost, duplicated, reordered and so on.
+    pub verdict: Verdict,
+    /// Kafka errors by name: refused records, failed fetches.
+    pub errors: BTreeMap<String, u64>,
+    /// Broken connections.
+    pub disconnects: u64,
+    /// The generator's threads.
+    pub threads: Vec<ThreadUse>,
+    /// Doubts.
+    pub warnings: Vec<Warning>,
+    /// False when a doubt makes the figures worthless.
+    pub valid: bool,
+    /// Why the run ended early, if it did.
+    pub failure: Option<String>,
+    /// The time series.
+    pub seconds: Vec<Second>,
+}
+
+impl RunResult {
+    /// What the process should exit with: 1 failed, 4 a promise was broken, 3 not valid, 0 fine.
+    pub fn exit_code(&self) -> u8 {
+        if self.failure.is_some() {
+            1
+        } else if !self.verdict.is_clean() {
+            4
+        } else if !self.valid {
+            3
+        } else {
+            0
+        }
+    }
+}

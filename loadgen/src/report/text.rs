@@ -1,0 +1,230 @@
+//! Results for people: plain lines, the same units everywhere, the doubts last and in full.
+
+use std::fmt::Write;
+
+use crate::histogram::{Percentile, Summary};
+use crate::plan::{Consume, Load, Plan};
+use crate::report::{Flow, RunResult};
+use crate::verify::Verdict;
+use crate::warnings::{Warning, Weight};
+
+/// Megabytes (10^6) per second.
+pub fn megabytes(bytes_per_s: f64) -> String {
+    if bytes_per_s >= 1e9 {
+        format!("{:.2} GB/s", bytes_per_s / 1e9)
+    } else {
+        format!("{:.1} MB/s", bytes_per_s / 1e6)
+    }
+}
+
+/// A count with thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Milliseconds, with more digits the shorter it is.
+pub fn millis(ns: u64) -> String {
+    let ms = ns as f64 / 1e6;
+    if ms < 1.0 {
+        format!("{ms:.3}")
+    } else if ms < 100.0 {
+        format!("{ms:.2}")
+    } else {
+        format!("{ms:.0}")
+    }
+}
+
+fn percentile(value: Percentile) -> String {
+    match value {
+        Percentile::Known { ns } => millis(ns),
+        Percentile::TooFew { have, needed } => format!("({have} of {needed} samples)"),
+    }
+}
+
+/// `p50 0.31  p99 0.92 ...` in milliseconds; percentiles nobody can know are left out, but said.
+pub fn latency(summary: &Summary) -> String {
+    let known = [
+        ("p50", summary.p50),
+        ("p90", summary.p90),
+        ("p99", summary.p99),
+        ("p99.9", summary.p999),
+        ("p99.99", summary.p9999),
+    ];
+    let mut out = String::new();
+    for (name, value) in known {
+        let _ = write!(out, "{name} {}  ", percentile(value));
+        if value.known_ns().is_none() {
+            break;
+        }
+    }
+    let _ = write!(out, "max {} ms", millis(summary.max_ns));
+    out
+}
+
+/// What was offered, in one line.
+pub fn plan(plan: &Plan) -> String {
+    let load = match plan.load {
+        Load::Rate(rate) => format!("open loop at {} records/s", grouped(rate as u64)),
+        Load::Max => "closed loop, as fast as answers come".into(),
+    };
+    format!(
+        "{load}; acks={}; {} B records, up to {} a batch; {} partitions; {} producers x {} \
+         connections x {} in flight; {} consumers; {} s after {} s of warm-up",
+        plan.acks_name(),
+        plan.record_bytes,
+        plan.records_per_batch,
+        plan.partitions,
+        plan.producers,
+        plan.connections,
+        plan.in_flight,
+        if plan.consume == Consume::Never { 0 } else { plan.consumers },
+        plan.duration_s,
+        plan.warmup_s
+    )
+}
+
+/// A throughput in its three units.
+pub fn flow(flow: &Flow) -> String {
+    format!(
+        "{}  {} records/s  {} requests/s",
+        megabytes(flow.bytes_per_s),
+        grouped(flow.records_per_s as u64),
+        grouped(flow.answers_per_s as u64)
+    )
+}
+
+/// What was verified, in one line.
+pub fn verdict(verdict: &Verdict) -> String {
+    if !verdict.checked {
+        let sent = grouped(verdict.sent);
+        return format!("not verified: nothing was read back of {sent} records");
+    }
+    let least = if verdict.at_least { "at least " } else { "" };
+    let odd = &verdict.oddities;
+    let mut out = format!(
+        "lost {least}{}  duplicated {}  reordered {}  corrupt {}  of {} acknowledged, {} read",
+        grouped(verdict.lost),
+        grouped(verdict.duplicated),
+        grouped(verdict.reordered),
+        grouped(odd.corrupt_records + odd.corrupt_batches),
+        grouped(verdict.acknowledged),
+        grouped(verdict.read)
+    );
+    for (name, count) in [
+        ("misdirected", odd.misdirected),
+        ("refused", verdict.refused),
+        ("unanswered", verdict.unknown),
+        ("foreign", odd.foreign),
+        ("offset gaps", odd.offset_gaps),
+    ] {
+        if count > 0 {
+            let _ = write!(out, "  {name} {}", grouped(count));
+        }
+    }
+    out
+}
+
+/// Each doubt with its remedy.
+pub fn warnings(warnings: &[Warning]) -> String {
+    let mut out = String::new();
+    for warning in warnings {
+        let weight = match warning.weight() {
+            Weight::Note => "note   ",
+            Weight::Suspect => "SUSPECT",
+            Weight::Invalid => "INVALID",
+        };
+        let _ = writeln!(out, "{weight}     {}", warning.text());
+        if warning.weight() > Weight::Note {
+            let _ = writeln!(out, "            -> {}", warning.remedy());
+        }
+    }
+    out
+}
+
+/// A whole run.
+pub fn run(result: &RunResult) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(out, "{name:<11} {text}");
+    };
+    line("plan", plan(&result.plan));
+    line("produced", flow(&result.produced));
+    if let Some(backlog) = &result.backlog {
+        line("read back", format!("{} in {:.2} s", flow(&backlog.read), backlog.seconds));
+    } else if result.plan.consume == Consume::During {
+        line("consumed", flow(&result.consumed));
+    }
+    if let Some(summary) = &result.produce_latency {
+        line("produce", format!("{} (from the intended time)", latency(summary)));
+    }
+    if let Some(summary) = &result.produce_latency_from_send {
+        line("  from send", latency(summary));
+    }
+    if let Some(summary) = &result.end_to_end_latency {
+        line("end to end", latency(summary));
+    }
+    if let Some(summary) = &result.schedule_lag {
+        line("lag", format!("{} (the generator's own)", latency(summary)));
+    }
+    line("verified", verdict(&result.verdict));
+    for thread in &result.threads {
+        line(
+            "generator",
+            format!(
+                "{} thread: {:.0} % of a core, {:.0} % waiting for one",
+                thread.role,
+                thread.cpu_share * 100.0,
+                thread.waited_share * 100.0
+            ),
+        );
+    }
+    out.push_str(&warnings(&result.warnings));
+    if let Some(why) = &result.failure {
+        let _ = writeln!(out, "FAILED      {why}");
+    }
+    let word = match result.exit_code() {
+        0 => "valid",
+        1 => "failed",
+        3 => "INVALID: these are not the broker's figures",
+        _ => "BROKEN PROMISE: see the line `verified`",
+    };
+    let _ = writeln!(out, "verdict     {word}");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::histogram::Latency;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(41_203_114), "41,203,114");
+        assert_eq!(megabytes(1_310_000_000.0), "1.31 GB/s");
+        assert_eq!(megabytes(52_345_678.0), "52.3 MB/s");
+        assert_eq!(millis(310_000), "0.310");
+        assert_eq!(millis(11_800_000), "11.80");
+    }
+
+    #[test]
+    fn a_percentile_without_samples_is_not_a_number() {
+        let mut summary = Latency::default();
+        for _ in 0..150 {
+            summary.completion();
+            summary.record(1_000_000, 1);
+        }
+        let text = latency(&summary.summary());
+        assert!(text.contains("p90 ") && text.contains("p99 (150 of 1000 samples)"), "{text}");
+        assert!(!text.contains("p99.9") && text.contains("max 1.00 ms"), "{text}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Whole runs against the sink in this process: good ones are clean, and each mistake that the
+//! sink can make on purpose is noticed and named.
+
+use super::*;
+use crate::batch::Keys;
+use crate::plan::Compression;
+use crate::sink::{Fault, Sink, Store};
+
+fn keeping(fault: Option<Fault>) -> Sink {
+    Sink::start("127.0.0.1:0", Store::Keep { bytes_max: 512 << 20, fault }).unwrap()
+}
+
+fn plan(sink: &Sink) -> Plan {
+    Plan {
+        bootstrap_server: sink.address.to_string(),
+        topic: "t".into(),
+        partitions: 3,
+        load: Load::Rate(20_000.0),
+        acks: 1,
+        record_bytes: 100,
+        records_per_batch: 10,
+        producers: 2,
+        in_flight: 4,
+        consumers: 2,
+        duration_s: 0.5,
+        warmup_s: 0.1,
+        drain_s: 10.0,
+        ..Plan::default()
+    }
+}
+
+fn go(plan: Plan) -> RunResult {
+    let result = run(plan, &Arc::default()).unwrap();
+    assert_eq!(result.failure, None);
+    result
+}
+
+#[test]
+fn an_open_loop_offers_exactly_its_schedule_and_all_of_it_is_verified() {
+    let sink = keeping(None);
+    let result = go(plan(&sink));
+    // 0.6 s at 20,000/s over two lanes; each lane's phase may cost it one record.
+    assert!(result.verdict.sent.abs_diff(12_000) <= 2, "{:?}", result.verdict);
+    assert!(result.verdict.is_clean() && result.verdict.checked, "{:?}", result.verdict);
+    assert_eq!(result.verdict.read, result.verdict.sent);
+    assert_eq!(result.verdict.acknowledged, result.verdict.sent);
+    let latency = result.produce_latency.unwrap();
+    assert!(latency.records.abs_diff(10_000) <= 4, "the window only: {latency:?}");
+    assert_eq!(result.end_to_end_latency.unwrap().records, latency.records);
+    let seconds: u64 = result.seconds.iter().map(|s| s.produced_records).sum();
+    assert_eq!(seconds, result.verdict.acknowledged);
+    let seconds: u64 = result.seconds.iter().map(|s| s.consumed_records).sum();
+    assert_eq!(seconds, result.verdict.read);
+}
+
+#[test]
+fn every_mistake_of_a_broker_is_noticed_and_named() {
+    let trouble = |fault| {
+        let sink = keeping(Some(fault));
+        go(plan(&sink)).verdict
+    };
+    let verdict = trouble(Fault::Drop);
+    assert!(verdict.lost > 0 && verdict.duplicated == 0, "{verdict:?}");
+    let verdict = trouble(Fault::Duplicate);
+    assert!(verdict.duplicated > 0 && verdict.lost == 0, "{verdict:?}");
+    let verdict = trouble(Fault::Reorder);
+    assert!(verdict.reordered > 0 && verdict.duplicated == 0, "{verdict:?}");
+    let verdict = trouble(Fault::Corrupt);
+    assert!(verdict.oddities.corrupt_batches > 0, "{verdict:?}");
+    let verdict = trouble(Fault::Misdirect);
+    assert!(verdict.oddities.misdirected > 0, "{verdict:?}");
+}
+
+#[test]
+fn a_closed_loop_reads_its_backlog_afterwards() {
+    let sink = keeping(None);
+    let plan = Plan {
+        load: Load::Max,
+        consume: Consume::After,
+        duration_s: 0.2,
+        warmup_s: 0.0,
+        record_bytes: 1000,
+        ..plan(&sink)
+    };
+    let result = go(plan);
+    assert!(result.verdict.is_clean() && result.verdict.sent > 1000, "{:?}", result.verdict);
+    let backlog = result.backlog.unwrap();
+    assert_eq!(backlog.read.records, result.verdict.read);
+    assert!(backlog.read.bytes_per_s > 0.0);
+    assert!(result.produce_latency.is_none(), "no schedule, no latency from intended times");
+    assert!(result.warnings.contains(&Warning::ClosedLoop));
+}
+
+#[test]
+fn codecs_keys_idempotence_and_a_second_run_on_the_same_topic() {
+    let sink = keeping(None);
+    for compression in [Compression::Lz4, Compression::Zstd, Compression::Snappy, Compression::Gzip]
+    {
+        let plan = Plan {
+            compression,
+            idempotent: true,
+            acks: -1,
+            keys: Some(Keys { bytes: 8, space: 1000 }),
+            random_share: 0.3,
+            duration_s: 0.2,
+            linger_ns: 2_000_000,
+            ..plan(&sink)
+        };
+        let result = go(plan);
+        let verdict = &result.verdict;
+        assert!(verdict.is_clean() && verdict.sent > 5_000, "{compression:?}: {verdict:?}");
+        assert_eq!((verdict.read, verdict.oddities.foreign), (verdict.sent, 0));
+    }
+}
+
+#[test]
+fn a_full_broker_is_heard_and_its_refusals_are_not_losses() {
+    let store = Store::Keep { bytes_max: 200_000, fault: None };
+    let sink = Sink::start("127.0.0.1:0", store).unwrap();
+    let result = go(Plan { duration_s: 0.2, ..plan(&sink) });
+    let verdict = &result.verdict;
+    // The error leaves open what was stored, so these are unanswered rather than refused.
+    assert!(verdict.unknown > 0 && verdict.lost == 0 && verdict.acknowledged > 0, "{verdict:?}");
+    assert!(result.errors.contains_key("KAFKA_STORAGE_ERROR (56)"), "{:?}", result.errors);
+    assert!(result.warnings.iter().any(|w| matches!(w, Warning::Refused { .. })));
+}
+
+#[test]
+fn acks_zero_promises_nothing_and_never_is_never() {
+    let sink = keeping(None);
+    let result = go(Plan { acks: 0, duration_s: 0.2, ..plan(&sink) });
+    assert_eq!((result.verdict.acknowledged, result.verdict.lost), (0, 0));
+    assert_eq!(result.verdict.read, result.verdict.sent);
+    let result = go(Plan { consume: Consume::Never, duration_s: 0.1, ..plan(&sink) });
+    assert!(!result.verdict.checked && result.warnings.contains(&Warning::NotVerified));
+}

@@ -1,0 +1,365 @@
+//! Doubts about our own numbers. A measurement that the generator itself, the clock or the
+//! sample size has spoilt must say so, with what to do about it.
+
+use serde::Serialize;
+
+use crate::histogram::{Percentile, Summary};
+
+/// How much a doubt weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// Worth knowing when the figures are read.
+    Note,
+    /// The figures may be off.
+    Suspect,
+    /// The figures are not the broker's: the command ends with exit code 3.
+    Invalid,
+}
+
+/// One doubt.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Warning {
+    /// Lanes that were free to send did so late.
+    ScheduleLag {
+        /// 99 in 100 batches left within this.
+        p99_ns: u64,
+        /// The produce latency beside it.
+        produce_p99_ns: u64,
+    },
+    /// A thread of the generator was near the end of its core.
+    GeneratorSaturated {
+        /// `producer` or `consumer`.
+        role: &'static str,
+        /// Share of a core, 0..1.
+        share: f64,
+        /// Whether the load was offered open loop.
+        open_loop: bool,
+    },
+    /// A thread of the generator was ready to run and had to wait for a core.
+    WaitedForCpu {
+        /// `producer` or `consumer`.
+        role: &'static str,
+        /// Share of the time, 0..1.
+        share: f64,
+    },
+    /// The broker did not take the offered rate.
+    NotSustained {
+        /// Records per second offered.
+        offered: f64,
+        /// Records per second acknowledged.
+        achieved: f64,
+        /// Records that were due and unsent when the load ended.
+        backlog: u64,
+    },
+    /// Too few completions for the tail.
+    TooFewSamples {
+        /// Which series.
+        series: &'static str,
+        /// Completions there were.
+        have: u64,
+        /// Completions that p99 needs.
+        needed: u64,
+    },
+    /// Somebody set the wall clock.
+    ClockStepped {
+        /// By this many nanoseconds.
+        by_ns: i64,
+    },
+    /// The kernel's clock source is slow or coarse.
+    ClockSource {
+        /// Its name.
+        name: String,
+    },
+    /// Records came from the future: producer and consumer have different clocks.
+    FromTheFuture {
+        /// How many.
+        records: u64,
+    },
+    /// Nothing was read back.
+    NotVerified,
+    /// acks=0 promises nothing, so nothing can be called lost.
+    AcksZero,
+    /// The CRC of batches was not checked.
+    CrcUnchecked,
+    /// Reading back stopped at its time limit.
+    ReadIncomplete {
+        /// The limit in seconds.
+        limit_s: f64,
+    },
+    /// Connections broke.
+    Disconnects {
+        /// How often.
+        count: u64,
+    },
+    /// The broker refused records.
+    Refused {
+        /// How many.
+        records: u64,
+        /// Kafka's names of the errors.
+        errors: Vec<String>,
+    },
+    /// A closed loop waits for answers: its latency is that of the load it happened to make.
+    ClosedLoop,
+    /// The run was stopped by hand.
+    Stopped,
+}
+
+impl Warning {
+    /// How much it weighs.
+    pub fn weight(&self) -> Weight {
+        match self {
+            Self::ScheduleLag { p99_ns, produce_p99_ns } if p99_ns * 2 >= *produce_p99_ns => {
+                Weight::Invalid
+            }
+            Self::GeneratorSaturated { open_loop: true, .. } | Self::FromTheFuture { .. } => {
+                Weight::Invalid
+            }
+            Self::NotVerified | Self::AcksZero | Self::CrcUnchecked | Self::ClosedLoop => {
+                Weight::Note
+            }
+            Self::TooFewSamples { .. } => Weight::Note,
+            _ => Weight::Suspect,
+        }
+    }
+
+    /// What is the matter.
+    pub fn text(&self) -> String {
+        match self {
+            Self::ScheduleLag { p99_ns, produce_p99_ns } => format!(
+                "the generator itself sent late: p99 {} beside a produce p99 of {}",
+                millis(*p99_ns),
+                millis(*produce_p99_ns)
+            ),
+            Self::GeneratorSaturated { role, share, .. } => {
+                format!("a {role} thread used {:.0} % of its core", share * 100.0)
+            }
+            Self::WaitedForCpu { role, share } => {
+                format!("a {role} thread waited for a core for {:.0} % of the time", share * 100.0)
+            }
+            Self::NotSustained { offered, achieved, backlog } => format!(
+                "offered {offered:.0} records/s, {achieved:.0} were acknowledged, {backlog} were \
+                 still unsent at the end: latencies grow with the duration"
+            ),
+            Self::TooFewSamples { series, have, needed } => {
+                format!("{series}: {have} completions, p99 needs {needed}")
+            }
+            Self::ClockStepped { by_ns } => {
+                format!("the wall clock was set by {} ms during the run", by_ns / 1_000_000)
+            }
+            Self::ClockSource { name } => format!("the kernel's clock source is {name}"),
+            Self::FromTheFuture { records } => {
+                format!("{records} records were read before they were sent")
+            }
+            Self::NotVerified => "nothing was read back, so nothing is verified".into(),
+            Self::AcksZero => "acks=0: the broker promised nothing, nothing can be lost".into(),
+            Self::CrcUnchecked => "the CRC of batches read was not checked".into(),
+            Self::ReadIncomplete { limit_s } => {
+                format!("reading back stopped after {limit_s:.0} s; missing records count as lost")
+            }
+            Self::Disconnects { count } => format!("connections broke {count} times"),
+            Self::Refused { records, errors } => {
+                format!("the broker refused {records} records: {}", errors.join(", "))
+            }
+            Self::ClosedLoop => {
+                "closed loop: latency is from the actual send and says nothing about another load"
+                    .into()
+            }
+            Self::Stopped => "the run was stopped by hand".into(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::ScheduleLag { .. } | Self::GeneratorSaturated { .. } => {
+                "lower --rate, raise --producer-threads or --consumer-threads, or give the \
+                 generator cores of its own"
+            }
+            Self::WaitedForCpu { .. } => {
+                "leave a core to the generator (taskset), or run it on another host"
+            }
+            Self::NotSustained { .. } => "lower --rate until the backlog stays at zero",
+            Self::TooFewSamples { .. } => "raise --duration or --rate, or use smaller batches",
+            Self::ClockStepped { .. } => "stop time synchronisation from stepping during a run",
+            Self::ClockSource { .. } => "boot with clocksource=tsc if the machine allows it",
+            Self::FromTheFuture { .. } => {
+                "produce and consume on one host; end-to-end latency across hosts means nothing"
+            }
+            Self::NotVerified => "drop --consume never",
+            Self::AcksZero => "use --acks 1 or all to have losses counted",
+            Self::CrcUnchecked => "drop --no-check-crc",
+            Self::ReadIncomplete { .. } => "raise --drain, or find out why reading is slow",
+            Self::Disconnects { .. } => "look into the broker's log",
+            Self::Refused { .. } => "look up the error; the broker's log says more",
+            Self::ClosedLoop => "use --rate for latencies",
+            Self::Stopped => "let it finish",
+        }
+    }
+}
+
+/// What a run noticed about itself.
+#[derive(Clone, Debug, Default)]
+pub struct Signs {
+    /// Records per second offered; none in a closed loop.
+    pub offered: Option<f64>,
+    /// Records per second acknowledged.
+    pub achieved: f64,
+    /// Due and unsent at the end.
+    pub backlog: u64,
+    /// Worker threads: role, CPU share, share of waiting for a core.
+    pub threads: Vec<(&'static str, f64, f64)>,
+    /// The generator's own lateness.
+    pub lag: Option<Summary>,
+    /// Produce latency.
+    pub produce: Option<Summary>,
+    /// End-to-end latency.
+    pub end_to_end: Option<Summary>,
+    /// How far the wall clock moved against the monotonic one.
+    pub clock_step_ns: i64,
+    /// The kernel's clock source.
+    pub clock_source: Option<String>,
+    /// Records read before they were sent.
+    pub from_the_future: u64,
+}
+
+const SATURATED_SHARE: f64 = 0.92;
+const WAITED_SHARE: f64 = 0.20;
+const CLOCK_STEP_NS: i64 = 5_000_000;
+const SUSTAINED_SHARE: f64 = 0.995;
+/// Lag below this never matters.
+const LAG_FLOOR_NS: u64 = 200_000;
+
+/// Draw the conclusions.
+pub fn doubts(signs: &Signs) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let open_loop = signs.offered.is_some();
+    let p99 = |summary: &Option<Summary>| summary.as_ref().and_then(|s| s.p99.known_ns());
+    if let (true, Some(lag), Some(produce)) = (open_loop, p99(&signs.lag), p99(&signs.produce))
+        && lag > LAG_FLOOR_NS
+        && lag * 5 >= produce
+    {
+        found.push(Warning::ScheduleLag { p99_ns: lag, produce_p99_ns: produce });
+    }
+    for (role, cpu, waited) in &signs.threads {
+        if *cpu > SATURATED_SHARE {
+            found.push(Warning::GeneratorSaturated { role, share: *cpu, open_loop });
+        }
+        if *waited > WAITED_SHARE {
+            found.push(Warning::WaitedForCpu { role, share: *waited });
+        }
+    }
+    match signs.offered {
+        Some(offered) if signs.achieved < offered * SUSTAINED_SHARE => {
+            found.push(Warning::NotSustained {
+                offered,
+                achieved: signs.achieved,
+                backlog: signs.backlog,
+            });
+        }
+        Some(_) => {}
+        None => found.push(Warning::ClosedLoop),
+    }
+    if open_loop {
+        for (series, summary) in [("produce", &signs.produce), ("end to end", &signs.end_to_end)] {
+            if let Some(Percentile::TooFew { have, needed }) = summary.as_ref().map(|s| s.p99) {
+                found.push(Warning::TooFewSamples { series, have, needed });
+            }
+        }
+    }
+    if signs.clock_step_ns.abs() > CLOCK_STEP_NS {
+        found.push(Warning::ClockStepped { by_ns: signs.clock_step_ns });
+    }
+    if let Some(name) = &signs.clock_source
+        && !["tsc", "kvm-clock", "arch_sys_counter"].contains(&name.as_str())
+    {
+        found.push(Warning::ClockSource { name: name.clone() });
+    }
+    if signs.from_the_future > 0 {
+        found.push(Warning::FromTheFuture { records: signs.from_the_future });
+    }
+    found
+}
+
+fn millis(ns: u64) -> String {
+    format!("{:.2} ms", ns as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::histogram::Latency;
+
+    fn summary(ns: u64, completions: u64) -> Option<Summary> {
+        let mut latency = Latency::default();
+        for _ in 0..completions {
+            latency.completion();
+            latency.record(ns, 1);
+        }
+        Some(latency.summary())
+    }
+
+    fn good() -> Signs {
+        Signs {
+            offered: Some(1000.0),
+            achieved: 1000.0,
+            threads: vec![("producer", 0.3, 0.01)],
+            lag: summary(10_000, 2000),
+            produce: summary(1_000_000, 2000),
+            end_to_end: summary(1_500_000, 2000),
+            clock_source: Some("tsc".into()),
+            ..Signs::default()
+        }
+    }
+
+    #[test]
+    fn a_sound_run_raises_no_doubt() {
+        assert_eq!(doubts(&good()), []);
+    }
+
+    #[test]
+    fn a_late_generator_is_suspect_and_then_invalid() {
+        let weigh = |lag_ns| {
+            let found = doubts(&Signs { lag: summary(lag_ns, 2000), ..good() });
+            found.first().map(Warning::weight)
+        };
+        assert_eq!(weigh(150_000), None, "below the floor");
+        assert_eq!(weigh(250_000), Some(Weight::Suspect));
+        assert_eq!(weigh(600_000), Some(Weight::Invalid));
+    }
+
+    #[test]
+    fn a_full_core_spoils_an_open_loop_and_taints_a_closed_one() {
+        let threads = vec![("producer", 0.99, 0.0)];
+        let found = doubts(&Signs { threads: threads.clone(), ..good() });
+        assert_eq!(found[0].weight(), Weight::Invalid);
+        let found = doubts(&Signs { threads, offered: None, ..good() });
+        assert_eq!(found[0].weight(), Weight::Suspect);
+        assert!(found.contains(&Warning::ClosedLoop));
+    }
+
+    #[test]
+    fn each_other_sign_is_read() {
+        let one = |signs: Signs| doubts(&signs).pop().unwrap();
+        assert!(matches!(
+            one(Signs { achieved: 990.0, backlog: 5, ..good() }),
+            Warning::NotSustained { backlog: 5, .. }
+        ));
+        assert!(matches!(
+            one(Signs { end_to_end: summary(1_500_000, 900), ..good() }),
+            Warning::TooFewSamples { have: 900, needed: 1000, .. }
+        ));
+        let step = one(Signs { clock_step_ns: -6_000_000, ..good() });
+        assert!(matches!(step, Warning::ClockStepped { .. }));
+        let source = one(Signs { clock_source: Some("acpi_pm".into()), ..good() });
+        assert!(matches!(source, Warning::ClockSource { .. }));
+        let future = one(Signs { from_the_future: 1, ..good() });
+        assert_eq!(future.weight(), Weight::Invalid);
+        let starved = one(Signs { threads: vec![("consumer", 0.1, 0.5)], ..good() });
+        assert!(matches!(starved, Warning::WaitedForCpu { .. }));
+        for warning in [step, source, future, starved] {
+            assert!(!warning.text().is_empty() && !warning.remedy().is_empty());
+        }
+    }
+}
