@@ -2,15 +2,49 @@
 //!
 //! This file is the seam to `partition`; see `docs/STORAGE.md` for the rules behind it.
 
-use std::future::Future;
-use std::marker::PhantomData;
+mod append;
+mod batch;
+mod behind;
+mod checkpoint;
+mod checkpoint_file;
+mod chunk;
+mod core;
+mod cursor;
+mod entry;
+mod format;
+mod frame;
+mod index;
+mod journal;
+mod limits;
+mod log;
+mod memory;
+mod read;
+mod readahead;
+mod recover;
+mod replay;
+mod restore;
+mod retention;
+mod room;
+mod run_files;
+mod scan;
+mod segment;
+mod stats;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::path::PathBuf;
-use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::model::{LeaderEpoch, Offset, ShardId, TimestampMs, TopicPartition};
-use crate::runtime::Runtime;
+use crate::disk::DiskError;
+use crate::model::{LeaderEpoch, Offset, ShardId, TimestampMs};
+
+pub use log::Log;
+pub use recover::recover;
+pub use stats::StoreStats;
+pub use store::Store;
 
 /// Limits and places of a store. Every field has a documented default in `config`.
 #[derive(Clone, Debug)]
@@ -59,6 +93,39 @@ pub enum StorageError {
     Corrupt(String),
     /// Anything else the operating system said.
     Io(String),
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(why) => write!(f, "no space left: {why}"),
+            Self::Offline(why) => write!(f, "storage is offline: {why}"),
+            Self::Corrupt(why) => write!(f, "damaged: {why}"),
+            Self::Io(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StorageError {}
+
+impl From<DiskError> for StorageError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Full(why) => Self::Full(why),
+            DiskError::NotFound(why) | DiskError::Failed(why) => Self::Io(why),
+        }
+    }
+}
+
+/// Whether a store takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreStatus {
+    /// It does.
+    Online,
+    /// Space was missing when it was last asked for; appends wait for it.
+    Full(String),
+    /// A write or flush failed; reads go on.
+    Offline(String),
 }
 
 /// Why a batch was not taken by [`Log::append`].
@@ -141,138 +208,18 @@ pub struct SegmentInfo {
 pub struct ShardStart {
     /// The shard it is for.
     pub shard: ShardId,
+    generation: u64,
+    salt: frame::Salt,
+    next_incarnation: u64,
+    logs: Vec<RecoveredLog>,
 }
 
-/// Replay the last run's journals into their segments and begin a new run.
-///
-/// `owner` tells which shard a log belongs to now; `None` deletes the log (its topic is gone).
-pub async fn recover<R: Runtime>(
-    runtime: &R,
-    config: &StorageConfig,
-    shards: ShardId,
-    owner: &dyn Fn(TopicPartition) -> Option<(ShardId, LogConfig)>,
-) -> Result<Vec<ShardStart>, StorageError> {
-    let _ = (runtime, config, shards, owner);
-    Err(StorageError::Io("storage has not landed".into()))
-}
-
-/// All logs of one shard.
-pub struct Store<R: Runtime> {
-    _runtime: PhantomData<R>,
-}
-
-/// One partition's log.
-pub struct Log<R: Runtime> {
-    _runtime: PhantomData<R>,
-}
-
-#[expect(unused_variables, reason = "the seam before the storage work lands")]
-impl<R: Runtime> Store<R> {
-    /// Open what recovery found for this shard.
-    pub async fn open(
-        runtime: R,
-        config: StorageConfig,
-        start: ShardStart,
-    ) -> Result<Rc<Self>, StorageError> {
-        Err(StorageError::Io("storage has not landed".into()))
-    }
-    /// Logs found at recovery; each is given once.
-    pub fn take_recovered(&self) -> Vec<(Rc<Log<R>>, Replay)> {
-        Vec::new()
-    }
-    /// Create an empty log, durably.
-    pub async fn create_log(
-        &self,
-        id: TopicPartition,
-        config: LogConfig,
-    ) -> Result<Rc<Log<R>>, StorageError> {
-        Err(StorageError::Io("storage has not landed".into()))
-    }
-    /// Remove a log, durably; readers that hold pieces keep them.
-    pub async fn delete_log(&self, id: TopicPartition) -> Result<(), StorageError> {
-        Ok(())
-    }
-    /// Write behind everything, flush, checkpoint, make every segment readable by other tools.
-    pub async fn close(&self) -> Result<(), StorageError> {
-        Ok(())
-    }
-}
-
-#[expect(unused_variables, reason = "the seam before the storage work lands")]
-impl<R: Runtime> Log<R> {
-    /// Which partition this is.
-    pub fn id(&self) -> TopicPartition {
-        unreachable!("storage has not landed")
-    }
-    /// Who hears of progress. Set once, right after creation or recovery.
-    pub fn set_observer(&self, observer: Rc<dyn LogObserver>) {}
-    /// Take a batch: its place in the order is fixed when this returns `Ok`. Never waits.
-    pub fn append(&self, batch: &Append) -> Result<(), AppendError> {
-        Err(AppendError::NoRoom)
-    }
-    /// Wait (allocate, write behind) until `append` of `bytes` is likely to be taken.
-    pub fn room(&self, bytes: usize) -> impl Future<Output = Result<(), StorageError>> + use<R> {
-        async { Err(StorageError::Io("storage has not landed".into())) }
-    }
-    /// First offset that may be read.
-    pub fn start_offset(&self) -> Offset {
-        0
-    }
-    /// Offset the next record gets.
-    pub fn end_offset(&self) -> Offset {
-        0
-    }
-    /// Whole batches from the one that contains `from`, below `limit`, from memory alone;
-    /// `None` when they have to be read from disk. At least one batch whatever its size when
-    /// `at_least_one`.
-    pub fn read_cached(
-        &self,
-        from: Offset,
-        limit: Offset,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Result<Option<ReadBatches>, ReadError> {
-        Ok(None)
-    }
-    /// As [`Log::read_cached`], reading from disk what is not in memory.
-    pub async fn read(
-        &self,
-        from: Offset,
-        limit: Offset,
-        bytes_max: usize,
-        at_least_one: bool,
-    ) -> Result<ReadBatches, ReadError> {
-        Err(ReadError::OutOfRange)
-    }
-    /// Base offset of the first batch whose largest timestamp is at least `timestamp`, below
-    /// `limit`; the caller looks inside the batch.
-    pub async fn batch_by_timestamp(
-        &self,
-        timestamp: TimestampMs,
-        limit: Offset,
-    ) -> Result<Option<Offset>, ReadError> {
-        Ok(None)
-    }
-    /// Base offset of the batch with the largest timestamp.
-    pub async fn batch_of_max_timestamp(&self, limit: Offset) -> Result<Option<Offset>, ReadError> {
-        Ok(None)
-    }
-    /// Raise the start offset, durably (DeleteRecords); whole segments below it go.
-    pub async fn set_start_offset(&self, offset: Offset) -> Result<(), StorageError> {
-        Ok(())
-    }
-    /// Roll an expired active segment and delete what retention no longer keeps.
-    pub async fn apply_retention(
-        &self,
-        high_watermark: Offset,
-        wall_ms: TimestampMs,
-    ) -> Result<usize, StorageError> {
-        Ok(0)
-    }
-    /// Take a changed topic configuration.
-    pub fn set_config(&self, config: LogConfig) {}
-    /// The segments, oldest first.
-    pub fn segments(&self) -> Vec<SegmentInfo> {
-        Vec::new()
-    }
+/// One log as recovery left it.
+#[derive(Debug)]
+struct RecoveredLog {
+    record: checkpoint_file::LogRecord,
+    config: LogConfig,
+    replay: Replay,
+    /// The journal had something about it.
+    is_touched: bool,
 }

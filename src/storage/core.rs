@@ -1,0 +1,199 @@
+//! What the parts of one store share: runtime, limits, journal, logs, and whether it still works.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
+
+use super::format::Layout;
+use super::frame::Salt;
+use super::index::Index;
+use super::journal::Journal;
+use super::limits::Limits;
+use super::memory::Memory;
+use super::readahead::Readahead;
+use super::segment::OpenFiles;
+use super::stats::StoreStats;
+use super::{Log, ShardStart, StorageError, StoreStatus};
+use crate::disk::DiskError;
+use crate::model::{ShardId, TopicPartition};
+use crate::runtime::Runtime;
+use crate::runtime::wait::{TurnLock, WaitList};
+
+/// See the file's comment.
+pub(crate) struct Core<R: Runtime> {
+    pub(crate) runtime: R,
+    pub(crate) limits: Limits,
+    pub(crate) layout: Layout,
+    pub(crate) shard: ShardId,
+    pub(crate) generation: u64,
+    pub(crate) salt: Salt,
+    pub(crate) journal: Journal<R>,
+    pub(crate) memory: Memory<R>,
+    pub(crate) files: OpenFiles<R>,
+    pub(crate) readahead: Readahead,
+    /// Indexes that can be dropped from memory, with the bytes they cover, oldest first.
+    pub(crate) loaded_indexes: RefCell<VecDeque<(Weak<RefCell<Index>>, u64)>>,
+    pub(crate) stats: StoreStats,
+    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Rc<Log<R>>>>,
+    pub(crate) next_incarnation: Cell<u64>,
+    /// Woken whenever anything that somebody may wait for has moved.
+    pub(crate) progress: WaitList,
+    /// Logs with enough bytes to write behind.
+    pub(crate) behind: RefCell<VecDeque<Rc<Log<R>>>>,
+    pub(crate) behind_wake: WaitList,
+    /// Bytes of segment writes under way.
+    pub(crate) inflight_bytes: Cell<u64>,
+    /// Logs that changed since the last checkpoint.
+    pub(crate) changed: RefCell<Vec<Rc<Log<R>>>>,
+    pub(crate) checkpoint: CheckpointState,
+    /// Logs that the last checkpoint parked.
+    pub(crate) parked_logs: RefCell<Vec<Rc<Log<R>>>>,
+    pub(crate) pool_number: Cell<u64>,
+    pub(crate) pool: RefCell<VecDeque<std::path::PathBuf>>,
+    status: RefCell<StoreStatus>,
+    stopping: Cell<bool>,
+    /// No more appends: the store is being closed.
+    closing: Cell<bool>,
+}
+
+/// Where checkpoints stand.
+#[derive(Default)]
+pub(crate) struct CheckpointState {
+    /// One at a time.
+    pub(crate) turn: TurnLock,
+    /// Sequence of the last one written.
+    pub(crate) sequence: Cell<u64>,
+    /// Counts cuts, for telling which logs changed since the last one.
+    pub(crate) round: Cell<u64>,
+    pub(crate) wanted: Cell<bool>,
+    pub(crate) wake: WaitList,
+    /// Bytes written straight to segments since the last one.
+    pub(crate) direct_bytes: Cell<u64>,
+}
+
+impl<R: Runtime> Core<R> {
+    pub(crate) fn new(runtime: R, config: &super::StorageConfig, start: &ShardStart) -> Self {
+        Self {
+            memory: Memory::new(runtime.disk().clone(), config.cache_bytes_max),
+            runtime,
+            limits: Limits::new(config),
+            layout: Layout::new(&config.data_dir),
+            shard: start.shard,
+            generation: start.generation,
+            salt: start.salt,
+            journal: Journal::new(),
+            files: OpenFiles::default(),
+            readahead: Readahead::default(),
+            loaded_indexes: RefCell::default(),
+            stats: StoreStats::default(),
+            logs: RefCell::default(),
+            next_incarnation: Cell::new(start.next_incarnation),
+            progress: WaitList::default(),
+            behind: RefCell::default(),
+            behind_wake: WaitList::default(),
+            inflight_bytes: Cell::new(0),
+            changed: RefCell::default(),
+            checkpoint: CheckpointState::default(),
+            parked_logs: RefCell::default(),
+            pool_number: Cell::new(0),
+            pool: RefCell::default(),
+            status: RefCell::new(StoreStatus::Online),
+            stopping: Cell::new(false),
+            closing: Cell::new(false),
+        }
+    }
+
+    /// Whether the background tasks should end: the store is closed or offline.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    pub(crate) fn status(&self) -> StoreStatus {
+        self.status.borrow().clone()
+    }
+
+    pub(crate) fn check_online(&self) -> Result<(), StorageError> {
+        match &*self.status.borrow() {
+            StoreStatus::Offline(why) => Err(StorageError::Offline(why.clone())),
+            _ if self.stopping.get() => Err(StorageError::Offline("the store is closed".into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuse appends from now on.
+    pub(crate) fn begin_closing(&self) {
+        self.closing.set(true);
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), StorageError> {
+        if self.closing.get() {
+            return Err(StorageError::Offline("the broker is stopping".into()));
+        }
+        Ok(())
+    }
+
+    /// A failed write or flush: what is on the device is unknown until recovery has looked.
+    pub(crate) fn offline(&self, error: DiskError) -> StorageError {
+        let error = match error {
+            DiskError::Full(why) => return StorageError::Full(why),
+            DiskError::NotFound(why) | DiskError::Failed(why) => StorageError::Offline(format!(
+                "{why}; the data directory takes no more writes until the broker is restarted \
+                 (check the device first)"
+            )),
+        };
+        self.fail(&error);
+        error
+    }
+
+    /// Go offline for writing: nothing is retried, nobody waits for ever. Reads go on.
+    pub(crate) fn fail(&self, error: &StorageError) {
+        if matches!(&*self.status.borrow(), StoreStatus::Offline(_)) || self.stopping.get() {
+            return;
+        }
+        let why = error.to_string();
+        *self.status.borrow_mut() = StoreStatus::Offline(why.clone());
+        self.stop();
+        let logs: Vec<Rc<Log<R>>> = self.logs.borrow().values().cloned().collect();
+        let error = StorageError::Offline(why);
+        for log in logs {
+            log.tell_failed(&error);
+        }
+    }
+
+    /// Remember that space ran out, or that it is back.
+    pub(crate) fn note_full(&self, full: Option<&str>) {
+        let mut status = self.status.borrow_mut();
+        match (&*status, full) {
+            (StoreStatus::Offline(_), _) | (StoreStatus::Online, None) => {}
+            (_, None) => *status = StoreStatus::Online,
+            (_, Some(why)) => *status = StoreStatus::Full(why.to_owned()),
+        }
+    }
+
+    /// End the background tasks.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        self.journal.wake();
+        self.behind_wake.wake_all();
+        self.checkpoint.wake.wake_all();
+        self.progress.wake_all();
+    }
+
+    /// Wait for a condition that `progress` reports, or for the store to go offline.
+    pub(crate) async fn wait<T>(
+        &self,
+        mut ready: impl FnMut() -> Option<T>,
+    ) -> Result<T, StorageError> {
+        let outcome = || match ready() {
+            Some(value) => Some(Ok(value)),
+            None => self.check_online().err().map(Err),
+        };
+        self.progress.until(outcome).await
+    }
+
+    pub(crate) fn new_incarnation(&self) -> u64 {
+        let next = self.next_incarnation.get();
+        self.next_incarnation.set(next + 1);
+        next
+    }
+}

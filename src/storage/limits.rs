@@ -1,0 +1,64 @@
+//! Sizes of one store that follow from its configuration.
+
+use super::StorageConfig;
+use crate::disk::{BLOCK, block_floor};
+
+/// See the fields.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of one journal file.
+    pub(crate) journal_file_bytes: u64,
+    /// Journal files of one shard.
+    pub(crate) journal_files_max: usize,
+    /// Bytes of one frame.
+    pub(crate) frame_bytes_max: usize,
+    /// Appends of at least this size go straight to their segment.
+    pub(crate) direct_append_bytes_min: usize,
+    /// Bytes that only journal and memory hold.
+    pub(crate) pending_bytes_max: u64,
+    /// Bytes one log gathers before they are written behind.
+    pub(crate) behind_bytes: u64,
+    /// Bytes of one write behind.
+    pub(crate) write_bytes_max: u64,
+    /// First and largest step by which a segment's space is claimed.
+    pub(crate) allocate_step_min: u64,
+    pub(crate) allocate_step_max: u64,
+    /// Bytes written straight to segments after which a checkpoint is due: recovery reads them
+    /// all again to see that they arrived.
+    pub(crate) direct_bytes_per_checkpoint: u64,
+    /// Bytes of one read from a segment.
+    pub(crate) read_bytes: usize,
+    /// Segment files kept open.
+    pub(crate) open_files_max: usize,
+    /// Indexes of sealed segments kept in memory.
+    pub(crate) loaded_indexes_max: usize,
+}
+
+impl Limits {
+    pub(crate) fn new(config: &StorageConfig) -> Self {
+        let journal_file_bytes =
+            block_floor((config.journal_bytes_max / 8).clamp(64 << 10, 8 << 20));
+        let files = (config.journal_bytes_max / journal_file_bytes).clamp(4, 1024);
+        let frame_bytes_max =
+            usize::try_from((journal_file_bytes / 4).min(1 << 20)).unwrap_or(1 << 20);
+        let pending = (config.pending_bytes_max as u64).max(64 << 10);
+        Self {
+            journal_file_bytes,
+            journal_files_max: usize::try_from(files).unwrap_or(4),
+            frame_bytes_max,
+            // A whole batch must fit a frame beside the parked bytes it may carry.
+            direct_append_bytes_min: config
+                .direct_append_bytes_min
+                .clamp(2 * BLOCK, (frame_bytes_max / 2).max(2 * BLOCK)),
+            pending_bytes_max: pending,
+            behind_bytes: (256 << 10).min(pending / 4),
+            write_bytes_max: 1 << 20,
+            allocate_step_min: 1 << 20,
+            allocate_step_max: 64 << 20,
+            direct_bytes_per_checkpoint: 1 << 30,
+            read_bytes: 512 << 10,
+            open_files_max: 8192,
+            loaded_indexes_max: 64,
+        }
+    }
+}

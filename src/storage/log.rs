@@ -1,0 +1,387 @@
+//! One partition's log in memory: marks, segments, and how far its bytes have come.
+//!
+//! Positions are of the active segment. Always true:
+//! `landed <= end_position`, everything below `landed` is in the segment (its write completed);
+//! chunks are contiguous, the last one ends at the log's end, and all bytes from `landed` on are
+//! in them; every whole block below `submitted` has been handed to the disk or stands in
+//! `behind`; a block that holds acknowledged bytes whose journal copy may be gone is named by
+//! `parked` or in `gates` and is not written before its entry is flushed (the one rule).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+
+use super::chunk::Chunk;
+use super::core::Core;
+use super::entry::{Entry, LogKey};
+use super::journal::Ordinal;
+use super::segment::Segment;
+use super::stats::{add, sub};
+use super::{LogConfig, LogObserver, SegmentInfo, StorageError};
+use crate::disk::{BLOCK_U64, block_floor};
+use crate::model::{Offset, TimestampMs, TopicPartition};
+use crate::runtime::Runtime;
+use crate::runtime::wait::TurnLock;
+
+/// One partition's log.
+pub struct Log<R: Runtime> {
+    pub(crate) core: Rc<Core<R>>,
+    me: Weak<Self>,
+    pub(crate) key: LogKey,
+    pub(crate) state: RefCell<LogState<R>>,
+    observer: RefCell<Option<Rc<dyn LogObserver>>>,
+    written: Cell<Offset>,
+    flushed: Cell<Offset>,
+    in_unflushed: Cell<bool>,
+    told: Cell<(Offset, Offset)>,
+    /// Stands in the list of logs changed since the last checkpoint.
+    in_changed: Cell<bool>,
+    pub(crate) in_behind: Cell<bool>,
+    /// One write behind at a time: the order of writes to one block.
+    pub(crate) behind_turn: TurnLock,
+    /// One room-maker (allocate, roll) at a time.
+    pub(crate) room_turn: TurnLock,
+    /// Why this log takes and gives nothing, if so.
+    pub(crate) broken: RefCell<Option<StorageError>>,
+    pub(crate) deleted: Cell<bool>,
+    /// The checkpoint round that last found it changed.
+    pub(crate) changed_in: Cell<u64>,
+    /// Snapshot and headers as recovered, until there is an observer.
+    pub(crate) replayed: RefCell<(Bytes, Bytes)>,
+    /// Record of this log in the last checkpoint, reused while nothing changes.
+    pub(crate) checkpoint_record: RefCell<Bytes>,
+}
+
+/// Bytes of a block already in the segment, kept to be journalled and written again.
+#[derive(Clone, Debug)]
+pub(crate) struct Tail {
+    /// Start of the block.
+    pub(crate) position: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// A block that may be written again only after an entry is flushed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate {
+    pub(crate) block: u64,
+    /// Unknown while the entry waits for earlier writes of its log.
+    pub(crate) ordinal: Option<Ordinal>,
+}
+
+/// An append that is not yet in the journal's queue.
+pub(crate) struct Staged {
+    pub(crate) id: u64,
+    pub(crate) entry: Entry,
+    pub(crate) flush: bool,
+    pub(crate) ready: bool,
+    /// Opens the gate of this block once flushed.
+    pub(crate) gate: Option<u64>,
+    /// Journal bytes reserved for it.
+    pub(crate) reserved: u64,
+}
+
+pub(crate) struct LogState<R: Runtime> {
+    pub(crate) config: LogConfig,
+    pub(crate) start_offset: Offset,
+    pub(crate) end_offset: Offset,
+    /// Oldest first; the last one is active.
+    pub(crate) segments: Vec<Segment<R>>,
+    /// Whether directory and active file exist on disk.
+    pub(crate) is_materialized: bool,
+    /// Space known to be claimed for the active segment.
+    pub(crate) allocated: u64,
+    /// Whether the active file is cut to its length, with nothing claimed behind.
+    pub(crate) is_cut: bool,
+    /// No appends while the active segment is being sealed.
+    pub(crate) is_rolling: bool,
+    pub(crate) end_position: u64,
+    pub(crate) submitted: u64,
+    pub(crate) landed: u64,
+    /// Block ranges below `submitted` still to be written from memory.
+    pub(crate) behind: VecDeque<(u64, u64)>,
+    /// Writes under way.
+    pub(crate) inflight: Vec<(u64, u64)>,
+    pub(crate) parked: Option<u64>,
+    pub(crate) gates: Vec<Gate>,
+    /// Block whose zero-padded write is under way.
+    pub(crate) parking: Option<u64>,
+    pub(crate) tail: Option<Tail>,
+    pub(crate) chunks: VecDeque<Chunk>,
+    /// How many chunks at the front are in the segment and may be evicted.
+    pub(crate) evictable: usize,
+    pub(crate) staged: VecDeque<Staged>,
+    pub(crate) staged_id: u64,
+    /// Records appended since the last append that asked for a flush, and when the first was.
+    pub(crate) unflushed_records: i64,
+    /// Time of the first append to the active segment, for `segment.ms`.
+    pub(crate) active_since: Option<TimestampMs>,
+}
+
+impl<R: Runtime> LogState<R> {
+    pub(crate) fn active(&self) -> &Segment<R> {
+        self.segments.last().expect("a log always has an active segment")
+    }
+
+    pub(crate) fn active_mut(&mut self) -> &mut Segment<R> {
+        self.segments.last_mut().expect("a log always has an active segment")
+    }
+
+    /// Pieces of the active segment in memory, in order of position.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, &Bytes)> {
+        let base = self.active().base;
+        let tail = self.tail.iter().map(|tail| (tail.position, &tail.bytes));
+        let chunks = self.chunks.iter().filter(move |c| c.segment_base == base);
+        tail.chain(chunks.flat_map(|chunk| {
+            let mut position = chunk.position;
+            chunk.pieces.iter().map(move |piece| {
+                let at = position;
+                position += piece.len() as u64;
+                (at, piece)
+            })
+        }))
+    }
+
+    /// Copy a range of the active segment from memory; all of it must be there.
+    pub(crate) fn copy_range(&self, from: u64, to: u64, out: &mut [u8]) {
+        let found = super::chunk::gather(self.pieces(), from..to, out);
+        assert_eq!(found, to - from, "bytes that are not in the segment yet are in memory");
+    }
+
+    /// Whether the block at `block` must not be written now.
+    pub(crate) fn is_blocked(&self, block: u64, is_flushed: impl Fn(Ordinal) -> bool) -> bool {
+        self.parked == Some(block)
+            || self.parking == Some(block)
+            || self
+                .gates
+                .iter()
+                .any(|gate| gate.block == block && !gate.ordinal.is_some_and(&is_flushed))
+    }
+
+    /// Recompute how far the segment is complete.
+    fn advance_landed(&mut self) {
+        let behind = self.behind.iter().map(|(start, _)| *start).min();
+        let inflight = self.inflight.iter().map(|(start, _)| *start).min();
+        let open = [behind, inflight].into_iter().flatten().min();
+        let reached = open.unwrap_or(u64::MAX).min(self.submitted).min(self.end_position);
+        self.landed = self.landed.max(reached);
+        if let Some(tail) = &self.tail
+            && self.parked.is_none()
+            && self.landed >= tail.position + BLOCK_U64
+        {
+            self.tail = None;
+        }
+    }
+}
+
+impl<R: Runtime> Log<R> {
+    pub(crate) fn new(core: Rc<Core<R>>, key: LogKey, state: LogState<R>) -> Rc<Self> {
+        let end = state.end_offset;
+        Rc::new_cyclic(|me| Self {
+            core,
+            me: Weak::clone(me),
+            key,
+            state: RefCell::new(state),
+            observer: RefCell::new(None),
+            written: Cell::new(end),
+            flushed: Cell::new(end),
+            in_unflushed: Cell::new(false),
+            told: Cell::new((end, end)),
+            in_changed: Cell::new(false),
+            in_behind: Cell::new(false),
+            behind_turn: TurnLock::default(),
+            room_turn: TurnLock::default(),
+            broken: RefCell::new(None),
+            deleted: Cell::new(false),
+            changed_in: Cell::new(0),
+            replayed: RefCell::default(),
+            checkpoint_record: RefCell::default(),
+        })
+    }
+
+    /// This log as its tasks hold it.
+    pub(crate) fn shared(&self) -> Rc<Self> {
+        self.me.upgrade().expect("whoever borrows a log holds it")
+    }
+
+    /// Which partition this is.
+    pub fn id(&self) -> TopicPartition {
+        self.key.id
+    }
+
+    /// Who hears of progress. Set once, right after creation or recovery.
+    pub fn set_observer(&self, observer: Rc<dyn LogObserver>) {
+        *self.observer.borrow_mut() = Some(observer);
+        *self.replayed.borrow_mut() = Default::default();
+    }
+
+    /// First offset that may be read.
+    pub fn start_offset(&self) -> Offset {
+        self.state.borrow().start_offset
+    }
+
+    /// Offset the next record gets.
+    pub fn end_offset(&self) -> Offset {
+        self.state.borrow().end_offset
+    }
+
+    /// Everything below has completed its write (survives kill -9).
+    pub fn written_offset(&self) -> Offset {
+        self.written.get()
+    }
+
+    /// Everything below is on the device.
+    pub fn flushed_offset(&self) -> Offset {
+        self.flushed.get()
+    }
+
+    /// Take a changed topic configuration.
+    pub fn set_config(&self, config: LogConfig) {
+        self.state.borrow_mut().config = config;
+    }
+
+    /// The segments, oldest first.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let state = self.state.borrow();
+        let last = state.segments.len() - 1;
+        let infos = state.segments.iter().enumerate().map(|(i, segment)| SegmentInfo {
+            base_offset: segment.base,
+            bytes: if i == last { state.end_position } else { segment.bytes },
+            max_timestamp: segment.max_timestamp,
+        });
+        infos.collect()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
+        if let Some(broken) = &*self.broken.borrow() {
+            return Err(broken.clone());
+        }
+        if self.deleted.get() {
+            return Err(StorageError::Offline(format!("log {:?} is deleted", self.key.id)));
+        }
+        self.core.check_online()
+    }
+
+    /// A frame with an entry up to `end` has been written; whether this is news in this frame.
+    pub(crate) fn note_written(&self, end: Offset) -> bool {
+        let news = self.written.get() == self.told.get().0;
+        self.written.set(self.written.get().max(end));
+        news
+    }
+
+    /// Whether the log must be added to those the next flush tells.
+    pub(crate) fn note_unflushed(&self) -> bool {
+        !self.in_unflushed.replace(true)
+    }
+
+    /// What the flush about to be submitted covers.
+    pub(crate) fn take_unflushed(&self) -> Offset {
+        self.in_unflushed.set(false);
+        self.written.get()
+    }
+
+    pub(crate) fn note_flushed(&self, end: Offset) {
+        self.flushed.set(self.flushed.get().max(end));
+    }
+
+    /// Call the observer if there is news. Nothing is borrowed while it runs: it may append.
+    pub(crate) fn tell_progress(&self) {
+        let now = (self.written.get(), self.flushed.get());
+        if self.told.replace(now) == now {
+            return;
+        }
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer.progressed(now.0, now.1);
+        }
+    }
+
+    pub(crate) fn tell_failed(&self, error: &StorageError) {
+        let observer = self.observer.borrow().clone();
+        if let Some(observer) = observer {
+            observer.failed(error);
+        }
+    }
+
+    /// The observer's state to keep with a checkpoint.
+    pub(crate) fn snapshot(&self) -> Option<Bytes> {
+        let observer = self.observer.borrow().clone();
+        observer.map(|observer| observer.snapshot())
+    }
+
+    /// Add to the logs the next checkpoint looks at.
+    pub(crate) fn note_changed(self: &Rc<Self>) {
+        if !self.in_changed.replace(true) {
+            self.core.changed.borrow_mut().push(Rc::clone(self));
+        }
+    }
+
+    /// A checkpoint looks at it now.
+    pub(crate) fn take_changed(&self) {
+        self.in_changed.set(false);
+    }
+
+    /// Forget the oldest batch kept for readers; what it cost.
+    pub(crate) fn evict_oldest(&self) -> usize {
+        let mut state = self.state.borrow_mut();
+        if state.evictable == 0 {
+            return 0;
+        }
+        state.evictable -= 1;
+        state.chunks.pop_front().map_or(0, |chunk| chunk.cost())
+    }
+
+    /// A write of these blocks has completed.
+    pub(crate) fn write_completed(self: &Rc<Self>, range: (u64, u64)) {
+        let mut state = self.state.borrow_mut();
+        if let Some(found) = state.inflight.iter().position(|r| *r == range) {
+            state.inflight.swap_remove(found);
+        }
+        state.advance_landed();
+        drop(state);
+        self.release_landed();
+    }
+
+    /// Everything up to `end` is in the segment, its last block padded.
+    pub(crate) fn park_completed(self: &Rc<Self>, end: u64) {
+        let mut state = self.state.borrow_mut();
+        state.landed = state.landed.max(end);
+        drop(state);
+        self.release_landed();
+    }
+
+    /// Make landed batches evictable.
+    fn release_landed(self: &Rc<Self>) {
+        let mut costs = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let (base, landed) = (state.active().base, state.landed);
+            let from = state.evictable;
+            for chunk in state.chunks.range(from..) {
+                if chunk.segment_base == base && chunk.end() > landed {
+                    break;
+                }
+                costs.push((chunk.len(), chunk.cost()));
+            }
+            state.evictable += costs.len();
+        }
+        for (len, cost) in costs {
+            sub(&self.core.stats.pending_bytes, len as u64);
+            self.core.memory.cached(self, cost, &self.core.stats);
+        }
+        self.core.progress.wake_all();
+    }
+
+    /// Count a batch that is now pending.
+    pub(crate) fn note_pending(&self, len: usize) {
+        add(&self.core.stats.pending_bytes, len as u64);
+    }
+
+    /// Bytes of whole blocks that could be written behind now.
+    pub(crate) fn behind_bytes(&self) -> u64 {
+        let state = self.state.borrow();
+        let ranges: u64 = state.behind.iter().map(|(start, end)| end - start).sum();
+        ranges + block_floor(state.end_position).saturating_sub(state.submitted)
+    }
+}

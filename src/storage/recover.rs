@@ -1,0 +1,236 @@
+//! Recovery: the last run's journals go into their segments, then a new run begins.
+//!
+//! Until `CURRENT` names the new run nothing of the old one is changed except segment bytes that
+//! its journal still holds, so a crash in here is repaired by doing it again.
+
+use bytes::Bytes;
+
+use super::checkpoint::write_checkpoint;
+use super::checkpoint_file::{CheckpointHeader, encode_checkpoint};
+use super::format::{Layout, base_offset_of, shard_of};
+use super::replay::{LogPlan, Plans, apply, drop_below_start, plans_of};
+use super::restore::Restore;
+use super::run_files::{Current, read_current, read_shard, write_current};
+use super::{LogConfig, RecoveredLog, Replay, ShardStart, StorageConfig, StorageError};
+use crate::disk::Disk;
+use crate::model::{ShardId, TopicPartition, Uuid};
+use crate::runtime::Runtime;
+
+/// Replay the last run's journals into their segments and begin a new run.
+///
+/// `owner` tells which shard a log belongs to now; `None` deletes the log (its topic is gone).
+///
+/// # Errors
+/// When the directory cannot be read or written, or when what says what counts (`CURRENT`,
+/// checkpoints, flushed journal frames) is damaged. A damaged log does not fail the rest: it
+/// comes back offline.
+pub async fn recover<R: Runtime>(
+    runtime: &R,
+    config: &StorageConfig,
+    shards: ShardId,
+    owner: &dyn Fn(TopicPartition) -> Option<(ShardId, LogConfig)>,
+) -> Result<Vec<ShardStart>, StorageError> {
+    let disk = runtime.disk();
+    let layout = Layout::new(&config.data_dir);
+    for dir in [layout.runs(), layout.logs(), layout.pool()] {
+        disk.create_dir(&dir).await?;
+    }
+    disk.sync_dir(layout.root()).await?;
+    let old = read_current(disk, &layout).await?;
+    let mut next_incarnation = 1;
+    let mut plans = Plans::new();
+    if let Some(old) = &old {
+        (plans, next_incarnation) = read_run(disk, &layout, old).await?;
+    }
+    let mut logs = Vec::new();
+    for (id, plan) in plans {
+        if let Some((shard, config)) = owner(id) {
+            let restore = Restore { disk, layout: &layout };
+            logs.push((shard.min(shards.saturating_sub(1)), config, restore.log(plan).await?));
+        }
+    }
+    let is_damaged = logs.iter().any(|(_, _, plan)| plan.newly_broken);
+    let current = begin_run(disk, &layout, shards, old.as_ref()).await?;
+    let mut starts: Vec<ShardStart> = (0..shards)
+        .map(|shard| ShardStart {
+            shard,
+            generation: current.generation,
+            salt: current.salt,
+            next_incarnation,
+            logs: Vec::new(),
+        })
+        .collect();
+    for (shard, config, restored) in logs {
+        let replay = Replay {
+            snapshot: restored.record.snapshot.clone(),
+            headers: split_headers(&restored.record.headers),
+        };
+        let is_touched = restored.is_touched && restored.record.broken.is_empty();
+        let log = RecoveredLog { record: restored.record, config, replay, is_touched };
+        starts[usize::from(shard)].logs.push(log);
+    }
+    for start in &starts {
+        let header = CheckpointHeader {
+            shard: start.shard,
+            generation: start.generation,
+            sequence: 1,
+            cut: 0,
+            next_incarnation,
+        };
+        let records: Vec<Bytes> = start.logs.iter().map(|log| log.record.encode()).collect();
+        let bytes = encode_checkpoint(&header, &records);
+        write_checkpoint(disk, &layout, &header, &bytes).await?;
+    }
+    if is_damaged && let Some(old) = &old {
+        // Bytes of the damaged log may be only in this run's journal.
+        disk.open(&layout.run_kept(old.generation), true).await?;
+        disk.sync_dir(&layout.run(old.generation)).await?;
+    }
+    write_current(disk, &layout, &current).await?;
+    clean_up(disk, &layout, &current, &starts).await?;
+    Ok(starts)
+}
+
+/// Checkpoints and journals of a run, as one plan per log.
+async fn read_run<D: Disk>(
+    disk: &D,
+    layout: &Layout,
+    run: &Current,
+) -> Result<(Plans, u64), StorageError> {
+    let mut all = Plans::new();
+    let mut next_incarnation = 1;
+    for shard in 0..run.shards {
+        let files = read_shard(disk, layout, run, shard).await?;
+        next_incarnation = next_incarnation.max(files.header.next_incarnation);
+        let mut plans = plans_of(files.records);
+        for frame in &files.frames {
+            let sequence = frame.header.sequence;
+            let entries = frame.entries().ok_or_else(|| {
+                StorageError::Corrupt(format!(
+                    "frame {sequence} of shard {shard}'s journal checks but holds an entry this \
+                     version does not know: start the version that wrote it and stop it cleanly"
+                ))
+            })?;
+            for entry in entries {
+                next_incarnation = next_incarnation.max(entry.log.incarnation + 1);
+                apply(&mut plans, sequence, entry);
+            }
+        }
+        for plan in plans.values_mut() {
+            settle_misfit(plan, files.flushed_sequence);
+            plan.flushed_sequence = files.flushed_sequence;
+        }
+        for (id, plan) in plans {
+            let incarnation = plan.record.log.incarnation;
+            // One shard owns a partition in one run; should two claim it, the later life counts.
+            if all.get(&id).is_none_or(|known| known.record.log.incarnation < incarnation) {
+                all.insert(id, plan);
+            }
+        }
+    }
+    Ok((all, next_incarnation))
+}
+
+/// An entry that does not fit the log is damage if it was flushed, else the end of the log.
+fn settle_misfit(plan: &mut LogPlan, flushed_sequence: u64) {
+    if let Some((sequence, why)) = plan.misfit.take()
+        && sequence <= flushed_sequence
+    {
+        plan.damage = Some(why);
+    }
+}
+
+/// Directories of a new run, not yet current.
+async fn begin_run<D: Disk>(
+    disk: &D,
+    layout: &Layout,
+    shards: ShardId,
+    old: Option<&Current>,
+) -> Result<Current, StorageError> {
+    let mut generation = old.map_or(0, |old| old.generation);
+    for entry in disk.list(&layout.runs()).await? {
+        generation = generation.max(entry.name.parse().unwrap_or(0));
+    }
+    let generation = generation + 1;
+    let random = Uuid::random().0;
+    let salt = random.iter().fold(0u64, |salt, byte| salt.rotate_left(8) ^ u64::from(*byte));
+    disk.create_dir(&layout.run(generation)).await?;
+    for shard in 0..shards {
+        disk.create_dir(&layout.shard(generation, shard)).await?;
+    }
+    disk.sync_dir(&layout.run(generation)).await?;
+    disk.sync_dir(&layout.runs()).await?;
+    Ok(Current { shards, generation, salt })
+}
+
+/// Remove what no longer counts: other runs (unless kept), logs nobody owns, files of no segment.
+async fn clean_up<D: Disk>(
+    disk: &D,
+    layout: &Layout,
+    current: &Current,
+    starts: &[ShardStart],
+) -> Result<(), StorageError> {
+    for entry in disk.list(&layout.runs()).await? {
+        let Ok(generation) = entry.name.parse::<u64>() else { continue };
+        if generation == current.generation {
+            continue;
+        }
+        let content = disk.list(&layout.run(generation)).await?;
+        let is_kept = content.iter().any(|e| e.name == "KEEP");
+        if !is_kept && content.iter().all(|e| shard_of(&e.name).is_some()) {
+            disk.remove_dir_all(&layout.run(generation)).await?;
+        }
+    }
+    for entry in disk.list(&layout.pool()).await? {
+        disk.remove_file(&layout.pool().join(entry.name)).await?;
+    }
+    let known: std::collections::BTreeMap<TopicPartition, _> = starts
+        .iter()
+        .flat_map(|start| &start.logs)
+        .map(|log| (log.record.log.id, &log.record.segments))
+        .collect();
+    for topic in disk.list(&layout.logs()).await? {
+        // A name that is not ours stays: nothing is deleted because it cannot be understood.
+        let Ok(topic_id) = topic.name.parse::<Uuid>() else { continue };
+        let mut left = 0;
+        for partition in disk.list(&layout.topic(topic_id)).await? {
+            let Ok(number) = partition.name.parse() else {
+                left += 1;
+                continue;
+            };
+            let id = TopicPartition { topic_id, partition: number };
+            match known.get(&id) {
+                None => disk.remove_dir_all(&layout.log(id)).await?,
+                Some(_) => left += 1,
+            }
+        }
+        if left == 0 {
+            disk.remove_dir_all(&layout.topic(topic_id)).await?;
+        }
+    }
+    for log in starts.iter().flat_map(|start| &start.logs).filter(|log| log.is_touched) {
+        let id = log.record.log.id;
+        for entry in disk.list(&layout.log(id)).await.unwrap_or_default() {
+            let Some(base) = base_offset_of(&entry.name) else { continue };
+            if !log.record.segments.iter().any(|segment| segment.base == base) {
+                disk.remove_file(&layout.log(id).join(entry.name)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn split_headers(headers: &Bytes) -> Vec<Bytes> {
+    let len = super::entry::HEADER_LEN;
+    (0..headers.len() / len).map(|i| headers.slice(i * len..(i + 1) * len)).collect()
+}
+
+/// Finish a plan without appends: what the checkpoint and the journal say is what there is.
+pub(crate) fn finish(plan: &mut LogPlan) {
+    let record = &mut plan.record;
+    record.start_offset = record.start_offset.min(record.end_offset);
+    drop_below_start(record);
+    let mut headers = Vec::from(&record.headers[..]);
+    plan.headers.iter().for_each(|header| headers.extend_from_slice(header));
+    record.headers = headers.into();
+}

@@ -1,0 +1,195 @@
+//! Deleting from the front: DeleteRecords, retention by size and time; and flushing by time.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::entry::{Change, Entry};
+use super::segment::Segment;
+use super::stats::add;
+use super::{Log, StorageError};
+use crate::disk::{Disk, DiskError};
+use crate::model::{Offset, TimestampMs};
+use crate::runtime::Runtime;
+
+/// Files of deleted segments kept per shard, to be written again without allocation.
+const POOL_FILES_MAX: usize = 4;
+/// How often `flush.ms` is looked at.
+const FLUSH_TICK: Duration = Duration::from_millis(100);
+
+impl<R: Runtime> Log<R> {
+    /// Raise the start offset, durably (DeleteRecords); whole segments below it go.
+    ///
+    /// # Errors
+    /// When the store is offline, or the offset is above the end.
+    pub async fn set_start_offset(&self, offset: Offset) -> Result<(), StorageError> {
+        self.check()?;
+        let (start, end) = (self.start_offset(), self.end_offset());
+        if offset > end {
+            return Err(StorageError::Io(format!(
+                "records of log {:?} cannot be deleted up to offset {offset}: it ends at {end}",
+                self.key.id
+            )));
+        }
+        if offset <= start {
+            return Ok(());
+        }
+        self.raise_start(offset).await.map(drop)
+    }
+
+    /// Roll an expired active segment and delete what retention no longer keeps; how many
+    /// segments went.
+    ///
+    /// # Errors
+    /// When the store is offline, or space for the next segment is missing.
+    pub async fn apply_retention(
+        &self,
+        high_watermark: Offset,
+        wall_ms: TimestampMs,
+    ) -> Result<usize, StorageError> {
+        self.check()?;
+        if self.active_expired(high_watermark, wall_ms) {
+            let log = self.shared();
+            let _turn = self.room_turn.turn().await;
+            if self.active_expired(high_watermark, wall_ms) {
+                log.roll().await?;
+            }
+        }
+        let Some(start) = self.retained_from(high_watermark, wall_ms) else { return Ok(0) };
+        self.raise_start(start).await
+    }
+
+    /// Whether the active segment should not grow any more: older than `segment.ms`, or all of
+    /// it beyond retention.
+    fn active_expired(&self, high_watermark: Offset, wall_ms: TimestampMs) -> bool {
+        let state = self.state.borrow();
+        if state.end_position == 0 || state.is_rolling {
+            return false;
+        }
+        let config = &state.config;
+        let since = state.active_since.unwrap_or(state.active().max_timestamp);
+        let is_old = since >= 0 && wall_ms.saturating_sub(since) >= config.segment_ms;
+        let newest = state.active().max_timestamp;
+        let is_beyond = config.delete
+            && config.retention_ms >= 0
+            && newest >= 0
+            && wall_ms.saturating_sub(newest) > config.retention_ms
+            && high_watermark >= state.end_offset;
+        is_old || is_beyond
+    }
+
+    /// The base offset of the first segment that retention keeps, if any goes.
+    fn retained_from(&self, high_watermark: Offset, wall_ms: TimestampMs) -> Option<Offset> {
+        let state = self.state.borrow();
+        if !state.config.delete {
+            return None;
+        }
+        let config = &state.config;
+        let sealed = state.segments.len() - 1;
+        let mut total: u64 =
+            state.segments[..sealed].iter().map(|s| s.bytes).sum::<u64>() + state.end_position;
+        let mut start = None;
+        for number in 0..sealed {
+            let (segment, next) = (&state.segments[number], &state.segments[number + 1]);
+            let is_old = config.retention_ms >= 0
+                && segment.max_timestamp >= 0
+                && wall_ms.saturating_sub(segment.max_timestamp) > config.retention_ms;
+            let left = total.saturating_sub(segment.bytes);
+            let is_too_much = u64::try_from(config.retention_bytes).is_ok_and(|keep| left >= keep);
+            if !(is_old || is_too_much) || next.base > high_watermark {
+                break;
+            }
+            total = left;
+            start = Some(next.base);
+        }
+        start
+    }
+
+    /// Move the start, then remove the segments below it; how many.
+    async fn raise_start(&self, offset: Offset) -> Result<usize, StorageError> {
+        let log = self.shared();
+        let change = Change::Start { offset };
+        let gone: Vec<Segment<R>> = {
+            let mut state = self.state.borrow_mut();
+            state.start_offset = state.start_offset.max(offset);
+            let sealed = &state.segments[1..];
+            let below = sealed.iter().take_while(|next| next.base <= offset).count();
+            state.segments.drain(..below).collect()
+        };
+        log.note_changed();
+        let entry = Entry { log: self.key, change };
+        let ordinal = self.core.journal.enqueue(entry, None, true);
+        // Only when this is on the device may the files go: until then recovery needs them.
+        self.core.flushed(ordinal).await?;
+        let count = gone.len();
+        for segment in gone {
+            self.core.remove_segment(segment).await?;
+        }
+        Ok(count)
+    }
+}
+
+impl<R: Runtime> Core<R> {
+    /// Remove a segment's files, or keep the large one to be written again.
+    async fn remove_segment(&self, segment: Segment<R>) -> Result<(), StorageError> {
+        let disk = self.runtime.disk();
+        let (id, base) = (segment.file.id, segment.base);
+        let path = self.layout.segment(id, base);
+        // A reader that still has it open must not see another log's bytes in it.
+        let open = segment.file.open.borrow_mut().take();
+        let is_read = open.is_some_and(|file| Rc::strong_count(&file) > 1);
+        let is_worth_it = segment.bytes >= self.limits.allocate_step_max;
+        let has_place = self.pool.borrow().len() < POOL_FILES_MAX;
+        let removed = if is_worth_it && has_place && !is_read {
+            let number = self.pool_number.get();
+            self.pool_number.set(number + 1);
+            let pooled = self.layout.pooled(self.generation, self.shard, number);
+            let renamed = disk.rename(&path, &pooled).await;
+            if renamed.is_ok() {
+                // The old name must not come back beside a new one.
+                disk.sync_dir(&self.layout.log(id)).await?;
+                self.pool.borrow_mut().push_back(pooled);
+            }
+            renamed
+        } else {
+            disk.remove_file(&path).await
+        };
+        tolerate_missing(removed)?;
+        for path in [self.layout.offset_index(id, base), self.layout.time_index(id, base)] {
+            tolerate_missing(disk.remove_file(&path).await)?;
+        }
+        add(&self.stats.segments_deleted, 1);
+        Ok(())
+    }
+
+    /// A file of a deleted segment, if there is one.
+    pub(crate) fn take_pooled(&self) -> Option<std::path::PathBuf> {
+        self.pool.borrow_mut().pop_front()
+    }
+
+    /// The task behind `flush.ms`: asks for a flush when a log with that setting has waited.
+    pub(crate) async fn run_flush_timer(self: Rc<Self>) {
+        let mut waited = Duration::ZERO;
+        while !self.is_stopping() {
+            self.runtime.sleep(FLUSH_TICK).await;
+            waited += FLUSH_TICK;
+            let logs = self.changed.borrow().clone();
+            let due = logs.iter().any(|log| {
+                let flush_ms = log.state.borrow().config.flush_ms;
+                let limit = Duration::from_millis(u64::try_from(flush_ms).unwrap_or(0));
+                log.flushed_offset() < log.written_offset() && waited >= limit
+            });
+            if due {
+                self.journal.want_flush(self.journal.last_queued());
+                waited = Duration::ZERO;
+            }
+        }
+    }
+}
+
+fn tolerate_missing(result: Result<(), DiskError>) -> Result<(), StorageError> {
+    match result {
+        Err(DiskError::NotFound(_)) => Ok(()),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,172 @@
+//! One segment of a log: what is known of it, and its file, opened when needed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+use super::StorageError;
+use super::core::Core;
+use super::index::Index;
+use super::stats::add;
+use crate::disk::{Disk, DiskError, DiskFile};
+use crate::model::{Offset, TimestampMs, TopicPartition};
+use crate::runtime::Runtime;
+use crate::runtime::wait::TurnLock;
+
+/// A segment as its log knows it.
+pub(crate) struct Segment<R: Runtime> {
+    pub(crate) base: Offset,
+    /// Bytes of batches; of the active segment its log knows better.
+    pub(crate) bytes: u64,
+    /// Largest believable timestamp, -1 if there is none.
+    pub(crate) max_timestamp: TimestampMs,
+    pub(crate) file: Rc<SegmentFile<R>>,
+    pub(crate) index: Rc<RefCell<Index>>,
+}
+
+impl<R: Runtime> Segment<R> {
+    pub(crate) fn new(id: TopicPartition, base: Offset, index: Index) -> Self {
+        Self {
+            base,
+            bytes: 0,
+            max_timestamp: -1,
+            file: Rc::new(SegmentFile {
+                id,
+                base,
+                open: RefCell::new(None),
+                opening: TurnLock::default(),
+                direct_dirty: Cell::new(false),
+                checkpoint_dirty: Cell::new(false),
+            }),
+            index: Rc::new(RefCell::new(index)),
+        }
+    }
+}
+
+/// The `.log` file of a segment.
+pub(crate) struct SegmentFile<R: Runtime> {
+    pub(crate) id: TopicPartition,
+    pub(crate) base: Offset,
+    pub(crate) open: RefCell<Option<Rc<<R::Disk as Disk>::File>>>,
+    opening: TurnLock,
+    /// Direct writes completed since its last flush was submitted.
+    direct_dirty: Cell<bool>,
+    /// Writes of either kind completed since a checkpoint's last flush of it was submitted.
+    ///
+    /// Two flags, each cleared by one flusher alone: a flush under way for the one says nothing
+    /// to the other until it has completed.
+    checkpoint_dirty: Cell<bool>,
+}
+
+impl<R: Runtime> SegmentFile<R> {
+    fn is_dirty(&self) -> bool {
+        self.direct_dirty.get() || self.checkpoint_dirty.get()
+    }
+}
+
+/// Which segment files are open and which have unflushed writes.
+pub(crate) struct OpenFiles<R: Runtime> {
+    /// In order of opening.
+    open: RefCell<VecDeque<Weak<SegmentFile<R>>>>,
+    direct: RefCell<Vec<Rc<SegmentFile<R>>>>,
+    checkpoint: RefCell<Vec<Rc<SegmentFile<R>>>>,
+}
+
+impl<R: Runtime> Default for OpenFiles<R> {
+    fn default() -> Self {
+        Self {
+            open: RefCell::default(),
+            direct: RefCell::default(),
+            checkpoint: RefCell::default(),
+        }
+    }
+}
+
+impl<R: Runtime> Core<R> {
+    /// The open file of a segment, which must exist.
+    pub(crate) async fn open_segment(
+        &self,
+        file: &Rc<SegmentFile<R>>,
+    ) -> Result<Rc<<R::Disk as Disk>::File>, StorageError> {
+        if let Some(open) = file.open.borrow().as_ref() {
+            return Ok(Rc::clone(open));
+        }
+        let _turn = file.opening.turn().await;
+        if let Some(open) = file.open.borrow().as_ref() {
+            return Ok(Rc::clone(open));
+        }
+        let path = self.layout.segment(file.id, file.base);
+        let opened = self.runtime.disk().open(&path, false).await.map_err(|e| match e {
+            DiskError::NotFound(_) => StorageError::Corrupt(format!(
+                "the segment {} is missing; restore it from a copy or delete the topic",
+                path.display()
+            )),
+            other => StorageError::from(other),
+        })?;
+        let opened = Rc::new(opened);
+        self.adopt_open(file, Rc::clone(&opened));
+        Ok(opened)
+    }
+
+    /// Remember an open file, closing the longest open ones above the limit.
+    pub(crate) fn adopt_open(
+        &self,
+        file: &Rc<SegmentFile<R>>,
+        opened: Rc<<R::Disk as Disk>::File>,
+    ) {
+        *file.open.borrow_mut() = Some(opened);
+        let mut open = self.files.open.borrow_mut();
+        open.push_back(Rc::downgrade(file));
+        let mut looked_at = 0;
+        while open.len() > self.limits.open_files_max && looked_at < 16 {
+            looked_at += 1;
+            let Some(oldest) = open.pop_front() else { break };
+            let Some(oldest) = oldest.upgrade() else { continue };
+            let in_use = oldest.open.borrow().as_ref().is_some_and(|f| Rc::strong_count(f) > 1);
+            if in_use || oldest.is_dirty() {
+                open.push_back(Rc::downgrade(&oldest));
+            } else {
+                oldest.open.borrow_mut().take();
+            }
+        }
+    }
+
+    /// A direct write to this file has completed.
+    pub(crate) fn note_direct_write(&self, file: &Rc<SegmentFile<R>>) {
+        if !file.direct_dirty.replace(true) {
+            self.files.direct.borrow_mut().push(Rc::clone(file));
+        }
+        self.note_write(file);
+    }
+
+    /// A write of any kind to this file has completed.
+    pub(crate) fn note_write(&self, file: &Rc<SegmentFile<R>>) {
+        if !file.checkpoint_dirty.replace(true) {
+            self.files.checkpoint.borrow_mut().push(Rc::clone(file));
+        }
+    }
+
+    /// Files that an acknowledgement's flush has to cover; their flush is about to be submitted.
+    pub(crate) fn take_direct_dirty(&self) -> Vec<Rc<SegmentFile<R>>> {
+        let files = std::mem::take(&mut *self.files.direct.borrow_mut());
+        files.iter().for_each(|file| file.direct_dirty.set(false));
+        files
+    }
+
+    /// Files that a checkpoint's flush has to cover; their flush is about to be submitted.
+    pub(crate) fn take_checkpoint_dirty(&self) -> Vec<Rc<SegmentFile<R>>> {
+        let files = std::mem::take(&mut *self.files.checkpoint.borrow_mut());
+        files.iter().for_each(|file| file.checkpoint_dirty.set(false));
+        files
+    }
+
+    /// Flush one segment outside the acknowledgement path.
+    pub(crate) async fn checkpoint_flush(
+        &self,
+        file: &Rc<SegmentFile<R>>,
+    ) -> Result<(), StorageError> {
+        let open = self.open_segment(file).await?;
+        add(&self.stats.checkpoint_flushes, 1);
+        open.flush().await.map_err(|e| self.offline(e))
+    }
+}
