@@ -179,3 +179,12 @@ fn a_produce_request_keeps_its_batch_a_slice_both_ways() {
     thalweg::wire::Message::encode(&request, &mut writer, 9).unwrap();
     assert!(whole.ends_with(&writer.into_bytes()));
 }
+
+/// Messages own slices of their frame, so they may cross threads and outlive the reader.
+#[test]
+fn messages_are_send_and_have_no_lifetime() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<RequestBody>();
+    check::<thalweg::protocol::ResponseBody>();
+    check::<thalweg::protocol::metadata_record::MetadataRecord>();
+}
