@@ -236,6 +236,43 @@ fn metadata_records() {
     }
 }
 
+/// The oldest versions, which have fewer places: what they carry, and what they refuse.
+#[test]
+fn metadata_records_in_version_0() {
+    let mut change = record::PartitionChangeRecord {
+        partition_id: 1,
+        topic_id: ID,
+        leader: -1,
+        leader_recovery_state: 1,
+        ..Default::default()
+    };
+    let golden: [&[u8]; 3] =
+        [b"\x01\x05\0\0\0\0\x01", &ID.0, b"\x02\x01\x04\xff\xff\xff\xff\x05\x01\x01"];
+    let golden = Bytes::from(golden.concat());
+    assert_eq!(MetadataRecord::from(change.clone()).encode(0).unwrap(), golden);
+    assert_eq!(MetadataRecord::decode(golden).unwrap(), change.clone().into());
+    change.directories = Some(vec![ID]);
+    let error = MetadataRecord::from(change).encode(0).unwrap_err();
+    assert_eq!(error.field(), Some("PartitionChangeRecord.directories"));
+    let mut partition = record::PartitionRecord {
+        partition_id: 2,
+        topic_id: ID,
+        replicas: vec![1],
+        leader_recovery_state: 1,
+        ..Default::default()
+    };
+    let golden: [&[u8]; 3] = [
+        b"\x01\x03\0\0\0\0\x02",
+        &ID.0,
+        b"\x02\0\0\0\x01\x01\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\0\x01\x01",
+    ];
+    let golden = Bytes::from(golden.concat());
+    assert_eq!(MetadataRecord::from(partition.clone()).encode(0).unwrap(), golden);
+    assert_eq!(MetadataRecord::decode(golden).unwrap(), partition.clone().into());
+    partition.directories = vec![ID];
+    assert!(MetadataRecord::from(partition).encode(0).is_err());
+}
+
 #[test]
 fn a_broker_registers() {
     let endpoint = record::BrokerEndpoint {

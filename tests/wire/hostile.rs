@@ -139,6 +139,10 @@ fn four_bytes_cannot_ask_for_gigabytes() {
     );
     assert_eq!(error.field(), Some("MetadataRequest.topics"));
     assert!(peak < 1024, "{peak}");
+    // Three names of at least two bytes do not fit into five.
+    let error = request(ApiKey::Metadata, 1, Bytes::from_static(b"\0\0\0\x03\0\0\0\0\0"));
+    let kind = DecodeErrorKind::TooManyElements { count: 3, element_bytes_min };
+    assert_eq!(error.unwrap_err().kind(), &kind);
     // The compact form of the same, and one that claims all 32 bits.
     for compact in [&[0xff, 0xff, 0xff, 0xff, 0x07][..], &[0xff, 0xff, 0xff, 0xff, 0x0f]] {
         let error = request(ApiKey::Metadata, 9, Bytes::copy_from_slice(compact)).unwrap_err();
