@@ -1,0 +1,125 @@
+//! Starting, stopping, starting again: with what a second broker, a signal or another number of
+//! shards does to it.
+
+use std::io;
+
+use crate::support::{Broker, Connection, Options, wire};
+
+const TOPIC: &str = "kept";
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+
+/// The first record of a fresh broker, or one more in an old one: its offset.
+fn produce_one(broker: &Broker, partition: i32, value: &[u8]) -> i64 {
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    loop {
+        let batch = wire::batch(&[value]);
+        let (error, offset) = connection.produce(TOPIC, partition, -1, batch).expect("Produce");
+        // Kafka says that it has started before it leads its partitions; Thalweg may not.
+        if Broker::is_kafka() && error == NOT_LEADER_OR_FOLLOWER {
+            continue;
+        }
+        assert_eq!(error, 0, "Produce");
+        return offset;
+    }
+}
+
+fn create(broker: &Broker, partitions: i32) {
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.create_topic(TOPIC, partitions, &[]).expect("CreateTopics"), 0);
+}
+
+fn values(broker: &Broker, partition: i32) -> Vec<Vec<u8>> {
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    let records = connection.read_partition(TOPIC, partition).expect("reading");
+    records.into_iter().map(|(_, value)| value.to_vec()).collect()
+}
+
+#[test]
+fn a_clean_stop_keeps_everything_and_the_next_start_goes_on() {
+    let mut broker = Broker::start("clean-stop");
+    create(&broker, 2);
+    for turn in 0..3_i64 {
+        for partition in 0..2 {
+            let offset = produce_one(&broker, partition, format!("{turn}").as_bytes());
+            assert_eq!(offset, turn, "offsets go on where they ended");
+        }
+        broker.stop();
+        broker.restart();
+    }
+    for partition in 0..2 {
+        assert_eq!(values(&broker, partition), [b"0", b"1", b"2"]);
+    }
+}
+
+#[test]
+fn a_stopping_broker_closes_its_connections() {
+    let mut broker = Broker::start("stop-closes");
+    let mut idle = Connection::open(broker.port()).expect("connecting");
+    idle.api_versions().expect("ApiVersions");
+    broker.stop();
+    let after = idle.api_versions().expect_err("the broker is gone");
+    assert_ne!(after.kind(), io::ErrorKind::TimedOut, "closed, not left hanging");
+    assert!(Connection::open(broker.port()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_second_broker_on_the_same_directory_is_refused() {
+    let mut first = Broker::start("same-directory");
+    create(&first, 1);
+    let options = Options { data_dir: Some(first.data_dir()), ..Options::default() };
+    let mut second = Broker::prepared("same-directory-second", options);
+    let (status, said) = second.start_refused();
+    assert!(!status.success(), "a second broker on a directory in use must not start");
+    let directory = first.data_dir();
+    let directory = directory.to_str().expect("a plain path");
+    assert!(said.contains(directory), "the message names the directory:\n{said}");
+    assert!(
+        said.contains("use") || said.contains("lock") || said.contains("another"),
+        "the message says that another broker has it:\n{said}"
+    );
+    assert!(!said.contains("panicked"), "refused in words, not by a panic:\n{said}");
+    first.assert_alive();
+    assert_eq!(produce_one(&first, 0, b"still served"), 0);
+}
+
+#[test]
+fn a_second_broker_on_the_same_port_is_refused() {
+    let mut first = Broker::start("same-port");
+    create(&first, 1);
+    let mut second = Broker::prepared("same-port-second", Options::default());
+    second.set_port(first.port());
+    let (status, said) = second.start_refused();
+    assert!(!status.success(), "a second broker on a port in use must not start");
+    assert!(said.contains(&first.port().to_string()), "the message names the port:\n{said}");
+    assert!(!said.contains("panicked"), "refused in words, not by a panic:\n{said}");
+    first.assert_alive();
+    assert_eq!(produce_one(&first, 0, b"still served"), 0);
+}
+
+#[test]
+fn another_number_of_shards_finds_the_same_records() {
+    const PARTITIONS: i32 = 7;
+    let mut broker = Broker::start_with("shards", Options::with_arguments(&["--shards", "2"]));
+    create(&broker, PARTITIONS);
+    let mut expected = Vec::new();
+    for (turn, shards) in ["1", "2", "1"].into_iter().enumerate() {
+        for partition in 0..PARTITIONS {
+            let value = format!("{turn}-{partition}");
+            assert_eq!(produce_one(&broker, partition, value.as_bytes()), turn as i64);
+        }
+        expected.push(turn);
+        // One time as a clean stop leaves it, the other time as a kill does.
+        if turn % 2 == 0 {
+            broker.stop()
+        } else {
+            broker.kill()
+        }
+        broker.set_arguments(&["--shards", shards]);
+        broker.restart();
+        for partition in 0..PARTITIONS {
+            let wanted: Vec<Vec<u8>> =
+                expected.iter().map(|each| format!("{each}-{partition}").into_bytes()).collect();
+            assert_eq!(values(&broker, partition), wanted, "with {shards} shards");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! A real broker on loopback, one file per promise.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod hostile;
+mod kill;
+mod lifecycle;
+mod pressure;

@@ -1,0 +1,88 @@
+//! Many at once: connections that promise much and send little, and more connections than files.
+
+use std::time::{Duration, Instant};
+
+use crate::support::broker::POLL;
+use crate::support::{Broker, Connection, Options, wire};
+
+const TOPIC: &str = "neighbour";
+const HUNDRED_MIB: i32 = 100 << 20;
+const STALLED: usize = 200;
+const GROWTH: u64 = 64 << 20;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn neighbour(broker: &Broker) -> Connection {
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.create_topic(TOPIC, 1, &[]).expect("CreateTopics"), 0);
+    connection
+}
+
+/// 200 connections each announce a frame of 100 MiB and send four bytes of it, or 1,024: memory
+/// is taken as bytes arrive, not as they are announced.
+#[test]
+fn announced_frames_take_no_memory() {
+    for sent in [0_usize, 1024] {
+        let mut broker = Broker::start("announced");
+        let mut neighbour = neighbour(&broker);
+        let (error, _) =
+            neighbour.produce(TOPIC, 0, -1, wire::batch(&[b"before"])).expect("Produce");
+        assert_eq!(error, 0);
+        let before = broker.resident_bytes();
+        let mut stalled = Vec::new();
+        for _ in 0..STALLED {
+            let mut connection = Connection::open(broker.port()).expect("connecting");
+            connection.write_raw(&HUNDRED_MIB.to_be_bytes()).expect("announcing");
+            connection.write_raw(&vec![0; sent]).expect("a little of it");
+            stalled.push(connection);
+        }
+        for turn in 0..100_i64 {
+            let value = vec![b'n'; 10_000];
+            let outcome = neighbour.produce(TOPIC, 0, -1, wire::batch(&[&value])).expect("Produce");
+            assert_eq!(outcome, (0, turn + 1), "the neighbour's produce");
+        }
+        let mut fresh = Connection::open(broker.port()).expect("connecting beside them");
+        assert_eq!(fresh.read_partition(TOPIC, 0).expect("reading").len(), 101);
+        let growth = broker.resident_bytes().saturating_sub(before);
+        assert!(
+            growth < GROWTH,
+            "{STALLED} announced frames ({sent} bytes of each sent) took {growth} bytes"
+        );
+        drop(stalled);
+        broker.assert_alive();
+    }
+}
+
+/// With no file descriptor left for another connection, those that are there go on, and when some
+/// leave, others come in.
+#[test]
+fn connections_beyond_the_open_files_limit() {
+    let options = Options { open_files: Some(256), ..Options::default() };
+    let mut broker = Broker::start_with("no-files", options);
+    let mut old = neighbour(&broker);
+    let crowd: Vec<Connection> =
+        (0..400).map_while(|_| Connection::open(broker.port()).ok()).collect();
+    assert!(crowd.len() > 100, "only {} came in at all", crowd.len());
+    for turn in 0..20_i64 {
+        let outcome = old.produce(TOPIC, 0, -1, wire::batch(&[b"still here"])).expect("Produce");
+        assert_eq!(outcome, (0, turn), "the old connection's produce");
+    }
+    broker.assert_alive();
+    drop(crowd);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Told by an answer, not by the connect: the kernel's queue takes anyone.
+        let served = Connection::open(broker.port()).and_then(|mut connection| {
+            connection.set_timeout(Duration::from_secs(1));
+            connection.api_versions()
+        });
+        match served {
+            Ok(_) => break,
+            Err(error) => assert!(
+                Instant::now() < deadline,
+                "after the crowd left nobody new is served: {error}"
+            ),
+        }
+        std::thread::sleep(POLL);
+    }
+    broker.assert_alive();
+}
