@@ -1,7 +1,7 @@
 //! Thalweg: a Kafka-protocol broker for Linux, one shard per core on io_uring.
 //!
 //! A folder is a layer; a layer imports only from layers above it in this list
-//! (`tests/tidy.rs` checks it):
+//! (`tests/tidy/layers.rs` checks it):
 //!
 //! | layer | folder | owns |
 //! |---|---|---|

@@ -359,7 +359,7 @@ fn describe(key: &Key, factor: i64, config: &Config) -> ConfigEntry {
         is_read_only: true,
         is_sensitive: false,
         kind: key.kind,
-        documentation: topic::documentation(key),
+        documentation: key.documentation(),
         synonyms,
     }
 }

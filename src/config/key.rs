@@ -118,6 +118,17 @@ impl Key {
         }
     }
 
+    /// The sentence of the table, and what Thalweg does when that is not "acts on it".
+    pub fn documentation(&self) -> String {
+        match self.treatment {
+            Treatment::Honoured => self.doc.to_owned(),
+            Treatment::Inert(why) => format!("{} Accepted without effect: {why}.", self.doc),
+            Treatment::DefaultOnly(why) => {
+                format!("{} Only the default is accepted: {why}.", self.doc)
+            }
+        }
+    }
+
     /// Check `text` and bring it to the form Kafka prints: trimmed, numbers in digits.
     ///
     /// # Errors

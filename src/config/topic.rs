@@ -319,7 +319,7 @@ fn describe(row: &TopicKey, overrides: &BTreeMap<String, String>, config: &Confi
         is_read_only: false,
         is_sensitive: false,
         kind: row.key.kind,
-        documentation: documentation(&row.key),
+        documentation: row.key.documentation(),
         synonyms,
     }
 }
@@ -329,14 +329,5 @@ pub(super) fn coarse(value: &str, factor: i64) -> String {
     match value.parse::<i64>() {
         Ok(number) if factor > 1 && number > 0 => (number / factor).to_string(),
         _ => value.to_owned(),
-    }
-}
-
-/// The sentence of the table, and what Thalweg does when that is not "acts on it".
-pub(super) fn documentation(key: &Key) -> String {
-    match key.treatment {
-        Honoured => key.doc.to_owned(),
-        Inert(why) => format!("{} Accepted without effect: {why}.", key.doc),
-        DefaultOnly(why) => format!("{} Only the default is accepted: {why}.", key.doc),
     }
 }
