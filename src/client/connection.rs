@@ -275,8 +275,8 @@ impl Connection {
             }
             b"HTTP" => "speaks HTTP: that port is no Kafka listener".into(),
             _ => format!(
-                "sent a reply of length {:#04x?}, beyond the limit of {} bytes: no Kafka broker, or \
-                 a request for too much at once",
+                "sent a reply of length {:#04x?}, beyond the limit of {} bytes: no Kafka broker, \
+                 or a request for too much at once",
                 prefix, self.options.frame_bytes_max
             ),
         }

@@ -110,7 +110,7 @@ impl fmt::Display for ClientError {
             ),
             Self::TimedOut(address, api, after) => write!(
                 f,
-                "{address} did not answer {api} within {} ms; is it overloaded, or no Kafka broker?",
+                "{address} did not answer {api} within {} ms: overloaded, or no Kafka broker?",
                 after.as_millis()
             ),
             Self::NotKafka(address, why) => write!(f, "{address} {why}"),

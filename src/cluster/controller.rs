@@ -81,8 +81,8 @@ pub fn create_topic(
         && let Some(other) = image.topics().find(|t| t.name.collision_key() == key)
     {
         return Err(ControlError::InvalidTopic(format!(
-            "Topic '{name}' collides with existing topic: {} (names that differ only in '.' and '_' \
-             share their metric names)",
+            "Topic '{name}' collides with existing topic: {} (names that differ only in '.' and \
+             '_' share their metric names)",
             other.name
         )));
     }
@@ -187,8 +187,8 @@ pub fn create_partitions(
         let assigned = check_assignments(limits, now, &numbered)?;
         if assigned != count - now {
             return Err(ControlError::InvalidAssignment(format!(
-                "Attempted to add {} additional partition(s), but only {assigned} assignment(s) were \
-                 specified.",
+                "Attempted to add {} additional partition(s), but only {assigned} assignment(s) \
+                 were specified.",
                 count - now
             )));
         }

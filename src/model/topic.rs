@@ -52,7 +52,7 @@ impl TopicName {
         }
         if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
             return refuse(format!(
-                "the topic name has {c:?} in it; allowed are ASCII letters, digits, '.', '_' and '-'"
+                "the topic name has {c:?} in it; allowed are ASCII letters, digits and . _ -"
             ));
         }
         Ok(Self(text.into()))

@@ -2,7 +2,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`marks`] | log start, high watermark, written and flushed end: the only place that moves them |
+//! | [`marks`] | log start, high watermark, written and flushed end: all that moves them |
 //! | [`producers`] | idempotent producers: the five-batch window, its snapshot |
 //! | [`append`] | a produced batch on its way into the log, in arrival order |
 //! | [`read`] | what a fetch or an offset lookup may see |

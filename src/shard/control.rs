@@ -225,7 +225,7 @@ impl<R: Runtime> Shard<R> {
             partition.close(Closed::Deleted);
             if let Err(error) = self.store.delete_log(partition.id()).await {
                 tracing::error!(topic_id = %partition.id().topic_id, ?error,
-                    "the files of a deleted partition could not be removed; they go at the next start");
+                    "files of a deleted partition could not be removed; they go at the next start");
             }
         }
     }

@@ -166,7 +166,7 @@ fn dead_paths_are_found() {
     let page = "See `docs/GONE.md` and src/lib.rs, tests/run and docs/decisions/.";
     let files = [
         Source::of("README.md", page),
-        Source::of("src/lib.rs", concat!("//", "! See docs/x.md.")),
+        Source::of("src/lib.rs", &format!("{}! See docs/x.md.", "/".repeat(2))),
     ];
     let findings = paths_that_are_mentioned_exist(&files);
     assert_eq!(findings.len(), 2, "{findings:?}");

@@ -19,7 +19,8 @@ KafkaProducer(bootstrap_servers='localhost:9092').send('orders', b'New order cre
 # The loop of the snippet never ends by itself; the break is the only line added.
 CONSUME = """
 from kafka import KafkaConsumer
-for message in KafkaConsumer('orders', bootstrap_servers='localhost:9092', auto_offset_reset='earliest'):
+for message in KafkaConsumer('orders', bootstrap_servers='localhost:9092',
+                             auto_offset_reset='earliest'):
     print(message.value)
     break
 """
