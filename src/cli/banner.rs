@@ -51,7 +51,7 @@ pub fn closing(
         let _ = writeln!(text, "  metrics     http://{address}/metrics");
     }
     let _ = writeln!(text, "  advertised  {told}");
-    let _ = writeln!(text, "  try         kcat -b {told} -L");
+    let _ = writeln!(text, "  try         thalweg topic list --bootstrap-server {told}");
     let _ = writeln!(text, "listening on {bound}");
     let _ = writeln!(text, "ready in {} ms", took.as_millis());
     text

@@ -60,7 +60,8 @@ pub(super) struct ProduceArguments {
     key: Option<String>,
 
     /// What stands between key and value in each line; \t is a tab
-    #[arg(short = 'K', long, value_name = "TEXT", conflicts_with_all = ["key", "value", "value_file"])]
+    #[arg(short = 'K', long, value_name = "TEXT")]
+    #[arg(conflicts_with_all = ["key", "value", "value_file"])]
     key_separator: Option<String>,
 
     /// A header of every record; may be given several times

@@ -281,7 +281,8 @@ fn print_batch(out: &mut impl Write, position: u64, batch: &BatchView<'_>) -> Re
     };
     write!(
         out,
-        "position {position} bytes {} offsets {}..{} records {} epoch {} codec {codec} {time} {}..{}",
+        "position {position} bytes {} offsets {}..{} records {} epoch {} codec {codec} {time} \
+         {}..{}",
         batch.len(),
         batch.base_offset(),
         batch.last_offset(),
