@@ -210,7 +210,10 @@ fn print_headers(out: &mut impl Write, headers: Headers<'_>) -> io::Result<()> {
 
 /// Print one record as a line of JSON. Bytes that are no UTF-8 become `{"base64": "..."}`.
 pub(super) fn print_json_line(out: &mut impl Write, record: &Shown<'_>) -> io::Result<()> {
-    let header = |(key, value): (&[u8], Option<&[u8]>)| json!({"key": text(Some(key)), "value": text(value)});
+    let header = |(key, value): (&[u8], Option<&[u8]>)| {
+        let (key, value) = (text(Some(key)), text(value));
+        json!({"key": key, "value": value})
+    };
     let mut line = json!({
         "offset": record.offset,
         "timestamp": record.timestamp,

@@ -582,6 +582,7 @@ fn wait_for_stop(stop: oneshot::Sender<()>) {
     let signal = wait();
     tracing::info!(signal, "stopping: connections end, everything is written");
     let _ = stop.send(());
+    #[expect(clippy::disallowed_methods, reason = "a second signal asks for exactly that")]
     let again = std::thread::Builder::new().name("second-signal".into()).spawn(move || {
         wait();
         tracing::warn!("stopped at once by a second signal; the next start recovers");
