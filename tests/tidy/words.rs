@@ -20,6 +20,8 @@ const ROOMS: &[Room] = &[
             "src/server/",
             // Declares the module of that name.
             "src/runtime/mod.rs",
+            // Runs the store on the real disk.
+            "src/storage/tests.rs",
             "tests/",
             "benches/",
         ],
