@@ -19,8 +19,10 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
-use glommio::channels::channel_mesh::{MeshBuilder, Receivers, Senders};
+use futures_util::future::{Either, join, join_all, select};
+use glommio::channels::shared_channel::{
+    self, ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender,
+};
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
 
 use crate::cluster::controller::ControllerLimits;
@@ -79,7 +81,6 @@ struct Common {
     identity: Arc<Identity>,
     image: Arc<Image>,
     open_connections: Arc<AtomicUsize>,
-    mesh: MeshBuilder<Message, glommio::channels::channel_mesh::Full>,
 }
 
 /// What only the first shard's thread is given.
@@ -130,23 +131,24 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
         identity: Arc::new(identity),
         image: Arc::new(image),
         open_connections: Arc::new(AtomicUsize::new(0)),
-        mesh: MeshBuilder::full(shards, MESH_MESSAGES),
         config,
     };
     let (ready_sender, is_ready) = mpsc::channel();
     let (stop_sender, stop) = oneshot::channel();
     let mut starts = Vec::new();
     let mut threads = Vec::new();
-    for id in 1..shards {
+    let mut ends = mesh_ends(shards);
+    for (id, ends) in (1..).zip(ends.split_off(1)) {
         let (start, started) = mpsc::channel();
         starts.push(start);
         let common = common.clone();
         threads.push(start_shard(id, common, move |common, id| async move {
-            follow(common, id, &started).await
+            follow(common, id, ends, &started).await
         })?);
     }
     let first = First { listener, metrics, writer, stop, starts, ready: ready_sender };
-    threads.insert(0, start_shard(0, common, move |common, _| lead(common, first))?);
+    let own = ends.remove(0);
+    threads.insert(0, start_shard(0, common, move |common, _| lead(common, own, first))?);
     match is_ready.recv() {
         Ok(Ok(())) => ready(&told),
         Ok(Err(why)) => return Err(why),
@@ -191,7 +193,7 @@ where
 }
 
 /// The first shard: recovery, controller, listener.
-async fn lead(common: Common, first: First) -> Result<(), String> {
+async fn lead(common: Common, ends: MeshEnds, first: First) -> Result<(), String> {
     let First { listener, metrics, writer, stop, starts, ready } = first;
     let told = ready.clone();
     let began = async {
@@ -203,7 +205,8 @@ async fn lead(common: Common, first: First) -> Result<(), String> {
             partitions_default: common.config.num_partitions,
         };
         let controller = Controller::new((*common.image).clone(), limits, writer);
-        let (shard, receivers) = open_shard(&common, 0, runtime, own, Some(controller)).await?;
+        let (shard, receivers) =
+            open_shard(&common, 0, runtime, ends, own, Some(controller)).await?;
         let serving = Serving::new(&common, shard);
         serving.clone().hear_others(receivers);
         // Every shard installs the image; only then is anything accepted.
@@ -246,12 +249,13 @@ async fn lead(common: Common, first: First) -> Result<(), String> {
 async fn follow(
     common: Common,
     id: ShardId,
+    ends: MeshEnds,
     started: &mpsc::Receiver<ShardStart>,
 ) -> Result<(), String> {
     let runtime = start_runtime(&common.config).await?;
     // Blocks this thread: nothing else runs here yet.
     let Ok(start) = started.recv() else { return std::future::pending().await };
-    let (shard, receivers) = open_shard(&common, id, runtime, start, None).await?;
+    let (shard, receivers) = open_shard(&common, id, runtime, ends, start, None).await?;
     let serving = Serving::new(&common, shard);
     serving.clone().hear_others(receivers);
     serving.stopping.wait().await;
@@ -302,18 +306,42 @@ async fn recover(
     own.ok_or_else(|| "recovery gave the first shard nothing".into())
 }
 
-type Opening = (Rc<Shard<GlommioRuntime>>, Receivers<Message>);
+type Opening = (Rc<Shard<GlommioRuntime>>, Vec<(ShardId, ConnectedReceiver<Message>)>);
+
+/// One shard's ends of the channels to and from every other, before they are on its executor.
+struct MeshEnds {
+    to: Vec<(ShardId, SharedSender<Message>)>,
+    from: Vec<(ShardId, SharedReceiver<Message>)>,
+}
+
+/// A channel from every shard to every other; one element for each shard. (glommio's own mesh
+/// numbers its peers by the order in which their executors were made.)
+fn mesh_ends(shards: usize) -> Vec<MeshEnds> {
+    let none = || MeshEnds { to: Vec::new(), from: Vec::new() };
+    let mut ends: Vec<MeshEnds> = (0..shards).map(|_| none()).collect();
+    for from in 0..shards {
+        for to in (0..shards).filter(|to| *to != from) {
+            let (sender, receiver) = shared_channel::new_bounded(MESH_MESSAGES);
+            ends[from].to.push((to as ShardId, sender));
+            ends[to].from.push((from as ShardId, receiver));
+        }
+    }
+    ends
+}
 
 /// Join the mesh, open the store, take over the recovered partitions.
 async fn open_shard(
     common: &Common,
     id: ShardId,
     runtime: GlommioRuntime,
+    ends: MeshEnds,
     start: ShardStart,
     controller: Option<Rc<Controller>>,
 ) -> Result<Opening, String> {
-    let gone = |_| "a shard ended while the broker was starting".to_string();
-    let (senders, receivers) = common.mesh.clone().join().await.map_err(gone)?;
+    // Each end waits for its other one: all at once, or two shards would wait for each other.
+    let to = ends.to.into_iter().map(|(to, end)| async move { (to, end.connect().await) });
+    let from = ends.from.into_iter().map(|(from, end)| async move { (from, end.connect().await) });
+    let (senders, receivers) = join(join_all(to), join_all(from)).await;
     let mesh = Mesh::new(Box::new(Channels(senders)));
     let store = Store::open(runtime.clone(), storage_config(&common.config), start)
         .await
@@ -328,11 +356,12 @@ async fn open_shard(
 }
 
 /// glommio's channels as a transport of the mesh.
-struct Channels(Senders<Message>);
+struct Channels(Vec<(ShardId, ConnectedSender<Message>)>);
 
 impl Post for Channels {
     fn try_post(&self, to: ShardId, message: Message) -> Result<(), Option<Message>> {
-        match self.0.try_send_to(usize::from(to), message) {
+        let Some((_, sender)) = self.0.iter().find(|(id, _)| *id == to) else { return Err(None) };
+        match sender.try_send(message) {
             Ok(()) => Ok(()),
             Err(GlommioError::WouldBlock(glommio::ResourceType::Channel(message))) => {
                 Err(Some(message))
@@ -386,12 +415,12 @@ impl Serving {
     }
 
     /// Hear what other shards send, and send them what found no room at first.
-    fn hear_others(self: Rc<Self>, mut receivers: Receivers<Message>) {
-        for (from, receiver) in receivers.streams() {
+    fn hear_others(self: Rc<Self>, receivers: Vec<(ShardId, ConnectedReceiver<Message>)>) {
+        for (from, receiver) in receivers {
             let serving = self.clone();
             self.shard.runtime.spawn(Queue::Network, async move {
                 while let Some(message) = receiver.recv().await {
-                    serving.hear(from as ShardId, message);
+                    serving.hear(from, message);
                 }
             });
         }
