@@ -2,12 +2,14 @@
 
 mod admin;
 mod batch;
+mod child;
 mod cli;
 mod clock;
 mod collect;
 mod compress;
 mod connection;
 mod consume;
+mod device;
 mod environment;
 mod histogram;
 mod interrupt;
@@ -16,6 +18,7 @@ mod payload;
 mod plan;
 mod poll;
 mod produce;
+mod quick;
 mod recorder;
 mod report;
 mod request;
@@ -28,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, RunArgs, SinkArgs};
+use cli::{Cli, Command, DeviceArgs, QuickArgs, RunArgs, SinkArgs};
 
 /// The command line makes no sense (EX_CONFIG of sysexits.h).
 const BAD_CONFIGURATION: u8 = 78;
@@ -45,7 +48,8 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Run(args) => run(&args),
         Command::Sink(args) => sink(&args),
-        Command::Quick(_) | Command::Device(_) => Err((FAILED, "not here yet".to_owned())),
+        Command::Quick(args) => quick(&args),
+        Command::Device(args) => device(&args),
     };
     match ended {
         Ok(code) => code.into(),
@@ -85,5 +89,34 @@ fn sink(args: &SinkArgs) -> Ended {
         .map_err(|error| (FAILED, format!("cannot listen on {}: {error}", args.listen)))?;
     println!("sink listening on {}", sink.address);
     sink.wait(&stop).map_err(|error| (FAILED, error.to_string()))?;
+    Ok(0)
+}
+
+fn quick(args: &QuickArgs) -> Ended {
+    quick::check(args).map_err(|why| (BAD_CONFIGURATION, why))?;
+    let stop = interrupt::install();
+    let result = quick::quick(args, &stop).map_err(|why| (FAILED, why))?;
+    if let Some(path) = &args.json {
+        report::json::write(path, &result).map_err(|why| (FAILED, why))?;
+    }
+    Ok(result.exit_code)
+}
+
+fn device(args: &DeviceArgs) -> Ended {
+    let settings = device::Settings {
+        dir: args.dir.clone(),
+        file_bytes: args.file_bytes,
+        seconds: args.seconds,
+    };
+    let stop = interrupt::install();
+    let device = device::measure(&settings, &stop).map_err(|why| (FAILED, why))?;
+    if args.json.as_deref() != Some("-".as_ref()) {
+        for (name, text) in device::lines(&device) {
+            println!("{name:<13} {text}");
+        }
+    }
+    if let Some(path) = &args.json {
+        report::json::write(path, &device).map_err(|why| (FAILED, why))?;
+    }
     Ok(0)
 }

@@ -83,6 +83,8 @@ pub struct RunResult {
     pub environment: Environment,
     /// What was asked, with every default filled in.
     pub plan: Plan,
+    /// What the broker says about flushing before it answers.
+    pub durability: String,
     /// Acknowledged in the measured window.
     pub produced: Flow,
     /// Read in the measured window (`--consume during`).

@@ -156,6 +156,7 @@ pub fn run(result: &RunResult) -> String {
         let _ = writeln!(out, "{name:<11} {text}");
     };
     line("plan", plan(&result.plan));
+    line("durability", result.durability.clone());
     line("produced", flow(&result.produced));
     if let Some(backlog) = &result.backlog {
         line("read back", format!("{} in {:.2} s", flow(&backlog.read), backlog.seconds));

@@ -32,7 +32,7 @@ struct Ground {
     run: u32,
     lanes: Vec<LaneSpec>,
     readers: Vec<ReaderSpec>,
-    map: TopicMap,
+    durability: String,
 }
 
 /// Run `plan`. `stop` is set on Ctrl-C: the run then ends early and still reports.
@@ -42,7 +42,7 @@ struct Ground {
 pub fn run(mut plan: Plan, stop: &Arc<AtomicBool>) -> Result<RunResult, String> {
     plan.check()?;
     let mut admin = Admin::connect(&plan.bootstrap_server)?;
-    let (map, _) = admin.ensure_topic(&plan.topic, plan.partitions, plan.replication_factor)?;
+    let map = admin.ensure_topic(&plan.topic, plan.partitions, plan.replication_factor)?;
     plan.partitions = map.leaders.len() as u32;
     plan.check()?;
     let ground = prepare(plan, map, &mut admin)?;
@@ -80,7 +80,7 @@ pub fn run(mut plan: Plan, stop: &Arc<AtomicBool>) -> Result<RunResult, String> 
 
     let drain_from = clock::monotonic_ns();
     let ends = produced.iter().flat_map(|p| &p.sent).map(|s| (s.partition, s.acked_end));
-    let ends = ends.chain(unacknowledged_ends(&ground, &mut admin));
+    let ends = ends.chain(unacknowledged_ends(&plan, &mut admin));
     targets.set(ends, drain_from + (plan.drain_s * 1e9) as u64);
     if plan.consume == Consume::After {
         // Nothing of a backlog's age is a latency: its window measures no intended time.
@@ -114,13 +114,14 @@ fn produce_all(
 }
 
 /// With acks=0 nothing says how far to read: what the broker has when production has ended.
-fn unacknowledged_ends(ground: &Ground, admin: &mut Admin) -> Vec<(u32, i64)> {
-    if ground.plan.acks != 0 {
+fn unacknowledged_ends(plan: &Plan, admin: &mut Admin) -> Vec<(u32, i64)> {
+    if plan.acks != 0 {
         return Vec::new();
     }
     // The last requests may still be in sockets; there is no event to wait for.
     thread::sleep(std::time::Duration::from_millis(300));
-    end_offsets(&ground.plan, &ground.map, admin).unwrap_or_default()
+    let ends = admin.end_offsets(&plan.topic, plan.partitions).unwrap_or_default();
+    (0..).zip(ends).collect()
 }
 
 fn prepare(plan: Plan, map: TopicMap, admin: &mut Admin) -> Result<Ground, String> {
@@ -132,9 +133,10 @@ fn prepare(plan: Plan, map: TopicMap, admin: &mut Admin) -> Result<Ground, Strin
             lane.identity = admin.producer_id()?;
         }
     }
-    let starts: BTreeMap<u32, i64> = end_offsets(&plan, &map, admin)?.into_iter().collect();
+    let starts = admin.end_offsets(&plan.topic, plan.partitions)?;
     let readers = readers(&plan, &map, &starts);
-    Ok(Ground { plan: Arc::new(plan), run: u32::from_ne_bytes(random), lanes, readers, map })
+    let durability = admin.durability(&plan.topic);
+    Ok(Ground { plan: Arc::new(plan), run: u32::from_ne_bytes(random), lanes, readers, durability })
 }
 
 /// Partitions by the leader that serves them.
@@ -144,20 +146,6 @@ fn by_leader(map: &TopicMap) -> BTreeMap<SocketAddr, Vec<u32>> {
         groups.entry(*leader).or_default().push(partition as u32);
     }
     groups
-}
-
-fn end_offsets(plan: &Plan, map: &TopicMap, admin: &mut Admin) -> Result<Vec<(u32, i64)>, String> {
-    let groups = by_leader(map);
-    let mut ends = Vec::new();
-    for (leader, partitions) in &groups {
-        let offsets = if groups.len() == 1 {
-            admin.end_offsets(&plan.topic, partitions)?
-        } else {
-            Admin::connect(&leader.to_string())?.end_offsets(&plan.topic, partitions)?
-        };
-        ends.extend(partitions.iter().copied().zip(offsets));
-    }
-    Ok(ends)
 }
 
 /// One lane per producer, leader and connection, with a share of the rate that follows its
@@ -195,7 +183,7 @@ fn lanes(plan: &Plan, map: &TopicMap) -> Vec<LaneSpec> {
     lanes
 }
 
-fn readers(plan: &Plan, map: &TopicMap, starts: &BTreeMap<u32, i64>) -> Vec<ReaderSpec> {
+fn readers(plan: &Plan, map: &TopicMap, starts: &[i64]) -> Vec<ReaderSpec> {
     let mut readers = Vec::new();
     if plan.consume == Consume::Never {
         return readers;
@@ -204,7 +192,7 @@ fn readers(plan: &Plan, map: &TopicMap, starts: &BTreeMap<u32, i64>) -> Vec<Read
         let consumers = plan.consumers.min(partitions.len() as u32) as usize;
         for consumer in 0..consumers {
             let mine = partitions.iter().skip(consumer).step_by(consumers);
-            let start = |p: &u32| (*p, starts.get(p).copied().unwrap_or(0));
+            let start = |p: &u32| (*p, starts.get(*p as usize).copied().unwrap_or(0));
             readers.push(ReaderSpec { address: leader, partitions: mine.map(start).collect() });
         }
     }
@@ -297,6 +285,7 @@ fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
         format: crate::report::FORMAT,
         environment: Environment::capture(),
         plan: plan.as_ref().clone(),
+        durability: ground.durability.clone(),
         produced,
         consumed,
         backlog,

@@ -1,0 +1,272 @@
+//! The disk's own ceiling, measured on the file system that is asked about: direct sequential
+//! writes with and without a flush after each, a small flushed write's latency, direct reads.
+//!
+//! Writes go into blocks that have been written before, which is the fastest a file system can
+//! be and what a log with recycled segments does. A depth of N is N threads with one call each.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use serde::Serialize;
+
+use crate::clock;
+use crate::histogram::{Latency, Summary};
+use crate::payload::Filler;
+use crate::report::text;
+
+/// Direct I/O wants memory and places in units of the device's block; this suits all of them.
+const ALIGN: usize = 4096;
+const PREPARE_BYTES: usize = 4 << 20;
+/// Smallest file: every thread must have its own place.
+const FILE_BYTES_MIN: u64 = 64 << 20;
+
+/// What one pattern of calls reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rate {
+    /// Bytes per call.
+    pub call_bytes: usize,
+    /// Calls at the same time.
+    pub depth: usize,
+    /// Bytes per second.
+    pub bytes_per_s: f64,
+    /// Time per call, its flush included.
+    pub latency: Summary,
+}
+
+/// The ceilings of one disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Device {
+    /// Where.
+    pub dir: PathBuf,
+    /// Whether the file system does direct I/O; if not, the page cache was measured.
+    pub is_direct: bool,
+    /// The first writing of the file, into fresh blocks.
+    pub fresh_write_bytes_per_s: f64,
+    /// Writes into written blocks.
+    pub write: Vec<Rate>,
+    /// The same with an fdatasync after each.
+    pub write_flush: Vec<Rate>,
+    /// 4 KiB and an fdatasync, one at a time: the floor of a flushed acknowledgement.
+    pub small_flush: Rate,
+    /// Reads.
+    pub read: Vec<Rate>,
+}
+
+/// The fastest of several patterns.
+pub fn best(rates: &[Rate]) -> f64 {
+    rates.iter().map(|rate| rate.bytes_per_s).fold(0.0, f64::max)
+}
+
+/// How to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory on the disk.
+    pub dir: PathBuf,
+    /// Size of the file, removed afterwards.
+    pub file_bytes: u64,
+    /// Seconds per pattern.
+    pub seconds: f64,
+}
+
+/// A file that goes when it is dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Measure; `stop` ends it early, with what there is.
+///
+/// # Errors
+/// When the file cannot be made, written or read.
+pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String> {
+    let path = settings.dir.join(format!("loadgen-device-{}", std::process::id()));
+    let failed = |what: &str, error: io::Error| {
+        format!("{what} {} failed: {error}; is the disk full or read-only?", path.display())
+    };
+    let (file, is_direct) = open(&path).map_err(|e| failed("creating", e))?;
+    let scratch = Scratch(path.clone());
+    let file_bytes = settings.file_bytes.max(FILE_BYTES_MIN) / ALIGN as u64 * ALIGN as u64;
+    let fresh = prepare(&file, file_bytes).map_err(|e| failed("writing", e))?;
+    let bench = Bench { file: &file, file_bytes, seconds: settings.seconds, stop };
+    let go = |call, bytes, depth| bench.run(call, bytes, depth).map_err(|e| failed("using", e));
+    let device = Device {
+        dir: settings.dir.clone(),
+        is_direct,
+        fresh_write_bytes_per_s: fresh,
+        write: vec![go(Call::Write, 256 << 10, 8)?, go(Call::Write, 1 << 20, 4)?],
+        write_flush: vec![go(Call::WriteFlush, 4 << 20, 1)?, go(Call::WriteFlush, 2 << 20, 4)?],
+        small_flush: go(Call::WriteFlush, ALIGN, 1)?,
+        read: vec![go(Call::Read, 256 << 10, 8)?, go(Call::Read, 1 << 20, 4)?],
+    };
+    drop(scratch);
+    Ok(device)
+}
+
+/// The directory's file system with direct I/O if it can, else without.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    let options = |flags: i32| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).custom_flags(flags);
+        options
+    };
+    match options(libc::O_DIRECT).open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Ok((options(0).open(path)?, false))
+        }
+        opened => Ok((opened?, true)),
+    }
+}
+
+/// Write the whole file once; bytes per second, the final flush included.
+fn prepare(file: &File, file_bytes: u64) -> io::Result<f64> {
+    let mut buffer = Aligned::new(PREPARE_BYTES);
+    let begin = clock::monotonic_ns();
+    let mut at = 0;
+    while at < file_bytes {
+        let part = (file_bytes - at).min(PREPARE_BYTES as u64) as usize;
+        file.write_all_at(&buffer.bytes()[..part], at)?;
+        at += part as u64;
+    }
+    file.sync_data()?;
+    Ok(file_bytes as f64 / seconds_since(begin))
+}
+
+fn seconds_since(begin_ns: u64) -> f64 {
+    (clock::monotonic_ns() - begin_ns).max(1) as f64 / 1e9
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Write,
+    WriteFlush,
+    Read,
+}
+
+struct Bench<'a> {
+    file: &'a File,
+    file_bytes: u64,
+    seconds: f64,
+    stop: &'a AtomicBool,
+}
+
+impl Bench<'_> {
+    fn run(&self, call: Call, call_bytes: usize, depth: usize) -> io::Result<Rate> {
+        let next = AtomicU64::new(0);
+        let calls_in_file = (self.file_bytes / call_bytes as u64).max(1);
+        let begin = clock::monotonic_ns();
+        let until = begin + (self.seconds * 1e9) as u64;
+        let worker = || -> io::Result<Latency> {
+            let mut buffer = Aligned::new(call_bytes);
+            let mut latency = Latency::default();
+            loop {
+                let from = clock::monotonic_ns();
+                if from >= until || self.stop.load(Ordering::Relaxed) {
+                    return Ok(latency);
+                }
+                let place = next.fetch_add(1, Ordering::Relaxed) % calls_in_file;
+                let at = place * call_bytes as u64;
+                match call {
+                    Call::Read => self.file.read_exact_at(buffer.bytes(), at)?,
+                    Call::Write => self.file.write_all_at(buffer.bytes(), at)?,
+                    Call::WriteFlush => {
+                        self.file.write_all_at(buffer.bytes(), at)?;
+                        self.file.sync_data()?;
+                    }
+                }
+                latency.completion();
+                latency.record(clock::monotonic_ns() - from, 1);
+            }
+        };
+        let mut all = Latency::default();
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..depth).map(|_| scope.spawn(worker)).collect();
+            for thread in threads {
+                let joined = thread.join().map_err(|_| io::Error::other("a thread panicked"))?;
+                all.add(&joined?);
+            }
+            Ok::<(), io::Error>(())
+        })?;
+        let bytes = all.records() * call_bytes as u64;
+        let bytes_per_s = bytes as f64 / seconds_since(begin);
+        Ok(Rate { call_bytes, depth, bytes_per_s, latency: all.summary() })
+    }
+}
+
+/// Memory that begins at a multiple of [`ALIGN`], filled with noise (a device must not find
+/// zeros to leave out).
+struct Aligned {
+    memory: Vec<u8>,
+    begin: usize,
+    len: usize,
+}
+
+impl Aligned {
+    fn new(len: usize) -> Self {
+        let mut memory = vec![0u8; len + ALIGN];
+        let begin = memory.as_ptr().align_offset(ALIGN);
+        Filler::new(len as u64).fill(&mut memory, 1.0);
+        Self { memory, begin, len }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory[self.begin..self.begin + self.len]
+    }
+}
+
+/// The ceilings in lines.
+pub fn lines(device: &Device) -> Vec<(&'static str, String)> {
+    let show = |rates: &[Rate]| {
+        let shown = rates.iter().map(|rate| {
+            let rate_text = text::megabytes(rate.bytes_per_s);
+            format!("{rate_text} ({} KiB x {})", rate.call_bytes >> 10, rate.depth)
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    let small = &device.small_flush;
+    let per_s = small.bytes_per_s / small.call_bytes as f64;
+    let mut lines = vec![
+        ("write", show(&device.write)),
+        ("+ fdatasync", show(&device.write_flush)),
+        (
+            "small flush",
+            format!("{per_s:.0} x 4 KiB + fdatasync per second, {}", text::latency(&small.latency)),
+        ),
+        ("read", show(&device.read)),
+    ];
+    if !device.is_direct {
+        lines
+            .push(("note", "no direct I/O on this file system: the page cache is measured".into()));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_moves_bytes_and_nothing_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { dir: dir.path().to_owned(), file_bytes: 0, seconds: 0.05 };
+        let device = measure(&settings, &AtomicBool::new(false)).unwrap();
+        for rate in device.write.iter().chain(&device.write_flush).chain(&device.read) {
+            assert!(rate.bytes_per_s > 0.0 && rate.latency.completions > 0, "{rate:?}");
+        }
+        assert!(device.small_flush.latency.completions > 0);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_clear_error() {
+        let settings = Settings { dir: "/nowhere/at/all".into(), file_bytes: 0, seconds: 0.1 };
+        let why = measure(&settings, &AtomicBool::new(false)).unwrap_err();
+        assert!(why.contains("/nowhere/at/all"), "{why}");
+    }
+}

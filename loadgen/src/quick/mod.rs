@@ -1,0 +1,231 @@
+//! `loadgen quick`: one command, nothing else running, about 30 s. The ceilings of disk and
+//! loopback are measured in the same run as the broker, and every throughput is put beside the
+//! ceiling that bounds it.
+
+mod phases;
+mod show;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use crate::admin::Admin;
+use crate::child::{self, Broker};
+use crate::cli::QuickArgs;
+use crate::device::{self, Device};
+use crate::environment::Environment;
+use crate::plan::Plan;
+use crate::report::{Flow, RunResult};
+use crate::run;
+use crate::sink::{Sink, Store};
+use phases::Ceiling;
+
+pub use phases::check;
+
+/// What the run needs at most; less would make the broker's disk-full handling the subject.
+const FREE_BYTES_MIN: u64 = 10 << 30;
+const DEVICE_FILE_BYTES: u64 = 512 << 20;
+const DEVICE_SECONDS: f64 = 0.6;
+
+/// What loopback and generator allow without any broker's work.
+#[derive(Clone, Debug, Serialize)]
+pub struct SinkCeiling {
+    /// Requests read, thrown away and answered.
+    pub produce: Flow,
+    /// Batches sent from memory, received and verified.
+    pub fetch: Flow,
+}
+
+/// A throughput beside what bounds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Share {
+    /// Which ceiling.
+    pub of: &'static str,
+    /// Bytes per second.
+    pub ceiling_bytes_per_s: f64,
+    /// 0..1.
+    pub share: f64,
+}
+
+/// One phase and what came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Phase {
+    /// Its name in the report.
+    pub name: &'static str,
+    /// The throughput that counts beside its ceiling; none for latency phases.
+    pub share: Option<Share>,
+    /// CPU seconds of the broker per 10^9 bytes, reading back not included.
+    pub broker_cpu_s_per_gb: Option<f64>,
+    /// The run.
+    pub result: RunResult,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+pub struct QuickResult {
+    /// See [`crate::report::FORMAT`].
+    pub format: u32,
+    /// Where.
+    pub environment: Environment,
+    /// What the broker promises, in its own words.
+    pub durability: String,
+    /// The broker's largest resident memory, bytes.
+    pub broker_peak_bytes: u64,
+    /// The disk.
+    pub device: Device,
+    /// Loopback and generator.
+    pub sink: SinkCeiling,
+    /// The phases.
+    pub phases: Vec<Phase>,
+    /// What loadgen should exit with.
+    pub exit_code: u8,
+}
+
+/// A fresh directory, removed when dropped unless it is to be kept.
+struct Place {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_kept {
+            eprintln!("loadgen: the broker's data and log are in {}", self.path.display());
+        } else if let Err(error) = fs::remove_dir_all(&self.path) {
+            eprintln!("loadgen: cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Do it all, printing as it goes.
+///
+/// # Errors
+/// What kept it from being done.
+pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, String> {
+    let binary = child::find_broker(args.broker.as_deref())?;
+    let place = make_place(args)?;
+    let environment = Environment::capture();
+    show::opening(&environment, args);
+
+    let settings = device::Settings {
+        dir: place.path.clone(),
+        file_bytes: DEVICE_FILE_BYTES,
+        seconds: DEVICE_SECONDS,
+    };
+    let device = device::measure(&settings, stop)?;
+    show::device(&device);
+    halt(stop)?;
+    let sink = sink_ceiling(args, stop)?;
+    show::sink(&sink);
+    halt(stop)?;
+
+    let mut broker = Broker::start(&binary, &place.path, stop)?;
+    show::broker(&broker.banner);
+    let mut phases = Vec::new();
+    let mut durability = String::new();
+    for phase in phases::all(args) {
+        let plan = Plan { bootstrap_server: broker.address.to_string(), ..phase.plan.clone() };
+        let before = broker.usage();
+        let result = run::run(plan.clone(), stop);
+        let after = broker.usage();
+        let result = result.map_err(|why| broker.has_ended().unwrap_or(why))?;
+        halt(stop)?;
+        durability.clone_from(&result.durability);
+        let moved = (phase.moved)(&result);
+        let done = Phase {
+            name: phase.name,
+            share: share(&phase.ceiling, moved, &device, &sink),
+            broker_cpu_s_per_gb: phases::cpu_per_gb(&result, after.cpu_s - before.cpu_s),
+            result,
+        };
+        show::phase(&done, moved);
+        phases.push(done);
+        Admin::connect(&plan.bootstrap_server)?.delete_topic(&plan.topic)?;
+    }
+    let broker_peak_bytes = broker.usage().peak_bytes;
+    drop(broker);
+    let exit_code = worst(&phases);
+    let result = QuickResult {
+        format: crate::report::FORMAT,
+        environment,
+        durability,
+        broker_peak_bytes,
+        device,
+        sink,
+        phases,
+        exit_code,
+    };
+    show::closing(&result);
+    Ok(result)
+}
+
+fn halt(stop: &AtomicBool) -> Result<(), String> {
+    if stop.load(Ordering::Relaxed) { Err("stopped by hand".into()) } else { Ok(()) }
+}
+
+/// Failure outranks a broken promise, which outranks doubtful figures.
+fn worst(phases: &[Phase]) -> u8 {
+    let codes: Vec<u8> = phases.iter().map(|phase| phase.result.exit_code()).collect();
+    [1, 4, 3].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+}
+
+fn make_place(args: &QuickArgs) -> Result<Place, String> {
+    let failed = |what: &str, error: std::io::Error| {
+        format!("--dir {}: {what}: {error}", args.dir.display())
+    };
+    let dir = fs::canonicalize(&args.dir).map_err(|e| failed("there is no such directory", e))?;
+    let free = free_bytes(&dir).map_err(|e| failed("cannot ask for free space", e))?;
+    if free < FREE_BYTES_MIN {
+        return Err(format!(
+            "--dir {}: {} GiB are free there, quick needs {}; choose another disk",
+            dir.display(),
+            free >> 30,
+            FREE_BYTES_MIN >> 30
+        ));
+    }
+    let path = dir.join(format!("loadgen-quick-{}", std::process::id()));
+    fs::create_dir(&path).map_err(|e| failed("cannot make a directory in it", e))?;
+    Ok(Place { path, is_kept: args.keep })
+}
+
+fn free_bytes(dir: &Path) -> std::io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes())?;
+    // SAFETY: all-zero bytes are a valid statvfs, which the call then fills.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is a terminated string and `found` a statvfs, both valid during the call.
+    let done = unsafe { libc::statvfs(path.as_ptr(), &mut found) };
+    if done != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(found.f_bavail * found.f_frsize)
+}
+
+fn sink_ceiling(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<SinkCeiling, String> {
+    let store = Store::Discard { batch_bytes: phases::BATCH_BYTES, record_bytes: args.record_size };
+    let sink = Sink::start("127.0.0.1:0", store).map_err(|e| format!("the sink: {e}"))?;
+    let server = sink.address.to_string();
+    let [produce, fetch] = phases::sink(args).map(|plan| {
+        let plan = Plan { bootstrap_server: server.clone(), ..plan };
+        run::run(plan, stop)
+    });
+    Ok(SinkCeiling { produce: produce?.produced, fetch: fetch?.consumed })
+}
+
+fn share(ceiling: &Ceiling, moved: Flow, device: &Device, sink: &SinkCeiling) -> Option<Share> {
+    let (write, flush) = (device::best(&device.write), device::best(&device.write_flush));
+    let lower = |of, device: f64, sink: f64| {
+        if device < sink { (of, device) } else { ("sink", sink) }
+    };
+    let (of, bytes_per_s) = match ceiling {
+        Ceiling::None => return None,
+        Ceiling::Write => lower("device write", write, sink.produce.bytes_per_s),
+        Ceiling::WriteFlush => lower("device write + fdatasync", flush, sink.produce.bytes_per_s),
+        Ceiling::Fetch => ("sink", sink.fetch.bytes_per_s),
+    };
+    let share = moved.bytes_per_s / bytes_per_s.max(1.0);
+    Some(Share { of, ceiling_bytes_per_s: bytes_per_s, share })
+}
