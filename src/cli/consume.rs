@@ -284,3 +284,103 @@ impl Reader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use clap::Parser;
+
+    use super::*;
+    use crate::record::{BatchBuilder, ControlKind, control_batch, patch};
+
+    #[derive(Debug, Parser)]
+    struct Just {
+        #[command(flatten)]
+        arguments: ConsumeArguments,
+    }
+
+    fn arguments(line: &str) -> ConsumeArguments {
+        let words = ["consume", "t", "-f", "%o "].into_iter().chain(line.split_whitespace());
+        Just::try_parse_from(words).unwrap().arguments
+    }
+
+    /// A batch of `count` records at an offset; of a transaction where there is a producer.
+    fn batch(base_offset: Offset, count: usize, producer: i64, codec: Codec) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(codec);
+        for _ in 0..count {
+            builder.append(5, None, Some(b"v"), &[]).unwrap();
+        }
+        if producer >= 0 {
+            builder.set_producer(producer, 0, 0);
+            builder.set_transactional(true);
+        }
+        builder.set_place(base_offset, 0);
+        builder.finish().unwrap().to_vec()
+    }
+
+    fn marker(offset: Offset, producer: i64, kind: ControlKind) -> Vec<u8> {
+        let mut bytes = control_batch(kind, producer, 0, 0, 5);
+        patch(&mut bytes, offset, 0);
+        bytes
+    }
+
+    /// What is printed of these bytes, and where the reader then stands.
+    fn print(
+        line: &str,
+        (next, end): (Offset, Option<Offset>),
+        records: Vec<u8>,
+        aborted: Vec<(i64, Offset)>,
+    ) -> Result<(String, Offset), Failure> {
+        let arguments = arguments(line);
+        let mut printer =
+            Printer { arguments: &arguments, out: Vec::new(), left: arguments.max_records };
+        let mut reader = Reader { partition: 0, next, end, aborted: HashSet::new() };
+        let fetched = Fetched {
+            partition: 0,
+            high_watermark: 100,
+            last_stable_offset: 100,
+            log_start_offset: 0,
+            records: Bytes::from(records),
+            aborted,
+        };
+        reader.print(&fetched, &mut printer)?;
+        Ok((String::from_utf8(printer.out).unwrap(), reader.next))
+    }
+
+    #[test]
+    fn only_what_was_wanted_of_a_batch_is_printed() {
+        let bytes = || [batch(10, 5, -1, Codec::None), batch(15, 5, -1, Codec::Lz4)].concat();
+        let all = print("", (12, Some(17)), bytes(), vec![]).unwrap();
+        assert_eq!(all, ("12 13 14 15 16 ".into(), 20));
+        let some = print("-n 2", (10, None), bytes(), vec![]).unwrap();
+        assert_eq!(some.0, "10 11 ");
+        // A cut-off last batch waits for the next fetch.
+        let cut = bytes()[..bytes().len() - 1].to_vec();
+        assert_eq!(print("", (10, None), cut, vec![]).unwrap(), ("10 11 12 13 14 ".into(), 15));
+        // A first batch that is cut off would be asked for without end.
+        let alone = batch(10, 5, -1, Codec::None)[..80].to_vec();
+        assert!(print("", (10, None), alone, vec![]).is_err());
+        let mut damaged = batch(10, 5, -1, Codec::None);
+        *damaged.last_mut().unwrap() ^= 1;
+        let error = print("", (10, None), damaged, vec![]);
+        assert!(matches!(error, Err(Failure::Error(text)) if text.contains("offset 10 of t-0")));
+    }
+
+    #[test]
+    fn aborted_transactions_are_left_out_up_to_their_marker() {
+        let bytes = [
+            batch(0, 2, 7, Codec::None),
+            batch(2, 1, 8, Codec::None),
+            batch(3, 1, -1, Codec::None),
+            marker(4, 7, ControlKind::Abort),
+            batch(5, 1, 7, Codec::None),
+            marker(6, 8, ControlKind::Commit),
+            marker(7, 7, ControlKind::Commit),
+        ]
+        .concat();
+        let committed = print("--read-committed", (0, None), bytes.clone(), vec![(7, 0)]).unwrap();
+        assert_eq!(committed, ("2 3 5 ".into(), 8));
+        // Reading everything, markers are still nothing to print.
+        assert_eq!(print("", (0, None), bytes, vec![]).unwrap(), ("0 1 2 3 5 ".into(), 8));
+    }
+}

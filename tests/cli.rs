@@ -1,0 +1,201 @@
+//! The `thalweg` command as people and scripts see it: output, exit codes, errors. No broker.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use thalweg::record::{BatchBuilder, Codec};
+
+fn thalweg(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_thalweg")).args(arguments).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes of the first batch below: its header, a record of 15 bytes and one of 7.
+const FIRST_BYTES: usize = 61 + 15 + 7;
+
+/// A segment with a gap in its offsets (as compaction leaves) and a compressed batch.
+fn segment(dir: &Path) -> (PathBuf, Vec<u8>) {
+    let mut bytes = Vec::new();
+    let mut plain = BatchBuilder::new(Codec::None);
+    plain.append(1000, Some(b"k"), Some(b"one"), &[(b"h", Some(b"x"))]).unwrap();
+    plain.append(1005, None, None, &[]).unwrap();
+    plain.set_place(100, 3);
+    bytes.extend_from_slice(plain.finish().unwrap());
+    let mut packed = BatchBuilder::new(Codec::Zstd);
+    packed.append(2000, None, Some(&[0xff, 0x00]), &[]).unwrap();
+    packed.set_place(110, 3);
+    packed.set_producer(7, 1, 40);
+    bytes.extend_from_slice(packed.finish().unwrap());
+    let path = dir.join("00000000000000000100.log");
+    fs::write(&path, &bytes).unwrap();
+    (path, bytes)
+}
+
+#[test]
+fn usage_errors_have_exit_code_2() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["topic", "create"],
+        &["topic", "create", "t", "--config", "novalue"],
+        &["topic", "create", "t", "-p", "0"],
+        &["topic", "alter", "t"],
+        &["consume", "t", "-f", "%q"],
+        &["consume", "t", "-o", "soon"],
+        &["produce", "t", "-z", "brotli"],
+        &["produce", "t", "--tombstone"],
+        &["consume", "t", "-b", "host:port"],
+        &["segment", "verify"],
+    ] {
+        let output = thalweg(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).starts_with("error: "), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_unreachable_broker_is_one_clear_line_and_exit_code_1() {
+    // A port that was free a moment ago.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    for arguments in [&["topic", "list"][..], &["consume", "t"], &["produce", "t", "--value", "v"]]
+    {
+        let output = thalweg(&[arguments, &["-b", &address]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let expected = format!(
+            "error: cannot connect to {address}: connection refused; is a broker running there, \
+             on this port?\n"
+        );
+        assert_eq!(text(&output.stderr), expected);
+    }
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for arguments in [
+        &["topic", "create"][..],
+        &["topic", "list"],
+        &["topic", "describe"],
+        &["topic", "alter"],
+        &["topic", "delete"],
+        &["produce"],
+        &["consume"],
+        &["segment", "dump"],
+        &["segment", "verify"],
+    ] {
+        let output = thalweg(&[arguments, &["--help"]].concat());
+        assert_eq!(output.status.code(), Some(0));
+        let help = text(&output.stdout);
+        let example = format!("  thalweg {}", arguments.join(" "));
+        let line =
+            help.lines().any(|line| line.contains(example.trim_start()) && line.contains(' '));
+        assert!(help.contains("Example") && line, "{arguments:?}: {help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_good_segment_is_dumped_and_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, bytes) = segment(dir.path());
+    let path = path.to_str().unwrap();
+    let verified = thalweg(&["segment", "verify", path]);
+    assert_eq!(verified.status.code(), Some(0));
+    let expected = format!("{path}: ok: 2 batches, 3 records, offsets 100 to 110\n");
+    assert_eq!(text(&verified.stdout), expected);
+
+    let dumped = thalweg(&["segment", "dump", "--print-records", path]);
+    assert_eq!(dumped.status.code(), Some(0));
+    let dump = text(&dumped.stdout);
+    let lines: Vec<&str> = dump.lines().collect();
+    assert_eq!(lines.len(), 6, "{dump}");
+    let first = "position 0 bytes 83 offsets 100..101 records 2 epoch 3 codec none CreateTime \
+                 1000..1005 crc ";
+    assert!(lines[1].starts_with(first) && lines[1].ends_with(" ok"), "{dump}");
+    assert_eq!(
+        lines[2],
+        r#"{"headers":[{"key":"h","value":"x"}],"key":"k","offset":100,"timestamp":1000,"value":"one"}"#
+    );
+    assert!(lines[3].contains(r#""key":null,"offset":101,"#), "{dump}");
+    assert!(lines[4].starts_with("position 83 ") && lines[4].contains(" codec zstd "), "{dump}");
+    assert!(lines[4].contains(" producer 7 epoch 1 sequence 40 crc "), "{dump}");
+    assert!(lines[5].contains(r#""value":{"base64":"/wA="}"#), "{dump}");
+
+    // Zeroes behind the batches: allocated, not yet written.
+    let padded = dir.path().join("padded.log");
+    fs::write(&padded, [&bytes[..], &[0; 5000]].concat()).unwrap();
+    let output = thalweg(&["segment", "verify", padded.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let told = format!("5000 zero bytes follow byte {}", bytes.len());
+    assert!(text(&output.stdout).contains(&told));
+}
+
+#[test]
+fn a_damaged_segment_is_named_with_place_and_exit_code_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, bytes) = segment(dir.path());
+    let check = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let output = thalweg(&["segment", "verify", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(output.stderr.is_empty());
+        text(&output.stdout)
+    };
+    // A flipped bit in the second batch leaves the first one good.
+    let mut flipped = bytes.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let told = check("flipped.log", &flipped);
+    assert!(told.contains("at byte 83: the checksum is"), "{told}");
+    assert!(told.contains("FAULTY: 2 batches"), "{told}");
+    // Cut off inside the second batch.
+    let told = check("cut.log", &bytes[..bytes.len() - 1]);
+    assert!(told.contains("at byte 83: a batch of") && told.contains("1 batch,"), "{told}");
+    // The same batches once more: offsets go back.
+    let told = check("twice.log", &[&bytes[..], &bytes[..FIRST_BYTES]].concat());
+    assert!(told.contains("base offset 100 where at least 111 is due"), "{told}");
+    // A file named for a later offset.
+    let told = check("00000000000000000105.log", &bytes);
+    assert!(told.contains("at byte 0: base offset 100 where at least 105 is due"), "{told}");
+    // Not a segment at all.
+    let told = check("text.log", b"The quick brown fox jumps over the lazy dog, twice a day.");
+    assert!(told.contains("at byte 0: ") && told.contains("0 batches"), "{told}");
+    // Sound batch, unsound record: the checksum fits, the record count does not.
+    let mut lying = bytes[..FIRST_BYTES].to_vec();
+    lying[57..61].copy_from_slice(&1i32.to_be_bytes());
+    let crc = crc32c::crc32c(&lying[21..]);
+    lying[17..21].copy_from_slice(&crc.to_be_bytes());
+    let told = check("lying.log", &lying);
+    assert!(told.contains("record 1 would begin in bytes behind the counted records"), "{told}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("many.log");
+    let mut bytes = Vec::new();
+    let mut builder = BatchBuilder::new(Codec::None);
+    for i in 0..20_000 {
+        builder.clear();
+        builder.append(i, None, Some(b"v"), &[]).unwrap();
+        builder.set_place(i, 0);
+        bytes.extend_from_slice(builder.finish().unwrap());
+    }
+    fs::write(&path, &bytes).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["segment", "dump", path.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // More than a pipe holds is still to come when its reader goes.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "");
+}
