@@ -201,7 +201,11 @@ static API_METRICS: [Metric; 4] = [
     per_api("thalweg_requests_total", Unit::Count, "Requests decoded."),
     per_api("thalweg_request_bytes_total", Unit::Bytes, "Request bytes, frame headers included."),
     per_api("thalweg_response_bytes_total", Unit::Bytes, "Answer bytes, frame headers included."),
-    per_api("thalweg_errors_total", Unit::Count, "Answers that carry an error code."),
+    per_api(
+        "thalweg_errors_total",
+        Unit::Count,
+        "Produce and Fetch answers with an error for any partition.",
+    ),
 ];
 
 const fn per_api(name: &'static str, unit: Unit, help: &'static str) -> Metric {
@@ -305,7 +309,7 @@ impl ShardMetrics {
         cells.bytes_in.set(cells.bytes_in.get() + bytes as u64);
     }
 
-    /// An answer of `bytes` was made.
+    /// An answer of `bytes` was made; `has_error` is counted for Produce and Fetch.
     pub fn response(&self, api_key: i16, bytes: usize, has_error: bool) {
         let cells = &self.apis[api_index(api_key)];
         cells.bytes_out.set(cells.bytes_out.get() + bytes as u64);

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
+use crate::metrics::Value;
 use crate::runtime::Runtime;
 
 use super::dispatch;
@@ -125,10 +126,12 @@ async fn receive<R: Runtime>(
                 (Box::pin(std::future::ready(answer)) as Answering, is_last)
             }
             dispatch::Began::Refused(why) => {
+                caller.shard.metrics.add(Value::FramesRefused, 1);
                 (Box::pin(std::future::ready(Err(why))) as Answering, true)
             }
         };
         pipeline.bytes.set(pipeline.bytes.get() + frame_bytes);
+        caller.shard.metrics.add(Value::FrameBytes, frame_bytes as u64);
         pipeline.pending.borrow_mut().push_back(Pending {
             answering,
             lease: Some(frame.lease),
@@ -160,6 +163,7 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
         loop {
             answers += 1;
             pipeline.bytes.set(pipeline.bytes.get() - done.frame_bytes);
+            caller.shard.metrics.sub(Value::FrameBytes, done.frame_bytes as u64);
             leases.push(done.lease.take());
             match outcome {
                 Ok(Some(answer)) => pieces.extend(answer.pieces),
@@ -205,8 +209,14 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
 fn report_end<R: Runtime>(caller: &Rc<Caller<R>>, end: &FrameEnd) {
     match end {
         FrameEnd::Closed | FrameEnd::CutShort => {}
-        FrameEnd::TimedOut => log_hangup(caller, "nothing came for connections.max.idle.ms"),
-        FrameEnd::BadLength(why) => log_hangup(caller, why),
+        FrameEnd::TimedOut => {
+            caller.shard.metrics.add(Value::ConnectionsIdleClosed, 1);
+            log_hangup(caller, "nothing came for connections.max.idle.ms");
+        }
+        FrameEnd::BadLength(why) => {
+            caller.shard.metrics.add(Value::FramesRefused, 1);
+            log_hangup(caller, why);
+        }
         FrameEnd::Io(error) => {
             tracing::debug!(peer = %caller.peer, %error, "the connection failed");
         }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use crate::metrics::Latency;
 use crate::protocol::{ApiKey, PREFIX_LEN, Request, RequestHeader, encode_response, messages as m};
 use crate::runtime::Runtime;
 use crate::wire::{Message, Reader};
@@ -60,7 +61,7 @@ fn route<R: Runtime>(caller: &Rc<Caller<R>>, header: RequestHeader, reader: Read
     }
     match header.api_key {
         ApiKey::Produce => produce(caller, &header, reader),
-        ApiKey::Fetch => alone!(m::fetch::FetchRequest, h::fetch::handle),
+        ApiKey::Fetch => fetch(caller, &header, reader),
         ApiKey::ListOffsets => alone!(m::list_offsets::ListOffsetsRequest, h::list_offsets::handle),
         ApiKey::Metadata => alone!(m::metadata::MetadataRequest, h::metadata::handle),
         ApiKey::FindCoordinator => {
@@ -122,8 +123,32 @@ where
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     Began::Alone(Box::pin(async move {
+        let shard = caller.shard.clone();
         let response = handle(caller, version, request).await?;
-        encode(Q::KEY, version, correlation_id, &response).map(Some)
+        let answer = encode(Q::KEY, version, correlation_id, &response)?;
+        shard.metrics.response(Q::KEY as i16, answer.bytes(), false);
+        Ok(Some(answer))
+    }))
+}
+
+/// Fetch is timed, and its partitions' errors are counted.
+fn fetch<R: Runtime>(caller: &Rc<Caller<R>>, header: &RequestHeader, mut reader: Reader) -> Began {
+    let request = match decode::<m::fetch::FetchRequest>(&mut reader, header) {
+        Ok(request) => request,
+        Err(hangup) => return Began::Refused(hangup),
+    };
+    let caller = caller.clone();
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    Began::Alone(Box::pin(async move {
+        let shard = caller.shard.clone();
+        let begun = shard.runtime.now();
+        let response = h::fetch::handle(caller, version, request).await?;
+        let mut partitions = response.responses.iter().flat_map(|t| &t.partitions);
+        let has_error = !response.error_code.is_ok() || partitions.any(|p| !p.error_code.is_ok());
+        let answer = encode(ApiKey::Fetch, version, correlation_id, &response)?;
+        shard.metrics.response(ApiKey::Fetch as i16, answer.bytes(), has_error);
+        shard.metrics.record(Latency::Fetch, shard.runtime.now().saturating_sub(begun));
+        Ok(Some(answer))
     }))
 }
 

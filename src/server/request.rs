@@ -58,6 +58,13 @@ pub struct Answer {
     pub pieces: Vec<Bytes>,
 }
 
+impl Answer {
+    /// Bytes of all pieces.
+    pub fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+}
+
 /// An answer under way. `None`: there is none (acks=0). The error ends the connection and says
 /// why.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Option<Answer>, Hangup>>>>;

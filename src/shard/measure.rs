@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::metrics::{ShardSnapshot, Value};
+use crate::metrics::{ShardSnapshot, StoreStatus, Value, store_value};
 use crate::runtime::Runtime;
+use crate::storage;
 
 use super::Shard;
 
@@ -15,6 +16,17 @@ impl<R: Runtime> Shard<R> {
     pub(super) fn snapshot_metrics(&self) -> ShardSnapshot {
         let partitions = self.partitions.borrow();
         self.metrics.set(Value::Partitions, partitions.len() as u64);
+        for (name, count) in self.store.stats().all() {
+            if let Some(value) = store_value(name) {
+                self.metrics.set(value, count);
+            }
+        }
+        let status = match self.store.status() {
+            storage::StoreStatus::Online => StoreStatus::Ok,
+            storage::StoreStatus::Full(_) => StoreStatus::Full,
+            storage::StoreStatus::Offline(_) => StoreStatus::Offline,
+        };
+        self.metrics.set(Value::StoreStatus, status as u64);
         self.metrics.snapshot()
     }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use futures_util::future::{join_all, ready};
 
+use crate::metrics::Value;
 use crate::model::{Offset, ShardId, TopicPartition};
 use crate::partition::read::ReadRefusal;
 use crate::partition::waiters::FetchWaiter;
@@ -28,7 +29,11 @@ impl<R: Runtime> Shard<R> {
     /// Ask the shard `to`, which may be this one. What fixes an order has happened, or is on its
     /// way in order, when this returns.
     pub fn call(self: &Rc<Self>, to: ShardId, call: Call) -> Begun {
-        if to == self.id { self.begin(call) } else { Box::pin(self.mesh().call(to, call)) }
+        if to == self.id {
+            return self.begin(call);
+        }
+        self.metrics.add(Value::MeshCalls, 1);
+        Box::pin(self.mesh().call(to, call))
     }
 
     /// Carry out a call about what this shard owns.
@@ -97,6 +102,8 @@ impl<R: Runtime> Shard<R> {
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
             let partition = self.partition(item.partition);
+            let records = u64::try_from(item.batch.sequenced.records).unwrap_or(0);
+            self.metrics.add(Value::AppendRecords, records);
             answers.push(partition.map(|p| {
                 let answer = p.append(item.batch, item.acks);
                 (p, answer)

@@ -309,7 +309,11 @@ fn check_codec(version: i16, outcome: ReadOutcome) -> Found {
 }
 
 fn partition_data(wanted: &Wanted, found: Found) -> PartitionData {
-    let mut data = PartitionData { partition_index: wanted.partition, ..Default::default() };
+    let mut data = PartitionData {
+        partition_index: wanted.partition,
+        aborted_transactions: None,
+        ..Default::default()
+    };
     match found {
         Ok(outcome) => {
             data.high_watermark = outcome.high_watermark;
