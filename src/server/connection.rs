@@ -86,6 +86,8 @@ pub async fn serve<R: Runtime>(
         socket::shut_down(fd);
     };
     futures_util::future::join(receive, send).await;
+    // What was never answered.
+    caller.shard.metrics.sub(Value::FrameBytes, pipeline.bytes.get() as u64);
     // Before the descriptor is closed and its number may be another connection's.
     closing();
 }
