@@ -314,7 +314,7 @@ impl Layers {
             "group.max.session.timeout.ms",
             "no session timeout would be left",
         );
-        at_most("num.partitions", "thalweg.topic.partitions.max", "no topic could be created");
+        at_most("num.partitions", "thalweg.partitions.max", "no topic could be created");
     }
 }
 

@@ -14,7 +14,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &["model", "config", "metrics", "disk"]),
     ("storage", &["model", "record", "config", "metrics", "disk", "runtime"]),
     ("partition", &["model", "record", "config", "metrics", "runtime", "storage"]),
-    ("cluster", &["model", "wire", "record", "config", "metrics", "runtime", "disk", "storage"]),
+    (
+        "cluster",
+        &["model", "wire", "record", "protocol", "config", "metrics", "runtime", "disk", "storage"],
+    ),
     (
         "shard",
         &[

@@ -88,6 +88,13 @@ fn every_test_binary_is_listed() {
 }
 
 #[test]
+fn every_setting_is_acted_on() {
+    let files = tree();
+    let findings = papers::every_setting_is_acted_on(&files);
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
 fn operations_names_every_setting_and_metric() {
     let files = tree();
     let page = files.iter().find(|file| file.path == "docs/OPERATIONS.md");

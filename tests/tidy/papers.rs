@@ -106,6 +106,50 @@ fn unlisted(files: &[Source], home: &str, listed: &[String]) -> Vec<String> {
     missing.map(|file| file.at(0, format!("not listed in {home}Cargo.toml: add it"))).collect()
 }
 
+/// Settings whose feature is being written. Must be empty when the tree is handed over.
+const AWAITED: &[&str] = &[
+    "fetch_memory_bytes_max",
+    "groups_max",
+    "group_members_max",
+    "offset_metadata_bytes_max",
+    "group_initial_rebalance_delay_ms",
+    "group_session_timeout_ms_min",
+    "group_session_timeout_ms_max",
+    "offsets_retention_ms",
+    "offsets_retention_check_interval_ms",
+];
+
+/// Findings about fields of `Config` and `Limits` that nothing outside `config` reads: a setting
+/// that is taken and not acted on is a broken promise.
+pub fn every_setting_is_acted_on(files: &[Source]) -> Vec<String> {
+    let fields = files
+        .iter()
+        .filter(|file| matches!(file.path.as_str(), "src/config/mod.rs" | "src/config/limits.rs"))
+        .flat_map(|file| {
+            let code = file.text.as_str();
+            let structs = ["pub struct Config {", "pub struct Limits {"];
+            let body = structs.iter().find_map(|head| code.split_once(head)).map_or("", |(_, b)| b);
+            body.split("\n}").next().unwrap_or("").lines().filter_map(field_name)
+        });
+    let readers: Vec<&Source> = files
+        .iter()
+        .filter(|file| file.is_rust() && file.path.starts_with("src/"))
+        .filter(|file| !file.path.starts_with("src/config/"))
+        .collect();
+    let is_read = |field: &str| {
+        let access = format!(".{field}");
+        readers.iter().any(|file| file.text.contains(&access))
+    };
+    fields
+        .filter(|field| !AWAITED.contains(field) && !is_read(field))
+        .map(|field| format!("src/config: nothing reads {field}: act on it, or drop the setting"))
+        .collect()
+}
+
+fn field_name(line: &str) -> Option<&str> {
+    line.strip_prefix("    pub ")?.split(':').next()
+}
+
 /// Findings about rows of settings and metrics that the page lacks or words otherwise, and about
 /// names of ours that it has and nothing else.
 pub fn operations_is_complete(page: &str) -> Vec<String> {
@@ -200,4 +244,16 @@ fn a_missing_setting_is_found() {
     assert!(!findings.iter().any(|finding| finding.contains("| `segment.bytes` |")));
     let other = row.replace("1073741824", "17");
     assert!(operations_is_complete(&other).iter().any(|f| f.contains("| `segment.bytes` |")));
+}
+
+#[test]
+fn a_setting_that_nothing_reads_is_found() {
+    let config =
+        "pub struct Limits {\n    /// x\n    pub a_max: usize,\n    pub b_max: usize,\n}\n";
+    let files = [
+        Source::of("src/config/limits.rs", config),
+        Source::of("src/server/a.rs", "let most = limits.a_max;"),
+    ];
+    let findings = every_setting_is_acted_on(&files);
+    assert_eq!(findings, ["src/config: nothing reads b_max: act on it, or drop the setting"]);
 }

@@ -167,6 +167,11 @@ async fn read_or_wait<R: Runtime>(
         if is_done || plan.wanted.is_empty() || left.is_zero() {
             return found;
         }
+        let waiting = shard.metrics.get(Value::WaitingFetches);
+        if waiting >= shard.config.limits.waiters_max as u64 {
+            // Nobody waits for ever for room to wait: the client asks again.
+            return found;
+        }
         caller.shard.metrics.add(Value::WaitingFetches, 1);
         let moved = moved(caller, &resolved, &found);
         let slept = shard.runtime.sleep(left);
