@@ -172,16 +172,16 @@ fn produce<R: Runtime>(
     }))
 }
 
+/// Bytes behind a request are passed over, as Kafka passes over them: librdkafka 2.16 sends three
+/// behind a Metadata request for all topics.
 fn decode<Q: Request>(reader: &mut Reader, header: &RequestHeader) -> Result<Q, Hangup> {
-    Q::decode(reader, header.api_version)
-        .and_then(|request| reader.finish().map(|()| request))
-        .map_err(|error| {
-            Hangup(format!(
-                "a {} request of version {} cannot be read: {error}",
-                header.api_key.name(),
-                header.api_version
-            ))
-        })
+    Q::decode(reader, header.api_version).map_err(|error| {
+        Hangup(format!(
+            "a {} request of version {} cannot be read: {error}",
+            header.api_key.name(),
+            header.api_version
+        ))
+    })
 }
 
 fn encode<M: Message>(

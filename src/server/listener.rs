@@ -23,6 +23,11 @@ use crate::shard::mesh::Message;
 /// Rest after the kernel refused to accept (no descriptors left): connections under way go on, new
 /// ones wait in the backlog.
 const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
+/// How long an address in use may take to come free. The kernel takes an io_uring apart after its
+/// process has ended, and until then the accept under way keeps a dead broker's port.
+const PORT_RELEASE: Duration = Duration::from_secs(3);
+/// Rest between two attempts at a port.
+const PORT_RETRY: Duration = Duration::from_millis(10);
 
 /// Bind `address`.
 ///
@@ -42,7 +47,18 @@ pub fn bind(address: &str, backlog: i32) -> Result<StdListener, String> {
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     };
-    attempt().map_err(|e| {
+    // The broker starts here: no shard waits for this thread yet.
+    let mut attempts_left = PORT_RELEASE.as_millis() / PORT_RETRY.as_millis();
+    let bound = loop {
+        match attempt() {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && attempts_left > 0 => {
+                attempts_left -= 1;
+                std::thread::sleep(PORT_RETRY);
+            }
+            outcome => break outcome,
+        }
+    };
+    bound.map_err(|e| {
         let fix = match e.kind() {
             io::ErrorKind::AddrInUse => {
                 "another process listens there: stop it, or choose another port"

@@ -161,6 +161,19 @@ fn half_frames_and_noise_harm_nobody() {
     neighbour.looks(&mut broker, "noise");
 }
 
+/// Not hostile, only careless: librdkafka sends three bytes behind a Metadata request for all
+/// topics, and Kafka passes over them.
+#[test]
+fn bytes_behind_a_request_are_passed_over() {
+    let broker = Broker::start("bytes-behind");
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    let whole = wire::frame(3, 12, 1, &metadata());
+    connection.write_raw(&framed(&[&whole[4..], b"\0\0\0"].concat())).expect("writing");
+    let answer = connection.receive::<MetadataRequest>(12, 1).expect("an answer");
+    assert_eq!(answer.topics[0].name, Some(name("stranger")));
+    connection.api_versions().expect("and the connection goes on");
+}
+
 /// Every API that the broker lists, at its lowest and highest version: cut at each byte, and with
 /// each byte changed to several others.
 #[test]

@@ -56,11 +56,11 @@ fn announced_frames_take_no_memory() {
 /// leave, others come in.
 #[test]
 fn connections_beyond_the_open_files_limit() {
-    let options = Options { open_files: Some(256), ..Options::default() };
+    let options = Options { open_files: Some(512), ..Options::default() };
     let mut broker = Broker::start_with("no-files", options);
     let mut old = neighbour(&broker);
     let crowd: Vec<Connection> =
-        (0..400).map_while(|_| Connection::open(broker.port()).ok()).collect();
+        (0..700).map_while(|_| Connection::open(broker.port()).ok()).collect();
     assert!(crowd.len() > 100, "only {} came in at all", crowd.len());
     for turn in 0..20_i64 {
         let outcome = old.produce(TOPIC, 0, -1, wire::batch(&[b"still here"])).expect("Produce");
