@@ -41,8 +41,12 @@ pub enum ControlError {
 pub struct ControllerLimits {
     /// The one broker.
     pub node_id: NodeId,
+    /// Topics.
+    pub topics_max: usize,
     /// Partitions of all topics.
     pub partitions_max: usize,
+    /// Partitions of one topic.
+    pub topic_partitions_max: usize,
     /// Partitions of a topic that names no number (`num.partitions`).
     pub partitions_default: i32,
 }
@@ -87,7 +91,14 @@ pub fn create_topic(
         )));
     }
     let count = partition_count(limits, topic)?;
-    check_room(image, limits, count)?;
+    let topics = image.topics().count();
+    if topics >= limits.topics_max {
+        return Err(ControlError::OverLimit(format!(
+            "This broker has {topics} topics, which is its limit (thalweg.topics.max): delete some, \
+             or raise the limit."
+        )));
+    }
+    check_room(image, limits, 0, count)?;
     let id = Uuid::random();
     let mut changes = vec![Change::Topic { id, name: name.clone() }];
     changes.extend(new_partitions(limits, id, 0, count));
@@ -193,7 +204,7 @@ pub fn create_partitions(
             )));
         }
     }
-    check_room(image, limits, count - now)?;
+    check_room(image, limits, now, count - now)?;
     Ok(new_partitions(limits, topic.id, now, count).collect())
 }
 
@@ -217,12 +228,26 @@ pub fn allocate_producer_ids(image: &Image) -> (ProducerId, Change) {
     (first, Change::ProducerIds { next: first + PRODUCER_ID_BLOCK })
 }
 
-fn check_room(image: &Image, limits: &ControllerLimits, more: i32) -> Result<(), ControlError> {
+/// Whether a topic of `has` partitions may have `more`.
+fn check_room(
+    image: &Image,
+    limits: &ControllerLimits,
+    has: i32,
+    more: i32,
+) -> Result<(), ControlError> {
     let now = image.partition_count();
+    if (has as usize).saturating_add(more as usize) > limits.topic_partitions_max {
+        return Err(ControlError::OverLimit(format!(
+            "A topic of this broker may have {} partitions (thalweg.topic.partitions.max); {} were \
+             asked for.",
+            limits.topic_partitions_max,
+            i64::from(has) + i64::from(more)
+        )));
+    }
     if now.saturating_add(more as usize) > limits.partitions_max {
         return Err(ControlError::OverLimit(format!(
             "{more} more partitions would exceed this broker's limit of {}; {now} exist. Delete \
-             topics, or raise the limit in the broker's configuration.",
+             topics, or raise thalweg.partitions.max.",
             limits.partitions_max
         )));
     }
@@ -253,8 +278,13 @@ fn new_partitions(
 mod tests {
     use super::*;
 
-    const LIMITS: ControllerLimits =
-        ControllerLimits { node_id: 1, partitions_max: 100, partitions_default: 3 };
+    const LIMITS: ControllerLimits = ControllerLimits {
+        node_id: 1,
+        topics_max: 10,
+        partitions_max: 100,
+        topic_partitions_max: 99,
+        partitions_default: 3,
+    };
 
     fn topic(name: &str, partitions: i32, replication_factor: i16) -> NewTopic {
         NewTopic { name: name.into(), partitions, replication_factor, ..NewTopic::default() }

@@ -339,7 +339,13 @@ mod tests {
     }
 
     fn create(image: &mut Image, writer: &mut MetadataWriter, name: &str) {
-        let limits = ControllerLimits { node_id: 1, partitions_max: 10_000, partitions_default: 2 };
+        let limits = ControllerLimits {
+            node_id: 1,
+            topics_max: 100,
+            partitions_max: 10_000,
+            topic_partitions_max: 100,
+            partitions_default: 2,
+        };
         let topic = NewTopic {
             name: name.into(),
             partitions: -1,

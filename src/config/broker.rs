@@ -109,6 +109,10 @@ pub static BROKER_KEYS: &[Key] = &[
         "Request bytes of one connection that are not answered yet; one request always may."),
     row("thalweg.connection.requests.max", Int, Plain, of("128"), Check::Range(1, 65_536),
         Honoured, "Requests of one connection that are not answered yet."),
+    row("thalweg.request.topics.max", Int, Plain, of("20000"), FROM_1, Honoured,
+        "Topics in one request."),
+    row("thalweg.request.partitions.max", Int, Plain, of("200000"), FROM_1, Honoured,
+        "Partitions in one Fetch request."),
     row("thalweg.decompressed.bytes.max", Long, Bytes, of("134217728"), FROM_1, Honoured,
         "Largest batch after decompression, where the broker has to look inside."),
 
@@ -137,6 +141,8 @@ pub static BROKER_KEYS: &[Key] = &[
         Honoured, "Appends of at least this size skip the journal."),
     row("thalweg.waiters.max", Int, Plain, of("16384"), Check::Range(1, 1 << 20), Honoured,
         "Requests per shard that wait for bytes or for time."),
+    row("thalweg.mesh.calls.max", Int, Plain, of("4096"), Check::Range(1, 1 << 20), Honoured,
+        "Messages on their way from one shard to another before further ones wait at the sender."),
     row("thalweg.open.files.max", Long, Plain,
         Default::Derived(|m| (m.open_files / 5 * 2).clamp(64, 262_144).to_string(),
             "two fifths of the open files, at most 262144"),
@@ -145,8 +151,11 @@ pub static BROKER_KEYS: &[Key] = &[
         "Connections to the metrics page."),
 
     // Topics, partitions, producers, groups in numbers.
+    row("thalweg.topics.max", Int, Plain, of("20000"), FROM_1, Honoured, "Topics of the broker."),
     row("thalweg.partitions.max", Int, Plain, of("100000"), FROM_1, Honoured,
         "Partitions of the broker."),
+    row("thalweg.topic.partitions.max", Int, Plain, of("10000"), FROM_1, Honoured,
+        "Partitions of one topic."),
     row("thalweg.partition.producers.max", Int, Plain, of("1000"), FROM_1, Honoured,
         "Idempotent producers remembered per partition; the longest idle goes first."),
     row("thalweg.producers.max", Int, Plain, of("200000"), FROM_1, Honoured,
@@ -259,8 +268,7 @@ pub static BROKER_KEYS: &[Key] = &[
     row("quota.window.size.seconds", Int, Plain, of("1"), FROM_1, QUOTAS, "Length of a window."),
 
     // Refused by name, because ignoring them would weaken what was asked for.
-    row("max.connections.per.ip", Int, Plain, of("2147483647"), ANY,
-        DefaultOnly("connections are counted for the whole broker; use a firewall"),
+    row("max.connections.per.ip", Int, Plain, of("2147483647"), FROM_1, Honoured,
         "Connections from one address."),
     row("authorizer.class.name", Text, Plain, Default::Unset, ANY,
         DefaultOnly("there are no ACLs yet"), "Who decides what a client may do."),

@@ -10,6 +10,8 @@ pub struct Limits {
     pub frame_bytes_max: usize,
     /// `max.connections`: of the whole broker.
     pub connections_max: usize,
+    /// `max.connections.per.ip`
+    pub connections_per_ip_max: usize,
     /// `connections.max.idle.ms`
     pub connection_idle_ms_max: u64,
     /// `socket.listen.backlog.size`
@@ -28,14 +30,24 @@ pub struct Limits {
     pub fetch_sessions_max: usize,
     /// `thalweg.waiters.max`: per shard.
     pub waiters_max: usize,
+    /// `thalweg.mesh.calls.max`: messages from one shard to another before further ones wait.
+    pub mesh_calls_max: usize,
     /// `thalweg.open.files.max`: of the whole broker.
     pub open_files_max: usize,
+    /// `thalweg.request.topics.max`
+    pub request_topics_max: usize,
+    /// `thalweg.request.partitions.max`
+    pub request_partitions_max: usize,
     /// `max.request.partition.size.limit`: DescribeTopicPartitions (KIP-966).
     pub described_partitions_max: usize,
     /// `thalweg.decompressed.bytes.max`: one batch.
     pub decompressed_bytes_max: usize,
+    /// `thalweg.topics.max`
+    pub topics_max: usize,
     /// `thalweg.partitions.max`: of the whole broker.
     pub partitions_max: usize,
+    /// `thalweg.topic.partitions.max`
+    pub topic_partitions_max: usize,
     /// `thalweg.partition.producers.max`
     pub partition_producers_max: usize,
     /// `thalweg.producers.max`: per shard.
@@ -65,6 +77,7 @@ impl Limits {
         Self {
             frame_bytes_max: size("socket.request.max.bytes"),
             connections_max: size("max.connections"),
+            connections_per_ip_max: size("max.connections.per.ip"),
             connection_idle_ms_max: size("connections.max.idle.ms") as u64,
             listen_backlog_max: i32::try_from(size("socket.listen.backlog.size")).unwrap_or(50),
             connection_bytes_max: size("thalweg.connection.bytes.max"),
@@ -74,10 +87,15 @@ impl Limits {
             fetch_bytes_max: size("fetch.max.bytes"),
             fetch_sessions_max: size("max.incremental.fetch.session.cache.slots"),
             waiters_max: size("thalweg.waiters.max"),
+            mesh_calls_max: size("thalweg.mesh.calls.max"),
             open_files_max: size("thalweg.open.files.max"),
+            request_topics_max: size("thalweg.request.topics.max"),
+            request_partitions_max: size("thalweg.request.partitions.max"),
             described_partitions_max: size("max.request.partition.size.limit"),
             decompressed_bytes_max: size("thalweg.decompressed.bytes.max"),
+            topics_max: size("thalweg.topics.max"),
             partitions_max: size("thalweg.partitions.max"),
+            topic_partitions_max: size("thalweg.topic.partitions.max"),
             partition_producers_max: size("thalweg.partition.producers.max"),
             producers_max: size("thalweg.producers.max"),
             groups_max: size("thalweg.groups.max"),

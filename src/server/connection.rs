@@ -168,7 +168,10 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
             caller.shard.metrics.sub(Value::FrameBytes, done.frame_bytes as u64);
             leases.push(done.lease.take());
             match outcome {
-                Ok(Some(answer)) => pieces.extend(answer.pieces),
+                Ok(Some(answer)) => {
+                    pieces.extend(answer.pieces);
+                    leases.push(answer.lease);
+                }
                 Ok(None) => {}
                 Err(why) => {
                     hangup = Some(why);

@@ -141,11 +141,14 @@ fn fetch<R: Runtime>(caller: &Rc<Caller<R>>, header: &RequestHeader, mut reader:
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     Began::Alone(Box::pin(async move {
         let shard = caller.shard.clone();
+        let memory = caller.fetch_memory.clone();
         let begun = shard.runtime.now();
+        memory.room().await;
         let response = h::fetch::handle(caller, version, request).await?;
         let mut partitions = response.responses.iter().flat_map(|t| &t.partitions);
         let has_error = !response.error_code.is_ok() || partitions.any(|p| !p.error_code.is_ok());
-        let answer = encode(ApiKey::Fetch, version, correlation_id, &response)?;
+        let mut answer = encode(ApiKey::Fetch, version, correlation_id, &response)?;
+        answer.lease = Some(memory.lease_now(answer.bytes()));
         shard.metrics.response(ApiKey::Fetch as i16, answer.bytes(), has_error);
         shard.metrics.record(Latency::Fetch, shard.runtime.now().saturating_sub(begun));
         Ok(Some(answer))
@@ -190,15 +193,23 @@ fn encode<M: Message>(
     correlation_id: i32,
     body: &M,
 ) -> Result<Answer, Hangup> {
-    encode_response(key, version, correlation_id, body).map(|pieces| Answer { pieces }).map_err(
-        |error| {
+    encode_response(key, version, correlation_id, body)
+        .map(|pieces| Answer { pieces, lease: None })
+        .map_err(|error| {
             Hangup(format!(
                 "the answer to a {} request of version {version} cannot be encoded: {error} (a \
                  fault of this broker)",
                 key.name()
             ))
-        },
-    )
+        })
+}
+
+/// Refuse a request that names more things than one request may.
+pub fn check_count(what: &str, count: usize, max: usize, key: &str) -> Result<(), Hangup> {
+    if count <= max {
+        return Ok(());
+    }
+    Err(Hangup(format!("a request names {count} {what}; {key} allows {max}: ask in parts")))
 }
 
 fn remember_client<R: Runtime>(caller: &Rc<Caller<R>>, header: &RequestHeader) {

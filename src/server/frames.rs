@@ -5,16 +5,24 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::protocol::{PREFIX_LEN, REQUEST_LEN_MIN, frame_len};
+use crate::protocol::{ApiKey, PREFIX_LEN, REQUEST_LEN_MIN, frame_len};
 
 use super::memory::{FrameMemory, Lease};
 use super::socket::Receiver;
 
+/// Largest frame of any request but Produce. Their bodies expand in memory (a name is more than
+/// its bytes), and none needs more: a hundred thousand committed offsets are 5 MiB.
+const NOT_PRODUCE_BYTES_MAX: usize = 8 << 20;
 /// Spare bytes asked for at a time while a frame arrives.
 const STEP_BYTES: usize = 64 * 1024;
+/// A frame that has begun must go on arriving: longest time between two of its bytes.
+const FRAME_STALL_MAX: Duration = Duration::from_secs(30);
+/// While others wait for memory, the frame that exceeds the budget must be whole in this time.
+const FAVOURED_MAX: Duration = Duration::from_secs(60);
 /// A connection that has sent a whole frame of some size gets this much at once for its next one.
 const HINT_BYTES_MAX: usize = 1024 * 1024 + STEP_BYTES;
 
@@ -34,7 +42,7 @@ pub enum FrameEnd {
     Closed,
     /// The peer closed in the middle of a frame.
     CutShort,
-    /// Idle or stalled for too long.
+    /// Idle, or stalled in the middle of a frame, for too long.
     TimedOut,
     /// The length is no frame's length.
     BadLength(String),
@@ -48,14 +56,22 @@ pub struct FrameReader {
     buffer: BytesMut,
     memory: Rc<FrameMemory>,
     frame_bytes_max: usize,
+    /// Longest wait for the first byte of a frame.
+    idle: Duration,
     /// Size of the last whole frame.
     hint: usize,
 }
 
 impl FrameReader {
     /// A reader of `receiver`'s frames.
-    pub fn new(receiver: Receiver, memory: Rc<FrameMemory>, frame_bytes_max: usize) -> Self {
-        Self { receiver, buffer: BytesMut::new(), memory, frame_bytes_max, hint: 0 }
+    pub fn new(
+        receiver: Receiver,
+        memory: Rc<FrameMemory>,
+        frame_bytes_max: usize,
+        idle: Duration,
+    ) -> Self {
+        receiver.wait_at_most(idle);
+        Self { receiver, buffer: BytesMut::new(), memory, frame_bytes_max, idle, hint: 0 }
     }
 
     /// The next frame, waiting until it is whole.
@@ -78,7 +94,23 @@ impl FrameReader {
         };
         self.buffer.advance(PREFIX_LEN);
         let mut lease = self.memory.lease();
+        let begun = Instant::now();
+        let mut is_checked = length <= NOT_PRODUCE_BYTES_MAX;
+        self.receiver.wait_at_most(FRAME_STALL_MAX);
         while self.buffer.len() < length {
+            if !is_checked && let Some(key) = self.buffer.first_chunk() {
+                is_checked = true;
+                let key = i16::from_be_bytes(*key);
+                if key != ApiKey::Produce as i16 {
+                    return Err(FrameEnd::BadLength(format!(
+                        "a request with API key {key} and {length} bytes: requests other than \
+                         Produce may have {NOT_PRODUCE_BYTES_MAX}"
+                    )));
+                }
+            }
+            if lease.is_favoured() && begun.elapsed() > FAVOURED_MAX {
+                return Err(FrameEnd::TimedOut);
+            }
             let have = self.buffer.len();
             let missing = length - have;
             if self.buffer.capacity() == have || self.buffer.capacity() < self.hint.min(length) {
@@ -94,6 +126,7 @@ impl FrameReader {
             })?;
         }
         lease.grow_to(length).await;
+        self.receiver.wait_at_most(self.idle);
         self.hint = length;
         Ok(Frame { bytes: self.buffer.split_to(length).freeze(), lease })
     }

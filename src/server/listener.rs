@@ -4,17 +4,18 @@
 //! connections unevenly over several listeners, and a second broker on the same port would bind in
 //! silence. Accepted sockets go round the shards one by one.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use glommio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::Limits;
 use crate::metrics::Value;
 use crate::runtime::Runtime;
 use crate::shard::Shard;
@@ -71,24 +72,61 @@ pub fn bind(address: &str, backlog: i32) -> Result<StdListener, String> {
     })
 }
 
-/// Counts a connection of the whole broker while it lives.
+/// Connections of the whole broker, in all and by address. Looked at when one begins or ends,
+/// never in between.
 #[derive(Debug)]
-pub struct Admission(Arc<AtomicUsize>);
+pub struct Admissions {
+    max: usize,
+    per_ip_max: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
 
-impl Admission {
-    /// Count one more, unless there are `max`.
-    pub fn admit(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        if open.fetch_add(1, Ordering::Relaxed) >= max {
-            open.fetch_sub(1, Ordering::Relaxed);
+impl Admissions {
+    /// None open yet.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            max: limits.connections_max,
+            per_ip_max: limits.connections_per_ip_max,
+            open: Mutex::default(),
+        }
+    }
+
+    /// Count one more from `ip`, unless a limit is reached.
+    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Admission> {
+        let mut open = self.counts();
+        if open.values().sum::<usize>() >= self.max {
             return None;
         }
-        Some(Self(open.clone()))
+        let count = open.entry(ip).or_default();
+        if *count >= self.per_ip_max {
+            return None;
+        }
+        *count += 1;
+        Some(Admission { all: self.clone(), ip })
     }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // Counting cannot fail half way: what a panicking thread left is sound.
+        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Counts a connection while it lives.
+#[derive(Debug)]
+pub struct Admission {
+    all: Arc<Admissions>,
+    ip: IpAddr,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut open = self.all.counts();
+        if let Some(count) = open.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.ip);
+            }
+        }
     }
 }
 
@@ -131,4 +169,32 @@ async fn take(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(stream.as_raw_fd()) };
     let fd = borrowed.try_clone_to_owned()?;
     Ok((fd, peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn connections_are_limited_in_all_and_by_address() {
+        let mut limits = Config::from_pairs(&[]).unwrap().limits;
+        (limits.connections_max, limits.connections_per_ip_max) = (3, 2);
+        let all = Arc::new(Admissions::new(&limits));
+        let [here, there] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
+        let first = all.admit(here).unwrap();
+        let _second = all.admit(here).unwrap();
+        assert!(all.admit(here).is_none(), "two by address");
+        let _third = all.admit(there).unwrap();
+        assert!(all.admit(there).is_none(), "three in all");
+        drop(first);
+        assert!(all.admit(there).is_some());
+    }
+
+    #[test]
+    fn a_taken_port_is_refused_with_the_fix() {
+        let first = bind("127.0.0.1:0", 16).unwrap();
+        let again = bind(&first.local_addr().unwrap().to_string(), 16).unwrap_err();
+        assert!(again.contains("another process listens there"), "{again}");
+    }
 }

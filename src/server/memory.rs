@@ -1,9 +1,13 @@
-//! Memory for frames, one budget per shard.
+//! Memory for frames and for answers, one budget of each per shard.
 //!
 //! A frame leases memory as its bytes arrive, never for the length it announces. When the budget
 //! is used up, frames wait; so that frames that are half received cannot starve each other for
 //! ever, one of them at a time is favoured and may exceed the budget until it has been answered.
 //! Memory is therefore bounded by the budget plus one frame of the largest size.
+//!
+//! An answer's size is known only when it has been read: a fetch waits for room before it reads,
+//! then leases what it read without waiting. Beyond the budget there is at most one answer for
+//! each fetch that was let in while there was room.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -44,6 +48,21 @@ impl FrameMemory {
         Lease { memory: self.clone(), bytes: 0, is_favoured: false }
     }
 
+    /// Wait until the budget is not used up.
+    pub async fn room(&self) {
+        while self.used.get() >= self.max {
+            let (room, heard) = oneshot::channel();
+            self.waiting.borrow_mut().push_back(room);
+            let _ = heard.await;
+        }
+    }
+
+    /// Lease `bytes` at once, beyond the budget if need be.
+    pub fn lease_now(self: &Rc<Self>, bytes: usize) -> Lease {
+        self.used.set(self.used.get() + bytes);
+        Lease { memory: self.clone(), bytes, is_favoured: false }
+    }
+
     /// Bytes leased now.
     pub fn used(&self) -> usize {
         self.used.get()
@@ -78,12 +97,9 @@ impl Lease {
         }
     }
 
-    /// Whether growing to `bytes` would have to wait.
-    pub fn would_wait(&self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        !self.is_favoured
-            && self.memory.used.get() + more > self.memory.max
-            && self.memory.is_favour_taken.get()
+    /// Whether this frame exceeds the budget while others wait for it.
+    pub fn is_favoured(&self) -> bool {
+        self.is_favoured
     }
 }
 
@@ -103,6 +119,16 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    #[test]
+    fn answers_wait_for_room_but_not_for_their_own_size() {
+        let memory = FrameMemory::new(100);
+        memory.room().now_or_never().expect("nothing is used");
+        let answer = memory.lease_now(1000);
+        assert!(memory.room().now_or_never().is_none());
+        drop(answer);
+        memory.room().now_or_never().expect("all was given back");
+    }
 
     #[test]
     fn one_frame_at_a_time_may_exceed_the_budget_and_the_others_follow() {

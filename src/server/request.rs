@@ -15,6 +15,7 @@ use crate::runtime::Runtime;
 use crate::shard::Shard;
 
 use super::fetch_session::FetchSessions;
+use super::memory::{FrameMemory, Lease};
 
 /// Who this broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Caller<R: Runtime> {
     pub shard: Rc<Shard<R>>,
     /// The shard's fetch sessions.
     pub sessions: Rc<RefCell<FetchSessions>>,
+    /// Memory for what the shard's fetches have read and not sent.
+    pub fetch_memory: Rc<FrameMemory>,
     /// Who we are, as we tell clients.
     pub identity: Arc<Identity>,
     /// Limits the shard's lines about closed connections.
@@ -56,6 +59,8 @@ pub struct Caller<R: Runtime> {
 pub struct Answer {
     /// Length, response header and body; batches in it are shared, not copied.
     pub pieces: Vec<Bytes>,
+    /// Memory that the pieces hold until they are sent.
+    pub lease: Option<Lease>,
 }
 
 impl Answer {

@@ -35,7 +35,7 @@ pub struct Sender {
 ///
 /// # Errors
 /// When the descriptor cannot be duplicated (out of descriptors).
-pub fn split(fd: OwnedFd, idle: Duration, stalled: Duration) -> io::Result<(Receiver, Sender)> {
+pub fn split(fd: OwnedFd, stalled: Duration) -> io::Result<(Receiver, Sender)> {
     let other = fd.try_clone()?;
     let to_stream = |fd: OwnedFd| {
         // SAFETY: the descriptor is an open TCP socket that nothing else owns.
@@ -44,7 +44,6 @@ pub fn split(fd: OwnedFd, idle: Duration, stalled: Duration) -> io::Result<(Rece
     let receiving = to_stream(fd);
     let sending = to_stream(other);
     receiving.set_nodelay(true).map_err(io::Error::from)?;
-    receiving.set_read_timeout(Some(idle)).map_err(io::Error::from)?;
     sending.set_write_timeout(Some(stalled)).map_err(io::Error::from)?;
     let first = Box::new([0; FIRST_READ_BYTES]);
     Ok((Receiver { stream: receiving, first, is_drained: true }, Sender { stream: sending }))
@@ -68,6 +67,12 @@ impl Receiver {
         self.is_drained = count < most;
         buffer.extend_from_slice(&self.first[..count]);
         Ok(count)
+    }
+
+    /// Longest time that [`Receiver::receive`] waits.
+    pub fn wait_at_most(&self, time: Duration) {
+        // Refused only for zero, which waits for ever; no limit is zero.
+        let _ = self.stream.set_read_timeout(Some(time.max(Duration::from_millis(1))));
     }
 
     /// One non-blocking receive into the spare capacity of `buffer`.

@@ -13,7 +13,6 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ use crate::storage::{self, ShardStart, StorageConfig, Store};
 use super::connection::{self, ConnectionLimits};
 use super::fetch_session::FetchSessions;
 use super::frames::FrameReader;
-use super::listener::{self, Admission};
+use super::listener::{self, Admissions};
 use super::memory::FrameMemory;
 use super::request::{Caller, Identity, LineLimit};
 use super::signal::Signal;
@@ -52,8 +51,6 @@ use super::{http, socket};
 /// Entries of a shard's submission ring: glommio's default costs a third more per request with a
 /// thousand connections.
 const RING_ENTRIES: usize = 1024;
-/// Messages in flight from one shard to another before they wait in the outbox.
-const MESH_MESSAGES: usize = 4096;
 /// Rest before a message that found no room in a channel is tried again.
 const OUTBOX_RETRY: Duration = Duration::from_micros(50);
 /// A client that takes no answers for so long is cut off.
@@ -80,7 +77,7 @@ struct Common {
     config: Arc<Config>,
     identity: Arc<Identity>,
     image: Arc<Image>,
-    open_connections: Arc<AtomicUsize>,
+    admissions: Arc<Admissions>,
 }
 
 /// What only the first shard's thread is given.
@@ -130,14 +127,14 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     let common = Common {
         identity: Arc::new(identity),
         image: Arc::new(image),
-        open_connections: Arc::new(AtomicUsize::new(0)),
+        admissions: Arc::new(Admissions::new(&config.limits)),
         config,
     };
     let (ready_sender, is_ready) = mpsc::channel();
     let (stop_sender, stop) = oneshot::channel();
     let mut starts = Vec::new();
     let mut threads = Vec::new();
-    let mut ends = mesh_ends(shards);
+    let mut ends = mesh_ends(shards, common.config.limits.mesh_calls_max);
     for (id, ends) in (1..).zip(ends.split_off(1)) {
         let (start, started) = mpsc::channel();
         starts.push(start);
@@ -201,7 +198,9 @@ async fn lead(common: Common, ends: MeshEnds, first: First) -> Result<(), String
         let own = recover(&runtime, &common, &starts).await?;
         let limits = ControllerLimits {
             node_id: common.config.node_id,
+            topics_max: common.config.limits.topics_max,
             partitions_max: common.config.limits.partitions_max,
+            topic_partitions_max: common.config.limits.topic_partitions_max,
             partitions_default: common.config.num_partitions,
         };
         let controller = Controller::new((*common.image).clone(), limits, writer);
@@ -316,12 +315,12 @@ struct MeshEnds {
 
 /// A channel from every shard to every other; one element for each shard. (glommio's own mesh
 /// numbers its peers by the order in which their executors were made.)
-fn mesh_ends(shards: usize) -> Vec<MeshEnds> {
+fn mesh_ends(shards: usize, messages_max: usize) -> Vec<MeshEnds> {
     let none = || MeshEnds { to: Vec::new(), from: Vec::new() };
     let mut ends: Vec<MeshEnds> = (0..shards).map(|_| none()).collect();
     for from in 0..shards {
         for to in (0..shards).filter(|to| *to != from) {
-            let (sender, receiver) = shared_channel::new_bounded(MESH_MESSAGES);
+            let (sender, receiver) = shared_channel::new_bounded(messages_max);
             ends[from].to.push((to as ShardId, sender));
             ends[to].from.push((from as ShardId, receiver));
         }
@@ -376,9 +375,10 @@ struct Serving {
     shard: Rc<Shard<GlommioRuntime>>,
     identity: Arc<Identity>,
     memory: Rc<FrameMemory>,
+    fetch_memory: Rc<FrameMemory>,
     sessions: Rc<RefCell<FetchSessions>>,
     hangups: Rc<LineLimit>,
-    open_connections: Arc<AtomicUsize>,
+    admissions: Arc<Admissions>,
     /// Descriptors of open connections, to end them when stopping.
     connections: RefCell<HashMap<u64, RawFd>>,
     next_connection: Cell<u64>,
@@ -397,9 +397,10 @@ impl Serving {
         let serving = Rc::new(Self {
             identity: common.identity.clone(),
             memory: FrameMemory::new(limits.frame_memory_bytes_max),
+            fetch_memory: FrameMemory::new(limits.fetch_memory_bytes_max),
             sessions: Rc::new(RefCell::new(FetchSessions::new(sessions, seed))),
             hangups: Rc::default(),
-            open_connections: common.open_connections.clone(),
+            admissions: common.admissions.clone(),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
             waits: RefCell::default(),
@@ -475,9 +476,13 @@ impl Serving {
     /// Serve a connection, if there is room for one more.
     fn admit(self: &Rc<Self>, fd: OwnedFd) {
         let metrics = &self.shard.metrics;
-        let max = self.shard.config.limits.connections_max;
-        let Some(admission) = Admission::admit(&self.open_connections, max) else {
+        let peer = peer_of(&fd);
+        let Some(admission) = self.admissions.admit(peer.ip()) else {
             metrics.add(Value::ConnectionsRefused, 1);
+            if let Some(unsaid) = self.hangups.may_log(self.shard.runtime.now()) {
+                tracing::warn!(%peer, unsaid, "refused a connection: max.connections or \
+                    max.connections.per.ip is reached; close some or raise the limit");
+            }
             return;
         };
         if self.is_stopping.get() {
@@ -487,8 +492,7 @@ impl Serving {
         let raw = fd.as_raw_fd();
         let limits = &self.shard.config.limits;
         let idle = Duration::from_millis(limits.connection_idle_ms_max);
-        let peer = peer_of(&fd);
-        let (receiver, sender) = match socket::split(fd, idle, STALLED) {
+        let (receiver, sender) = match socket::split(fd, STALLED) {
             Ok(halves) => halves,
             Err(error) => {
                 tracing::warn!(%peer, "cannot serve a connection: {error}");
@@ -501,13 +505,14 @@ impl Serving {
             shard: self.shard.clone(),
             sessions: self.sessions.clone(),
             identity: self.identity.clone(),
+            fetch_memory: self.fetch_memory.clone(),
             hangups: self.hangups.clone(),
             peer,
             client_id: RefCell::default(),
             software: RefCell::default(),
             closing: Cell::new(false),
         });
-        let frames = FrameReader::new(receiver, self.memory.clone(), limits.frame_bytes_max);
+        let frames = FrameReader::new(receiver, self.memory.clone(), limits.frame_bytes_max, idle);
         let limits = ConnectionLimits {
             requests_max: limits.connection_requests_max,
             bytes_max: limits.connection_bytes_max,

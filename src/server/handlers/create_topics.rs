@@ -15,6 +15,7 @@ use crate::protocol::messages::create_topics::{
     CreateTopicsResponse,
 };
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
@@ -25,6 +26,8 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: CreateTopicsRequest,
 ) -> Result<CreateTopicsResponse, Hangup> {
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let config = caller.shard.config.clone();
     let mut named: HashMap<String, usize> = HashMap::new();
     for topic in &request.topics {

@@ -11,6 +11,7 @@ use crate::protocol::messages::delete_records::{
     DeleteRecordsTopicResult,
 };
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, Reply};
@@ -21,6 +22,8 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: DeleteRecordsRequest,
 ) -> Result<DeleteRecordsResponse, Hangup> {
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let shard = &caller.shard;
     let image = shard.image();
     let mut response = DeleteRecordsResponse::default();

@@ -13,6 +13,7 @@ use crate::protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
 use crate::server::request::{Caller, Hangup};
 
 /// One page.
@@ -21,6 +22,8 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: DescribeTopicPartitionsRequest,
 ) -> Result<DescribeTopicPartitionsResponse, Hangup> {
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let image = caller.shard.image();
     let most = caller.shard.config.limits.described_partitions_max;
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(1).clamp(1, most);

@@ -6,7 +6,7 @@
 //! transactions, so the last stable offset is the high watermark and nothing is aborted.
 //! Versions below 10 do not know zstd (KIP-110): such a batch gives UNSUPPORTED_COMPRESSION_TYPE.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::protocol::messages::fetch::{
 };
 use crate::record;
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::fetch_session::{FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted};
 use crate::server::request::{Caller, Hangup};
@@ -58,6 +59,10 @@ pub async fn handle<R: Runtime>(
         let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
         return Ok(FetchResponse { error_code, ..Default::default() });
     }
+    let limits = &caller.shard.config.limits;
+    let named: usize = request.topics.iter().map(|t| t.partitions.len()).sum();
+    let key = "thalweg.request.partitions.max";
+    check_count("partitions", named, limits.request_partitions_max, key)?;
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0);
     let plan = match plan(&caller, version, request) {
         Ok(plan) => plan,
@@ -77,16 +82,22 @@ fn plan<R: Runtime>(
     let uses_ids = version >= 13;
     let limits = &caller.shard.config.limits;
     let mut wanted = Vec::new();
+    let mut seen = HashSet::new();
     for topic in request.topics {
         let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
-        wanted.extend(topic.partitions.into_iter().map(|p| Wanted {
-            topic: reference.clone(),
-            partition: p.partition,
-            offset: p.fetch_offset,
-            bytes_max: usize::try_from(p.partition_max_bytes).unwrap_or(0),
-            epoch: p.current_leader_epoch,
-            told: None,
-        }));
+        for p in topic.partitions {
+            // A partition named twice is read once.
+            if seen.insert((reference.clone(), p.partition)) {
+                wanted.push(Wanted {
+                    topic: reference.clone(),
+                    partition: p.partition,
+                    offset: p.fetch_offset,
+                    bytes_max: usize::try_from(p.partition_max_bytes).unwrap_or(0),
+                    epoch: p.current_leader_epoch,
+                    told: None,
+                });
+            }
+        }
     }
     let mut plan = Plan {
         wanted: Vec::new(),

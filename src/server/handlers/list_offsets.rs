@@ -13,6 +13,7 @@ use crate::protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, OffsetQuery, OffsetTarget, Reply};
@@ -26,6 +27,8 @@ pub async fn handle<R: Runtime>(
     version: i16,
     request: ListOffsetsRequest,
 ) -> Result<ListOffsetsResponse, Hangup> {
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let shard = &caller.shard;
     let image = shard.image();
     let mut response = ListOffsetsResponse::default();

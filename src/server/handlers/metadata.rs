@@ -14,6 +14,7 @@ use crate::protocol::messages::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
@@ -25,6 +26,9 @@ pub async fn handle<R: Runtime>(
     version: i16,
     request: MetadataRequest,
 ) -> Result<MetadataResponse, Hangup> {
+    let count = request.topics.as_ref().map_or(0, Vec::len);
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("topics", count, max, "thalweg.request.topics.max")?;
     let identity = &caller.identity;
     let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
     let topics = match asked {

@@ -12,6 +12,7 @@ use crate::protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderTopicResult,
 };
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, Reply};
@@ -22,6 +23,8 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: OffsetForLeaderEpochRequest,
 ) -> Result<OffsetForLeaderEpochResponse, Hangup> {
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let shard = &caller.shard;
     let image = shard.image();
     let mut response = OffsetForLeaderEpochResponse::default();
