@@ -7,6 +7,7 @@
 
 pub mod dma;
 pub mod lease;
+pub mod sim;
 
 use std::fmt;
 use std::future::Future;

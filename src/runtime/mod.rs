@@ -3,6 +3,7 @@
 //! broker and deterministically from a seed in the simulation.
 
 pub mod glommio;
+pub mod sim;
 pub mod wait;
 
 use std::future::Future;

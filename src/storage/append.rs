@@ -111,7 +111,7 @@ impl<R: Runtime> Log<R> {
         if block_ceil(end) > state.allocated {
             return Some(Obstacle::NotAllocated);
         }
-        if state.parked.is_some() && state.tail.is_none() {
+        if state.parked.is_some() && state.parked_tail().is_none() {
             return Some(Obstacle::TailMissing);
         }
         let pending = core.stats.pending_bytes.get();
@@ -159,10 +159,10 @@ impl<R: Runtime> Log<R> {
         let len = taken.batch.bytes.len();
         let bytes = self.copy_part(taken, 0, len);
         let at = state.end_position;
+        let parked = state.parked_tail().unwrap_or_default();
         let (position, head, gate) = match state.parked.take() {
             Some(block) => {
                 state.gates.push(Gate { block, ordinal: None });
-                let parked = state.tail.as_ref().map(|t| t.bytes.clone()).unwrap_or_default();
                 (block, [parked, bytes.clone()], Some(block))
             }
             None => (at, [bytes.clone(), Bytes::new()], None),
@@ -190,9 +190,10 @@ impl<R: Runtime> Log<R> {
         if start > first {
             head_piece = self.copy_part(taken, 0, head_len);
             head[1] = head_piece.clone();
+            let parked = state.parked_tail().unwrap_or_default();
             if let Some(block) = state.parked.take() {
                 state.gates.push(Gate { block, ordinal: None });
-                head[0] = state.tail.as_ref().map(|t| t.bytes.clone()).unwrap_or_default();
+                head[0] = parked;
                 position = block;
                 gate = Some(block);
             }

@@ -134,7 +134,7 @@ impl<R: Runtime> Log<R> {
         let mut bytes = vec![0; to_usize(end - block)];
         // The block may have been parked before, with its first bytes only in `tail`.
         state.copy_range(block, end, &mut bytes);
-        state.tail = Some(Tail { position: block, bytes: bytes.into() });
+        state.keep_tail(Tail { position: block, bytes: bytes.into() });
         state.parked = Some(block);
     }
 
@@ -226,7 +226,6 @@ impl<R: Runtime> Log<R> {
         self.core.memory.give_back(kept);
         self.core.note_write(&file);
         add(&self.core.stats.behind_bytes, BLOCK_U64);
-        self.state.borrow_mut().parking = None;
         self.park_completed(end);
         Ok(())
     }

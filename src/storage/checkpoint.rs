@@ -213,9 +213,8 @@ impl<R: Runtime> Log<R> {
         let mut state = self.state.borrow_mut();
         if let Some(block) = state.parked
             && state.landed >= state.end_position
-            && state.tail.as_ref().is_some_and(|tail| tail.position == block)
         {
-            state.tail = None;
+            state.tails.retain(|tail| tail.position != block);
         }
     }
 }

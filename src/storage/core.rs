@@ -48,6 +48,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) checkpoint: CheckpointState,
     /// Logs that the last checkpoint parked.
     pub(crate) parked_logs: RefCell<Vec<Rc<Log<R>>>>,
+    /// Whether any log was ever given a `flush.ms`.
+    pub(crate) has_flush_ms: Cell<bool>,
     pub(crate) pool_number: Cell<u64>,
     pub(crate) pool: RefCell<VecDeque<std::path::PathBuf>>,
     status: RefCell<StoreStatus>,
@@ -95,6 +97,7 @@ impl<R: Runtime> Core<R> {
             changed: RefCell::default(),
             checkpoint: CheckpointState::default(),
             parked_logs: RefCell::default(),
+            has_flush_ms: Cell::new(false),
             pool_number: Cell::new(0),
             pool: RefCell::default(),
             status: RefCell::new(StoreStatus::Online),

@@ -16,7 +16,6 @@ use super::core::Core;
 use super::entry::{Change, Entry, LogKey};
 use super::frame::{FRAME_HEADER_LEN, FrameHeader, encode_frame, frame_len};
 use super::limits::Limits;
-use super::segment::SegmentFile;
 use super::stats::add;
 use super::{Log, StorageError};
 use crate::disk::{BlockBuffer, Disk, DiskFile};
@@ -442,7 +441,7 @@ impl<R: Runtime> Core<R> {
         add(&self.stats.journal_flushes, files.len() as u64);
         add(&self.stats.segment_flushes, segments.len() as u64);
         let journals = try_join_all(files.iter().map(|file| file.file.flush()));
-        let data = try_join_all(segments.iter().map(|file| self.flush_segment(file)));
+        let data = try_join_all(segments.iter().map(|file| self.flush_if_there(file)));
         let (journals, data) = futures_util::join!(journals, data);
         journals.map_err(|e| self.offline(e))?;
         data?;
@@ -454,10 +453,5 @@ impl<R: Runtime> Core<R> {
         }
         self.progress.wake_all();
         Ok(())
-    }
-
-    async fn flush_segment(&self, file: &Rc<SegmentFile<R>>) -> Result<(), StorageError> {
-        let open = self.open_segment(file).await?;
-        open.flush().await.map_err(|e| self.offline(e))
     }
 }

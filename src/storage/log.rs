@@ -107,7 +107,10 @@ pub(crate) struct LogState<R: Runtime> {
     pub(crate) gates: Vec<Gate>,
     /// Block whose zero-padded write is under way.
     pub(crate) parking: Option<u64>,
-    pub(crate) tail: Option<Tail>,
+    /// Where the last zero-padded write that completed ends.
+    pub(crate) park_end: u64,
+    /// One per block that is parked, or was and has not been written again since.
+    pub(crate) tails: Vec<Tail>,
     pub(crate) chunks: VecDeque<Chunk>,
     /// How many chunks at the front are in the segment and may be evicted.
     pub(crate) evictable: usize,
@@ -131,9 +134,9 @@ impl<R: Runtime> LogState<R> {
     /// Pieces of the active segment in memory, in order of position.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         let base = self.active().base;
-        let tail = self.tail.iter().map(|tail| (tail.position, &tail.bytes));
+        let tails = self.tails.iter().map(|tail| (tail.position, &tail.bytes));
         let chunks = self.chunks.iter().filter(move |c| c.segment_base == base);
-        tail.chain(chunks.flat_map(|chunk| {
+        tails.chain(chunks.flat_map(|chunk| {
             let mut position = chunk.position;
             chunk.pieces.iter().map(move |piece| {
                 let at = position;
@@ -141,6 +144,18 @@ impl<R: Runtime> LogState<R> {
                 (at, piece)
             })
         }))
+    }
+
+    /// The parked bytes, if they are in memory.
+    pub(crate) fn parked_tail(&self) -> Option<Bytes> {
+        let block = self.parked?;
+        self.tails.iter().find(|tail| tail.position == block).map(|tail| tail.bytes.clone())
+    }
+
+    /// Keep the bytes of a parked block.
+    pub(crate) fn keep_tail(&mut self, tail: Tail) {
+        self.tails.retain(|known| known.position != tail.position);
+        self.tails.push(tail);
     }
 
     /// Copy a range of the active segment from memory; all of it must be there.
@@ -164,14 +179,12 @@ impl<R: Runtime> LogState<R> {
         let behind = self.behind.iter().map(|(start, _)| *start).min();
         let inflight = self.inflight.iter().map(|(start, _)| *start).min();
         let open = [behind, inflight].into_iter().flatten().min();
-        let reached = open.unwrap_or(u64::MAX).min(self.submitted).min(self.end_position);
+        // The parked bytes are there, but writes of earlier blocks may still be under way.
+        let complete = self.submitted.max(self.park_end).min(self.end_position);
+        let reached = open.unwrap_or(u64::MAX).min(complete);
         self.landed = self.landed.max(reached);
-        if let Some(tail) = &self.tail
-            && self.parked.is_none()
-            && self.landed >= tail.position + BLOCK_U64
-        {
-            self.tail = None;
-        }
+        let (landed, parked) = (self.landed, self.parked);
+        self.tails.retain(|t| parked == Some(t.position) || landed < t.position + BLOCK_U64);
     }
 }
 
@@ -238,6 +251,7 @@ impl<R: Runtime> Log<R> {
 
     /// Take a changed topic configuration.
     pub fn set_config(&self, config: LogConfig) {
+        self.core.note_config(&config);
         self.state.borrow_mut().config = config;
     }
 
@@ -343,10 +357,12 @@ impl<R: Runtime> Log<R> {
         self.release_landed();
     }
 
-    /// Everything up to `end` is in the segment, its last block padded.
+    /// The unfinished block is in the segment up to `end`, zero-padded.
     pub(crate) fn park_completed(self: &Rc<Self>, end: u64) {
         let mut state = self.state.borrow_mut();
-        state.landed = state.landed.max(end);
+        state.parking = None;
+        state.park_end = end;
+        state.advance_landed();
         drop(state);
         self.release_landed();
     }

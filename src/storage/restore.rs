@@ -126,7 +126,7 @@ impl<D: Disk> Restore<'_, D> {
 
     async fn sync_names(&self, plan: &LogPlan) -> Result<(), StorageError> {
         let id = plan.record.log.id;
-        for dir in [self.layout.log(id), self.layout.topic(id.topic_id), self.layout.logs()] {
+        for dir in [self.layout.logs(), self.layout.topic(id.topic_id), self.layout.log(id)] {
             self.disk.sync_dir(&dir).await?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::entry::{Change, Entry};
 use super::segment::Segment;
 use super::stats::add;
-use super::{Log, StorageError};
+use super::{Log, LogConfig, StorageError};
 use crate::disk::{Disk, DiskError};
 use crate::model::{Offset, TimestampMs};
 use crate::runtime::Runtime;
@@ -122,8 +122,10 @@ impl<R: Runtime> Log<R> {
         // Only when this is on the device may the files go: until then recovery needs them.
         self.core.flushed(ordinal).await?;
         let count = gone.len();
+        let worth = self.state.borrow().config.segment_bytes / 2;
+        let worth = worth.min(self.core.limits.allocate_step_max);
         for segment in gone {
-            self.core.remove_segment(segment).await?;
+            self.core.remove_segment(segment, worth).await?;
         }
         Ok(count)
     }
@@ -131,14 +133,15 @@ impl<R: Runtime> Log<R> {
 
 impl<R: Runtime> Core<R> {
     /// Remove a segment's files, or keep the large one to be written again.
-    async fn remove_segment(&self, segment: Segment<R>) -> Result<(), StorageError> {
+    async fn remove_segment(&self, segment: Segment<R>, worth: u64) -> Result<(), StorageError> {
         let disk = self.runtime.disk();
         let (id, base) = (segment.file.id, segment.base);
         let path = self.layout.segment(id, base);
         // A reader that still has it open must not see another log's bytes in it.
+        segment.file.is_gone.set(true);
         let open = segment.file.open.borrow_mut().take();
         let is_read = open.is_some_and(|file| Rc::strong_count(&file) > 1);
-        let is_worth_it = segment.bytes >= self.limits.allocate_step_max;
+        let is_worth_it = segment.bytes >= worth;
         let has_place = self.pool.borrow().len() < POOL_FILES_MAX;
         let removed = if is_worth_it && has_place && !is_read {
             let number = self.pool_number.get();
@@ -167,12 +170,20 @@ impl<R: Runtime> Core<R> {
         self.pool.borrow_mut().pop_front()
     }
 
+    /// A log has this configuration now.
+    pub(crate) fn note_config(&self, config: &LogConfig) {
+        self.has_flush_ms.set(self.has_flush_ms.get() || config.flush_ms != i64::MAX);
+    }
+
     /// The task behind `flush.ms`: asks for a flush when a log with that setting has waited.
     pub(crate) async fn run_flush_timer(self: Rc<Self>) {
         let mut waited = Duration::ZERO;
         while !self.is_stopping() {
             self.runtime.sleep(FLUSH_TICK).await;
             waited += FLUSH_TICK;
+            if !self.has_flush_ms.get() {
+                continue;
+            }
             let logs = self.changed.borrow().clone();
             let due = logs.iter().any(|log| {
                 let flush_ms = log.state.borrow().config.flush_ms;

@@ -97,7 +97,7 @@ impl<R: Runtime> Log<R> {
         let file = disk.open(&layout.segment(id, base), true).await?;
         // Whatever a crash left under this name was never part of the log.
         file.truncate(0).await?;
-        for parent in [&dir as &Path, &topic, &logs] {
+        for parent in [&logs as &Path, &topic, &dir] {
             disk.sync_dir(parent).await?;
         }
         let mut state = self.state.borrow_mut();
@@ -150,9 +150,8 @@ impl<R: Runtime> Log<R> {
             return Err(error);
         }
         let mut state = self.state.borrow_mut();
-        if state.parked == Some(block) && state.tail.is_none() {
-            state.tail =
-                Some(Tail { position: block, bytes: Bytes::copy_from_slice(&read[..used]) });
+        if state.parked == Some(block) && state.parked_tail().is_none() {
+            state.keep_tail(Tail { position: block, bytes: Bytes::copy_from_slice(&read[..used]) });
         }
         Ok(())
     }
@@ -204,11 +203,12 @@ impl<R: Runtime> Log<R> {
         state.segments.push(next);
         state.end_position = 0;
         state.submitted = 0;
+        state.park_end = 0;
         state.landed = 0;
         state.allocated = allocated;
         state.is_cut = false;
         state.parked = None;
-        state.tail = None;
+        state.tails.clear();
         state.gates.clear();
         state.active_since = None;
         drop(state);

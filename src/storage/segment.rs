@@ -35,6 +35,7 @@ impl<R: Runtime> Segment<R> {
                 base,
                 open: RefCell::new(None),
                 opening: TurnLock::default(),
+                is_gone: Cell::new(false),
                 direct_dirty: Cell::new(false),
                 checkpoint_dirty: Cell::new(false),
             }),
@@ -49,6 +50,8 @@ pub(crate) struct SegmentFile<R: Runtime> {
     pub(crate) base: Offset,
     pub(crate) open: RefCell<Option<Rc<<R::Disk as Disk>::File>>>,
     opening: TurnLock,
+    /// Its log is deleted: the name may soon belong to another log's file.
+    pub(crate) is_gone: Cell<bool>,
     /// Direct writes completed since its last flush was submitted.
     direct_dirty: Cell<bool>,
     /// Writes of either kind completed since a checkpoint's last flush of it was submitted.
@@ -103,6 +106,9 @@ impl<R: Runtime> Core<R> {
             )),
             other => StorageError::from(other),
         })?;
+        if file.is_gone.get() {
+            return Err(StorageError::Io(format!("{} was deleted", path.display())));
+        }
         let opened = Rc::new(opened);
         self.adopt_open(file, Rc::clone(&opened));
         Ok(opened)
@@ -160,13 +166,24 @@ impl<R: Runtime> Core<R> {
         files
     }
 
-    /// Flush one segment outside the acknowledgement path.
+    /// Flush one segment, unless it was deleted: then nobody waits for its bytes.
+    pub(crate) async fn flush_if_there(
+        &self,
+        file: &Rc<SegmentFile<R>>,
+    ) -> Result<(), StorageError> {
+        match self.open_segment(file).await {
+            Ok(open) => open.flush().await.map_err(|e| self.offline(e)),
+            Err(_) if file.is_gone.get() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same outside the path of an acknowledgement.
     pub(crate) async fn checkpoint_flush(
         &self,
         file: &Rc<SegmentFile<R>>,
     ) -> Result<(), StorageError> {
-        let open = self.open_segment(file).await?;
         add(&self.stats.checkpoint_flushes, 1);
-        open.flush().await.map_err(|e| self.offline(e))
+        self.flush_if_there(file).await
     }
 }

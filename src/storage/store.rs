@@ -157,6 +157,7 @@ impl<R: Runtime> Drop for Store<R> {
 }
 
 fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig) -> Rc<Log<R>> {
+    core.note_config(&config);
     let encoded = record.encode();
     let id = record.log.id;
     let last = record.segments.len() - 1;
@@ -189,7 +190,8 @@ fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig
         parked: (block_floor(end) != end).then_some(block_floor(end)),
         gates: Vec::new(),
         parking: None,
-        tail: None,
+        park_end: end,
+        tails: Vec::new(),
         chunks: VecDeque::new(),
         evictable: 0,
         staged: VecDeque::new(),
@@ -221,12 +223,16 @@ impl<R: Runtime> Log<R> {
             }
         }
         state.evictable = 0;
+        state.segments.iter().for_each(|segment| segment.file.is_gone.set(true));
         state.behind.clear();
+        // Their entries will never be queued.
+        state.gates.clear();
+        state.parked = None;
         state.submitted = block_floor(state.end_position);
         for staged in state.staged.drain(..) {
             self.core.journal.unreserve(staged.reserved);
         }
-        state.tail = None;
+        state.tails.clear();
         drop(state);
         self.core.readahead.forget(self.key.incarnation);
         self.tell_failed(&StorageError::Offline(format!("log {:?} is deleted", self.key.id)));
