@@ -94,8 +94,8 @@ pub fn create_topic(
     let topics = image.topics().count();
     if topics >= limits.topics_max {
         return Err(ControlError::OverLimit(format!(
-            "This broker has {topics} topics, which is its limit (thalweg.topics.max): delete some, \
-             or raise the limit."
+            "This broker has {topics} topics, which is its limit (thalweg.topics.max): delete \
+             some, or raise the limit."
         )));
     }
     check_room(image, limits, 0, count)?;

@@ -130,19 +130,29 @@ impl<R: Runtime> Shard<R> {
         })
     }
 
-    /// Read items in order until the bytes are used up; the first that has data gives at least
-    /// one batch (KIP-74).
+    /// Read items until the bytes are used up, as many at a time as the bytes would allow if each
+    /// gave all it may, so that cold reads of several partitions overlap. Until some item has
+    /// given bytes, each gives at least one batch (KIP-74); the asker keeps to its budget.
     async fn fetch(self: Rc<Self>, fetch: FetchCall) -> Vec<FetchResult> {
         let mut left = fetch.bytes_max;
         let mut any = false;
         let mut results = Vec::with_capacity(fetch.items.len());
-        for item in &fetch.items {
-            let result = self.read(item, left, !any).await;
-            if let Ok(outcome) = &result {
-                left = left.saturating_sub(outcome.batches.bytes);
-                any |= outcome.batches.bytes > 0;
+        let mut items = fetch.items.iter().peekable();
+        while items.peek().is_some() {
+            let mut reserved = 0;
+            let mut wave = Vec::new();
+            while let Some(item) = items.next_if(|_| wave.is_empty() || reserved < left) {
+                let share = left.saturating_sub(reserved);
+                wave.push(self.read(item, share, !any));
+                reserved += item.bytes_max.min(share);
             }
-            results.push(result);
+            for result in join_all(wave).await {
+                if let Ok(outcome) = &result {
+                    left = left.saturating_sub(outcome.batches.bytes);
+                    any |= outcome.batches.bytes > 0;
+                }
+                results.push(result);
+            }
         }
         results
     }

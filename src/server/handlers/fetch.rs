@@ -241,8 +241,11 @@ async fn read<R: Runtime>(
         }
     }
     let bytes_max = plan.bytes_max;
+    let total = plan.wanted.len().max(1);
     let calls = (0..).zip(by_owner).filter(|(_, (slots, _))| !slots.is_empty()).map(
         |(owner, (slots, items))| {
+            // Each owner gets a share: what is read beyond the budget would be read again.
+            let bytes_max = (bytes_max / total).saturating_mul(items.len()).max(1);
             let reply = shard.call(owner, Call::Fetch(FetchCall { items, bytes_max }));
             async move { (slots, reply.await) }
         },
@@ -257,8 +260,8 @@ async fn read<R: Runtime>(
     found
 }
 
-/// Every owner was given the whole budget; keep to it in the order wanted. The first batch stays
-/// whatever its size.
+/// Each owner gave at least one batch; keep to the budget in the order wanted. The first batch
+/// stays whatever its size.
 fn trim(found: &mut [Found], bytes_max: usize) {
     let mut left = bytes_max;
     let mut any = false;
