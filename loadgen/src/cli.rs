@@ -49,7 +49,7 @@ pub struct QuickArgs {
     /// Records per second of the latency phases.
     #[arg(long, default_value_t = 5000.0)]
     pub rate: f64,
-    /// Write the whole result as JSON; `-` is standard output.
+    /// Write the whole result as JSON to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }

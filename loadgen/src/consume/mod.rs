@@ -139,6 +139,7 @@ struct Worker {
     readers: Vec<Reader>,
     poller: Poller,
     scratch: Vec<u8>,
+    begun: Option<Effort>,
     found: Consumed,
 }
 
@@ -179,6 +180,7 @@ pub fn run(job: Job) -> Consumed {
         readers: readers.collect(),
         poller,
         scratch: Vec::new(),
+        begun: None,
         found: Consumed::default(),
         job,
     };
@@ -191,16 +193,13 @@ pub fn run(job: Job) -> Consumed {
 impl Worker {
     fn follow(&mut self) -> Result<(), String> {
         let window = self.job.recorder.window;
-        let mut effort = None;
         loop {
             let now = clock::monotonic_ns();
-            if effort.is_none() && now >= window.start_ns {
-                effort = Some(Effort::begin());
+            if self.begun.is_none() && now >= window.start_ns {
+                self.begun = Some(Effort::begin());
             }
-            if let Some(begun) = effort
-                && (now < window.end_ns || self.found.effort.wall_ns == 0)
-            {
-                self.found.effort = begun.end();
+            if now >= window.end_ns {
+                self.end_effort();
             }
             let mut open = 0;
             for index in 0..self.readers.len() {
@@ -270,7 +269,13 @@ impl Worker {
         }
         reader.correlation = (reader.correlation + 1) & i32::MAX;
         let mut bytes = Vec::new();
-        let wanted = reader.followed.iter().map(|f| (f.partition, f.position));
+        // Brokers fill an answer in the order asked; a fixed order would starve the last ones.
+        let count = reader.followed.len();
+        let turn = reader.correlation as usize % count.max(1);
+        let wanted = (0..count).map(|index| {
+            let followed = &reader.followed[(turn + index) % count];
+            (followed.partition, followed.position)
+        });
         request::write_fetch(&mut bytes, reader.correlation, &self.settings, wanted);
         let mut out = Outgoing::new(bytes.into_boxed_slice());
         out.spans.push((0, out.bytes.len() as u32));
@@ -437,7 +442,15 @@ impl Worker {
         }
     }
 
+    /// Only what was used while load was offered counts; asking costs too much to do it often.
+    fn end_effort(&mut self) {
+        if let Some(begun) = self.begun.as_ref().filter(|_| self.found.effort.wall_ns == 0) {
+            self.found.effort = begun.end();
+        }
+    }
+
     fn finish(mut self) -> Consumed {
+        self.end_effort();
         for reader in self.readers {
             self.found.seen.extend(reader.followed.into_iter().map(|f| (f.partition, f.seen)));
         }

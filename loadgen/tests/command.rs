@@ -1,0 +1,147 @@
+//! The command as a user meets it: exit codes, JSON, a sink in another process, and a real
+//! Thalweg broker. Every process that is started is ended by its pid.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
+
+/// A process that listens; killed when dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// Start `command` and wait for a line that ends in ` on HOST:PORT`.
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut lines = lines.map(|line| line.expect("text"));
+        let line = lines.find(|line| line.contains("listening on ")).expect("it says where");
+        let address = line.rsplit(' ').next().expect("behind the last space").to_owned();
+        // The pipe must stay open and empty, or the server blocks or fails when it prints.
+        std::thread::spawn(move || lines.count());
+        Self { child, address }
+    }
+
+    fn sink(more: &[&str]) -> Self {
+        Self::start(Command::new(LOADGEN).args(["sink", "--listen", "127.0.0.1:0"]).args(more))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn loadgen(arguments: &[&str]) -> Output {
+    Command::new(LOADGEN).args(arguments).output().expect("loadgen runs")
+}
+
+fn run(address: &str, more: &[&str]) -> (i32, Value) {
+    let mut arguments = vec!["run", "-b", address, "--json", "-", "--warmup", "0.1"];
+    arguments.extend_from_slice(more);
+    let output = loadgen(&arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let why = String::from_utf8_lossy(&output.stderr).into_owned();
+    let value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}\n{why}"));
+    (output.status.code().expect("no signal"), value)
+}
+
+#[test]
+fn a_senseless_command_line_is_78_and_names_the_flag() {
+    for (arguments, word) in [
+        (&["run", "-b", "127.0.0.1:1"][..], "--rate"),
+        (&["run", "-b", "127.0.0.1:1", "--rate", "-5"], "-5"),
+        (&["run", "-b", "127.0.0.1:1", "--max", "--record-size", "8"], "--record-size 8"),
+        (&["quick", "--record-size", "8"], "--record-size 8"),
+        (&["nonsense"], "nonsense"),
+    ] {
+        let output = loadgen(arguments);
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {why}");
+        assert!(why.contains(word), "{arguments:?}: {why}");
+    }
+}
+
+#[test]
+fn nobody_listening_is_a_failure_with_a_reason() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let output = loadgen(&["run", "-b", &format!("127.0.0.1:{port}"), "--max"]);
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(why.contains(&port.to_string()), "{why}");
+}
+
+#[test]
+fn the_documented_json_fields_are_there() {
+    let sink = Server::sink(&["--keep-bytes", "100000000"]);
+    let (_, result) = run(&sink.address, &["--rate", "2000", "--duration", "0.5"]);
+    let readme = include_str!("../README.md");
+    for field in result.as_object().expect("an object").keys() {
+        assert!(readme.contains(&format!("`{field}`")), "{field} is not documented");
+    }
+    assert_eq!(result["format"], 1);
+    assert_eq!(result["plan"]["load"]["rate"], 2000.0);
+    assert_eq!(result["verdict"]["lost"], 0);
+    assert_eq!(result["verdict"]["checked"], true);
+    // 0.6 s at 2,000/s.
+    assert_eq!(result["verdict"]["acknowledged"], 1200);
+    assert_eq!(result["produce_latency"]["records"], 1000);
+}
+
+#[test]
+fn a_broken_promise_is_exit_code_4() {
+    let sink = Server::sink(&["--keep-bytes", "100000000", "--fault", "drop"]);
+    let (code, result) = run(&sink.address, &["--rate", "5000", "--duration", "0.5"]);
+    assert!(result["verdict"]["lost"].as_u64() > Some(0), "{}", result["verdict"]);
+    assert_eq!(code, 4);
+}
+
+/// The broker beside loadgen, built if need be.
+fn broker() -> PathBuf {
+    let beside = Path::new(LOADGEN).with_file_name("thalweg");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "thalweg", "--bin", "thalweg"]);
+    build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    if beside.parent().is_some_and(|dir| dir.ends_with("release")) {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo runs").success(), "the broker builds");
+    beside
+}
+
+#[test]
+fn a_real_broker_keeps_every_record_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(
+        Command::new(broker())
+            .args(["serve", "--listen", "127.0.0.1:0", "--log", "error", "--data-dir"])
+            .arg(dir.path().join("data")),
+    );
+    for acks in ["1", "all"] {
+        let topic = format!("open-{acks}");
+        let flags = ["--rate", "3000", "--duration", "1", "--topic", &topic, "--acks", acks];
+        let (_, result) = run(&server.address, &flags);
+        let verdict = &result["verdict"];
+        assert_eq!(result["failure"], Value::Null, "{result}");
+        assert_eq!((&verdict["lost"], &verdict["duplicated"]), (&0.into(), &0.into()), "{verdict}");
+        assert_eq!((&verdict["reordered"], &verdict["corrupt_batches"]), (&0.into(), &0.into()));
+        assert_eq!(verdict["acknowledged"], 3300, "{result}");
+        assert_eq!(verdict["read"], verdict["acknowledged"]);
+    }
+    let flags = ["--max", "--duration", "0.5", "--topic", "max", "--consume", "after"];
+    let more = ["--idempotent", "--producers", "4", "--consumers", "2", "--partitions", "8"];
+    let (_, result) = run(&server.address, &[&flags[..], &more[..]].concat());
+    let verdict = &result["verdict"];
+    assert_eq!((&verdict["lost"], &verdict["duplicated"]), (&0.into(), &0.into()), "{verdict}");
+    assert!(verdict["read"].as_u64() > Some(0));
+    assert_eq!(verdict["read"], verdict["acknowledged"], "{result}");
+}
