@@ -27,7 +27,8 @@ impl Schedule {
     /// When `rate` is not a positive number: the plan checks it.
     pub fn new(start_ns: u64, end_ns: u64, rate: f64, phase: f64) -> Self {
         assert!(rate.is_finite() && rate > 0.0, "rate {rate} must be positive");
-        let step = (1e9 / rate * (1u64 << FRACTION_BITS) as f64) as u128;
+        // Rounded up: a step that is a hair too short would fit one record too many.
+        let step = (1e9 / rate * (1u64 << FRACTION_BITS) as f64).ceil() as u128;
         let step = step.max(1);
         let first_ns = start_ns + ((step as f64 * phase) as u128 >> FRACTION_BITS) as u64;
         let mut schedule = Self { first_ns, step, count: u64::MAX };
@@ -108,6 +109,8 @@ mod tests {
             let got = schedule.count() as f64;
             assert!((got - rate * 10.0).abs() <= 1.0, "{rate}: {got} records in 10 s");
         }
+        // 1/3000 s is no whole number of anything; 1.1 s of it is 3,300 records all the same.
+        assert_eq!(Schedule::new(0, SECOND / 10 * 11, 3000.0, 0.0).count(), 3300);
     }
 
     #[test]
