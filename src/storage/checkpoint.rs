@@ -16,6 +16,8 @@ use crate::runtime::Runtime;
 
 /// Logs written behind and files flushed at once.
 const CONCURRENT_MAX: usize = 32;
+/// Least space claimed for a checkpoint.
+const CLAIM_BYTES_MIN: u64 = 64 << 10;
 /// Bytes of one write of a checkpoint file.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -249,7 +251,7 @@ pub(crate) async fn write_checkpoint<D: Disk>(
 ) -> Result<(), DiskError> {
     let path = layout.checkpoint(header.generation, header.shard, header.sequence);
     let file = disk.open(&path, true).await?;
-    file.allocate(bytes.len().div_ceil(BLOCK) as u64 * BLOCK as u64).await?;
+    claim(&file, bytes.len() as u64).await?;
     for (number, part) in bytes.chunks(WRITE_BYTES).enumerate() {
         let mut buffer = disk.buffer(part.len().div_ceil(BLOCK) * BLOCK);
         buffer.bytes_mut()[..part.len()].copy_from_slice(part);
@@ -262,4 +264,32 @@ pub(crate) async fn write_checkpoint<D: Disk>(
         disk.sync_dir(&layout.shard(header.generation, header.shard)).await?;
     }
     Ok(())
+}
+
+/// Claim space for a checkpoint of `len` bytes and, if there is some, for one twice as large: on
+/// a full disk the next checkpoints must still be possible, or nothing could be deleted.
+async fn claim<F: DiskFile>(file: &F, len: u64) -> Result<(), DiskError> {
+    let needed = crate::disk::block_ceil(len);
+    let ample = (2 * needed).next_power_of_two().max(CLAIM_BYTES_MIN);
+    let present = file.len()?;
+    if present >= ample {
+        return Ok(());
+    }
+    match file.allocate(ample).await {
+        Err(DiskError::Full(_)) if present >= needed => Ok(()),
+        Err(DiskError::Full(_)) => file.allocate(needed).await,
+        other => other,
+    }
+}
+
+/// Make the file of the next checkpoint, so that writing it needs no new space.
+pub(crate) async fn prepare_checkpoint<D: Disk>(
+    disk: &D,
+    layout: &Layout,
+    header: &CheckpointHeader,
+    len: usize,
+) -> Result<(), DiskError> {
+    let path = layout.checkpoint(header.generation, header.shard, header.sequence + 1);
+    let file = disk.open(&path, true).await?;
+    claim(&file, len as u64).await
 }

@@ -230,8 +230,9 @@ fn decode_data(fields: &mut Reader) -> Result<DataEntry, Short> {
     // What arithmetic elsewhere relies on.
     let sane = segment_base >= 0
         && base_offset >= segment_base
-        && last_offset >= base_offset
+        && (base_offset..Offset::MAX).contains(&last_offset)
         && end < 1 << 62
+        && end.saturating_sub(start) < 1 << 31
         && batch_position < 1 << 62
         && position <= batch_position
         && batch_position < data.end_position()

@@ -105,8 +105,8 @@ impl<R: Runtime> Journal<R> {
         let ring = self.ring.borrow();
         let file = limits.journal_file_bytes;
         let frame = limits.frame_bytes_max as u64;
-        let used = ring.full.len() as u64 + u64::from(ring.current.is_some());
-        let fresh = (limits.journal_files_max as u64).saturating_sub(used);
+        // Files that exist: one that is still to be made may find no space.
+        let fresh = ring.free.len() as u64;
         let rest = if ring.current.is_some() { file - ring.position } else { 0 };
         // A frame that does not fit what is left of a file wastes it.
         let usable = fresh * (file - frame) + rest.saturating_sub(frame);
@@ -120,6 +120,11 @@ impl<R: Runtime> Journal<R> {
     pub(crate) fn is_half_used(&self, limits: &Limits) -> bool {
         let ring = self.ring.borrow();
         2 * (ring.full.len() + 1) > limits.journal_files_max
+    }
+
+    /// Whether another file may be added to the ring.
+    pub(crate) fn may_grow(&self, limits: &Limits) -> bool {
+        self.ring.borrow().created < limits.journal_files_max
     }
 
     pub(crate) fn reserve(&self, bytes: u64) {
@@ -323,7 +328,11 @@ impl<R: Runtime> Core<R> {
             }
         }
         if journal.ring.borrow().free.is_empty() {
-            self.make_journal_file().await?;
+            match self.make_journal_file().await {
+                // A checkpoint may free a file; appends wait for it.
+                Err(StorageError::Full(why)) => self.note_full(Some(&why)),
+                other => other?,
+            }
         }
         let next = loop {
             if let Some(file) = journal.ring.borrow_mut().free.pop_front() {
@@ -377,6 +386,7 @@ impl<R: Runtime> Core<R> {
         }
         drop(ring);
         self.journal.writer_wake.wake_all();
+        self.progress.wake_all();
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod cursor;
 mod entry;
 mod format;
 mod frame;
+mod hostile;
 mod index;
 mod journal;
 mod limits;
@@ -41,6 +42,7 @@ use bytes::Bytes;
 use crate::disk::DiskError;
 use crate::model::{LeaderEpoch, Offset, ShardId, TimestampMs};
 
+pub use hostile::parse_unknown;
 pub use log::Log;
 pub use recover::recover;
 pub use stats::StoreStats;

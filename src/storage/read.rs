@@ -86,8 +86,12 @@ impl<R: Runtime> Log<R> {
                 return Ok(found);
             }
             let source = self.source_of(from);
-            let found = self.read_source(&source, from, limit, bytes_max, at_least_one).await?;
-            match found {
+            let found = self.read_source(&source, from, limit, bytes_max, at_least_one).await;
+            // The segment may have been deleted while this looked at it.
+            if found.is_err() && source.file.is_gone.get() {
+                return Err(ReadError::OutOfRange);
+            }
+            match found? {
                 ControlFlow::Break(found) => return Ok(found),
                 // No batch of this segment reaches `from`: it lies in a gap before the next.
                 ControlFlow::Continue(next) => from = next,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::checkpoint::write_checkpoint;
+use super::checkpoint::{prepare_checkpoint, write_checkpoint};
 use super::checkpoint_file::{CheckpointHeader, encode_checkpoint};
 use super::format::{Layout, base_offset_of, shard_of};
 use super::replay::{LogPlan, Plans, apply, drop_below_start, plans_of};
@@ -79,6 +79,7 @@ pub async fn recover<R: Runtime>(
         };
         let records: Vec<Bytes> = start.logs.iter().map(|log| log.record.encode()).collect();
         let bytes = encode_checkpoint(&header, &records);
+        prepare_checkpoint(disk, &layout, &header, bytes.len()).await?;
         write_checkpoint(disk, &layout, &header, &bytes).await?;
     }
     if is_damaged && let Some(old) = &old {

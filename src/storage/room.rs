@@ -61,6 +61,9 @@ impl<R: Runtime> Log<R> {
             }
             Obstacle::JournalFull => {
                 core.want_checkpoint();
+                if core.journal.may_grow(&core.limits) {
+                    return core.make_journal_file().await;
+                }
                 return core.wait(gone).await;
             }
             _ => {}

@@ -7,7 +7,7 @@ use thalweg::disk::sim::{Crash, DiskImage};
 use thalweg::model::TopicPartition;
 use thalweg::runtime::Runtime;
 use thalweg::runtime::sim::{SimRandom, SimRuntime, SimWorld};
-use thalweg::storage::{Log, Store, recover};
+use thalweg::storage::{Log, Store, StoreStatus, recover};
 
 use crate::check::{Promises, log_config, owner, recovered_twice};
 use crate::script::{append, create, id};
@@ -99,5 +99,49 @@ fn a_failed_write_or_flush_takes_the_store_offline_and_loses_nothing_flushed() {
         if let Err(why) = judged {
             panic!("seed {seed}: {why}");
         }
+    }
+}
+
+/// Append until storage says that space is missing; how many were taken.
+async fn fill(log: &Rc<Log<SimRuntime>>, life: &crate::check::Life) -> usize {
+    let mut taken = 0;
+    while append(log, life, 12_000, 9, false).await {
+        taken += 1;
+    }
+    taken
+}
+
+#[test]
+fn a_full_disk_refuses_appends_until_records_are_deleted_and_loses_nothing() {
+    for seed in 0..10 {
+        let world = SimWorld::new(seed, DiskImage::with_dir(&data_dir()));
+        world.disk().set_capacity(6 << 20);
+        let runtime = world.runtime();
+        let promises = Rc::new(Promises::default());
+        let kept = Rc::clone(&promises);
+        world.run(async move {
+            let mut starts = recover(&runtime, &config(), 1, &owner(1)).await.unwrap();
+            let store = Store::open(runtime.clone(), config(), starts.remove(0)).await.unwrap();
+            let log = create(&store, &kept, id(0)).await.unwrap();
+            let other = create(&store, &kept, id(1)).await.unwrap();
+            let (life, other_life) = (kept.life(&id(0)), kept.life(&id(1)));
+            assert!(append(&other, &other_life, 500, 3, true).await);
+            let taken = fill(&log, &life).await;
+            assert!(taken > 50, "only {taken} appends fitted");
+            assert!(matches!(store.status(), StoreStatus::Full(_)), "{:?}", store.status());
+            // Deleting works on the full disk, and makes room.
+            let start = log.segments().last().unwrap().base_offset;
+            life.start_begun.set(start);
+            log.set_start_offset(start).await.unwrap();
+            life.start_done.set(start);
+            assert!(append(&log, &life, 12_000, 10, true).await, "room after deleting");
+            assert!(fill(&log, &life).await > 10);
+            while log.written_offset() < log.end_offset() {
+                runtime.sleep(Duration::from_micros(100)).await;
+            }
+        });
+        let image = world.disk().image().crashed(Crash::KeepAll, &mut SimRandom::new(seed));
+        let judged = recovered_twice(image, seed).and_then(|f| promises.check(&f, Crash::KeepAll));
+        assert_eq!(judged, Ok(()), "seed {seed}");
     }
 }
