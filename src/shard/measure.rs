@@ -9,7 +9,7 @@ use crate::storage;
 use super::Shard;
 
 /// How often the shard's own lateness is looked at.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 impl<R: Runtime> Shard<R> {
     /// The counters now, those that others keep included.
