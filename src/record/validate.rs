@@ -71,8 +71,6 @@ pub enum BatchErrorKind {
     InvalidTimestamp,
     /// INVALID_REQUEST (42): fields that contradict each other.
     InvalidRequest,
-    /// UNSUPPORTED_FOR_MESSAGE_FORMAT (43): magic 0 or 1.
-    UnsupportedForMessageFormat,
     /// UNSUPPORTED_COMPRESSION_TYPE (76).
     UnsupportedCompressionType,
     /// INVALID_RECORD (87): the batch breaks a rule.
@@ -179,15 +177,14 @@ pub fn validate_produced(bytes: &[u8], rules: &ProduceRules) -> Result<BatchSumm
 
 /// The one batch that `bytes` are, with a checksum that matches.
 fn whole_batch<'a>(bytes: &'a [u8], rules: &ProduceRules) -> Result<BatchView<'a>, BatchError> {
-    use BatchErrorKind::{
-        CorruptMessage, InvalidRecord, MessageTooLarge, UnsupportedForMessageFormat,
-    };
+    use BatchErrorKind::{CorruptMessage, InvalidRecord, MessageTooLarge};
     if bytes.is_empty() {
         return Err(BatchError::new(InvalidRecord, "no record batch; there must be exactly one"));
     }
     let batch = BatchView::first(bytes).map_err(|fault| {
         let kind = match fault {
-            BatchFault::Magic(0 | 1) => UnsupportedForMessageFormat,
+            // What Kafka 4 answers to the formats of before record batches.
+            BatchFault::Magic(0 | 1) => InvalidRecord,
             BatchFault::Magic(_) | BatchFault::Truncated { .. } | BatchFault::Length(_) => {
                 CorruptMessage
             }

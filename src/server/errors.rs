@@ -20,7 +20,6 @@ pub fn batch(kind: BatchErrorKind) -> ErrorCode {
         BatchErrorKind::MessageTooLarge => ErrorCode::MESSAGE_TOO_LARGE,
         BatchErrorKind::InvalidTimestamp => ErrorCode::INVALID_TIMESTAMP,
         BatchErrorKind::InvalidRequest => ErrorCode::INVALID_REQUEST,
-        BatchErrorKind::UnsupportedForMessageFormat => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
         BatchErrorKind::UnsupportedCompressionType => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
         BatchErrorKind::InvalidRecord => ErrorCode::INVALID_RECORD,
     }
