@@ -109,7 +109,7 @@ mod tests {
     fn stamping_changes_offset_and_epoch_and_nothing_else() {
         let batch: Vec<u8> = (0..64).collect();
         let stamp = Stamp::new(&batch, 0x0102, 7);
-        let mut whole = vec![0; 64];
+        let mut whole = [0; 64];
         // In two parts that cut through the stamped bytes.
         stamp.copy(&batch, 0..5, &mut whole[0..5]);
         stamp.copy(&batch, 5..64, &mut whole[5..64]);
