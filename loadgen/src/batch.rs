@@ -292,8 +292,17 @@ mod tests {
 
     type Decoded = Vec<(Option<Vec<u8>>, Vec<u8>, i64, i32)>;
 
-    /// The kafka-protocol crate as an independent reader.
+    /// What a broker asks of a batch, and the kafka-protocol crate as an independent reader.
     fn decode(batch: &[u8]) -> Decoded {
+        let rules = thalweg::record::ProduceRules {
+            max_message_bytes: batch.len(),
+            timestamp_type: thalweg::model::TimestampType::CreateTime,
+            now_ms: 1_763_700_000_000,
+            before_max_ms: i64::MAX,
+            after_max_ms: i64::MAX,
+            require_keys: false,
+        };
+        thalweg::record::validate_produced(batch, &rules).expect("a broker takes it");
         let mut bytes = bytes::Bytes::copy_from_slice(batch);
         let set = kafka_protocol::records::RecordBatchDecoder::decode(&mut bytes).unwrap();
         set.records

@@ -134,3 +134,22 @@ fn acks_zero_promises_nothing_and_never_is_never() {
     let result = go(Plan { consume: Consume::Never, duration_s: 0.1, ..plan(&sink) });
     assert!(!result.verdict.checked && result.warnings.contains(&Warning::NotVerified));
 }
+
+#[test]
+fn a_broken_connection_is_survived_and_costs_no_verdict() {
+    let sink = keeping(Some(Fault::HangUp));
+    let result = go(plan(&sink));
+    let verdict = &result.verdict;
+    assert!(result.disconnects > 0 && verdict.unknown > 0, "{verdict:?}");
+    assert_eq!((verdict.lost, verdict.duplicated), (0, 0), "{verdict:?}");
+    assert!(verdict.acknowledged + verdict.unknown == verdict.sent, "{verdict:?}");
+    assert!(result.warnings.iter().any(|w| matches!(w, Warning::Disconnects { .. })));
+    // An idempotent producer sends again what was not answered, under the same sequences. The
+    // sink does not remember producers, so the resent records are there twice and none is lost.
+    let sink = keeping(Some(Fault::HangUp));
+    let result = go(Plan { idempotent: true, acks: -1, ..plan(&sink) });
+    let verdict = &result.verdict;
+    assert!(result.disconnects > 0 && verdict.duplicated > 0, "{verdict:?}");
+    assert_eq!((verdict.lost, verdict.unknown), (0, 0), "{verdict:?}");
+    assert_eq!(verdict.acknowledged, verdict.sent);
+}

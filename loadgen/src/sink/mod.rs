@@ -5,6 +5,7 @@
 //! One thread, one epoll set. Produce v7 requests with one partition take a fast path: parsed
 //! from their first bytes, the rest read and thrown away.
 
+mod store;
 mod topics;
 
 use std::io::{self, IoSlice, Read, Write};
@@ -23,7 +24,7 @@ use crate::poll::Poller;
 use crate::request::{Malformed, PRODUCE, Walk};
 use topics::{Outcome, Topics};
 
-pub use topics::{Fault, Store};
+pub use store::{Fault, Store};
 
 const TICK: Duration = Duration::from_millis(5);
 const SCRATCH_BYTES: usize = 256 << 10;
@@ -251,6 +252,7 @@ impl Server {
         match outcome.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))? {
             Outcome::Answer(pieces) => peer.outbox.extend(pieces),
             Outcome::Silence => {}
+            Outcome::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
             Outcome::Park { wait_ms } => {
                 let until = clock::monotonic_ns() + wait_ms as u64 * 1_000_000;
                 peer.parked = Some((frame, until));

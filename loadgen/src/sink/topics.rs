@@ -1,9 +1,5 @@
 //! What the sink knows: topics by name, and what happens to their batches. Everything that is
 //! not the produce fast path is answered here, through the schemas.
-//!
-//! [`Store::Discard`] counts offsets and repeats one prepared batch to readers; it is the
-//! ceiling. [`Store::Keep`] holds batches in memory up to a limit and gives them back, damaged
-//! on purpose if asked: it is how verification itself is tested.
 
 use std::collections::HashMap;
 
@@ -15,7 +11,7 @@ use thalweg::protocol::messages::{
 use thalweg::protocol::{ApiKey, ErrorCode, RequestBody, encode_response};
 use thalweg::wire::Records;
 
-use crate::batch::{BatchFields, HEADER_BYTES, Template};
+use super::store::{FAULT_EVERY, Fault, Partition, Store, records_of, repeated_batch};
 
 /// Most topics and partitions a sink takes.
 const TOPICS_MAX: usize = 1024;
@@ -32,50 +28,6 @@ const SPOKEN: [(ApiKey, i16, i16); 8] = [
     (ApiKey::InitProducerId, 0, 4),
 ];
 
-/// What becomes of batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Store {
-    /// Discard what is produced; give readers one prepared batch again and again.
-    Discard {
-        /// Bytes of the prepared batch.
-        batch_bytes: usize,
-        /// Bytes of each record's value in it.
-        record_bytes: usize,
-    },
-    /// Keep batches and give them back.
-    Keep {
-        /// Beyond this many bytes, produce requests are refused.
-        bytes_max: usize,
-        /// What to do wrong.
-        fault: Option<Fault>,
-    },
-}
-
-/// A broker's mistake, made with every 50th batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Fault {
-    /// Acknowledge it and forget it.
-    Drop,
-    /// Store it twice.
-    Duplicate,
-    /// Store it behind its successor.
-    Reorder,
-    /// Flip a bit in it.
-    Corrupt,
-    /// Store it in the next partition.
-    Misdirect,
-}
-
-const FAULT_EVERY: u64 = 50;
-
-#[derive(Debug, Default)]
-struct Partition {
-    next_offset: i64,
-    batches: Vec<(i64, Bytes)>,
-    /// A batch that waits for its successor, for [`Fault::Reorder`].
-    held: Option<Bytes>,
-}
-
 /// All topics of a sink.
 #[derive(Debug)]
 pub struct Topics {
@@ -85,6 +37,7 @@ pub struct Topics {
     topics: HashMap<String, Vec<Partition>>,
     kept_bytes: usize,
     appended: u64,
+    hangs_up: bool,
     producer_ids: i64,
     /// The prepared batch for readers, without its base offset.
     repeated: Bytes,
@@ -97,6 +50,8 @@ pub enum Outcome {
     Answer(Vec<Bytes>),
     /// Nothing to send: acks=0.
     Silence,
+    /// Close the connection, for [`Fault::HangUp`].
+    HangUp,
     /// A fetch that found nothing; ask again when something was appended, for at most this long.
     Park {
         /// Milliseconds.
@@ -120,6 +75,7 @@ impl Topics {
             topics: HashMap::new(),
             kept_bytes: 0,
             appended: 0,
+            hangs_up: false,
             producer_ids: 0,
             repeated,
             repeated_records,
@@ -188,6 +144,9 @@ impl Topics {
             RequestBody::Produce(request) => {
                 let acks = request.acks;
                 let answer = self.produce(request);
+                if std::mem::take(&mut self.hangs_up) {
+                    return Ok(Outcome::HangUp);
+                }
                 if acks == 0 {
                     return Ok(Outcome::Silence);
                 }
@@ -384,13 +343,14 @@ impl Topics {
             Some(Fault::Misdirect) => {
                 self.partition(topic, (index + 1) % partitions)?.store(&batch);
             }
-            None | Some(Fault::Reorder) => {
+            None | Some(Fault::Reorder | Fault::HangUp) => {
                 partition.store(&batch);
                 if let Some(held) = partition.held.take() {
                     partition.store(&held);
                 }
             }
         }
+        self.hangs_up = fault == Some(Fault::HangUp);
         self.kept_bytes += kept;
         Ok(base_offset)
     }
@@ -472,22 +432,6 @@ impl Topics {
     }
 }
 
-impl Partition {
-    fn store(&mut self, batch: &Bytes) {
-        let mut stamped = batch.to_vec();
-        stamped[..8].copy_from_slice(&self.next_offset.to_be_bytes());
-        self.next_offset += i64::from(records_of(batch).unwrap_or(1));
-        self.batches.push((self.next_offset - 1, Bytes::from(stamped)));
-    }
-}
-
-/// The record count of a batch; `None` for what cannot be one.
-fn records_of(batch: &[u8]) -> Option<i32> {
-    let header = batch.first_chunk::<HEADER_BYTES>()?;
-    let count = i32::from_be_bytes([header[57], header[58], header[59], header[60]]);
-    (header[16] == 2 && count > 0 && batch.len() > HEADER_BYTES + 9).then_some(count)
-}
-
 fn api_versions() -> versions::ApiVersionsResponse {
     let api_keys = SPOKEN.iter().map(|(key, min, max)| versions::ApiVersion {
         api_key: *key as i16,
@@ -495,23 +439,4 @@ fn api_versions() -> versions::ApiVersionsResponse {
         max_version: *max,
     });
     versions::ApiVersionsResponse { api_keys: api_keys.collect(), ..Default::default() }
-}
-
-/// One valid batch without its base offset, and its records.
-fn repeated_batch(batch_bytes: usize, record_bytes: usize) -> (Bytes, i64) {
-    let records = Template::records_for(batch_bytes, record_bytes, None);
-    let template = Template::new(0, records, record_bytes, None, 1.0);
-    let mut bytes = template.bytes().to_vec();
-    let fields = BatchFields {
-        producer: 0,
-        partition: 0,
-        records,
-        first_sequence: 0,
-        timestamp_ms: crate::clock::wall_ms(),
-        producer_id: -1,
-        producer_epoch: -1,
-    };
-    let now = crate::clock::monotonic_ns();
-    template.patch(&mut bytes, &fields, |_| now);
-    (Bytes::from(bytes).slice(8..), i64::from(records))
 }
