@@ -166,12 +166,18 @@ fn produce<R: Runtime>(
         Err(hangup) => return Began::Refused(hangup),
     };
     let (version, correlation_id) = (header.api_version, header.correlation_id);
+    let shard = caller.shard.clone();
+    let begun = shard.runtime.now();
     let answering = h::produce::begin(caller, version, request);
     Began::Ordered(Box::pin(async move {
-        match answering.await? {
-            Some(response) => encode(ApiKey::Produce, version, correlation_id, &response).map(Some),
-            None => Ok(None),
-        }
+        let answered = answering.await?;
+        shard.metrics.record(Latency::Produce, shard.runtime.now().saturating_sub(begun));
+        let Some(response) = answered else { return Ok(None) };
+        let mut partitions = response.responses.iter().flat_map(|t| &t.partition_responses);
+        let has_error = partitions.any(|p| !p.error_code.is_ok());
+        let answer = encode(ApiKey::Produce, version, correlation_id, &response)?;
+        shard.metrics.response(ApiKey::Produce as i16, answer.bytes(), has_error);
+        Ok(Some(answer))
     }))
 }
 

@@ -10,7 +10,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["model"]),
     ("metrics", &["model"]),
     ("protocol", &["model", "wire", "record"]),
-    ("disk", &["model", "config", "metrics"]),
+    // The two seams know each other: their simulated sides share one world.
+    ("disk", &["model", "config", "metrics", "runtime"]),
     ("runtime", &["model", "config", "metrics", "disk"]),
     ("storage", &["model", "record", "config", "metrics", "disk", "runtime"]),
     ("partition", &["model", "record", "config", "metrics", "runtime", "storage"]),

@@ -81,6 +81,13 @@ fn paths_that_are_mentioned_exist() {
 }
 
 #[test]
+fn routes_name_what_is_there() {
+    let files = tree();
+    let findings = papers::routes_name_what_is_there(&files);
+    assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+}
+
+#[test]
 fn every_test_binary_is_listed() {
     let files = tree();
     let findings = papers::every_test_binary_is_listed(&files);

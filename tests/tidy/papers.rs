@@ -50,6 +50,28 @@ fn paths_in(line: &str) -> Vec<&str> {
         .collect()
 }
 
+/// Findings about a file in a document that is followed by the name of something it lacks:
+/// a path and a name in backticks with one space between them.
+pub fn routes_name_what_is_there(files: &[Source]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for page in files.iter().filter(|file| file.path.ends_with(".md")) {
+        for (number, line) in page.text.lines().enumerate() {
+            let parts: Vec<&str> = line.split('`').collect();
+            for four in parts.windows(4).filter(|four| four[2] == " ") {
+                let (path, name) = (four[1], four[3].rsplit("::").next().unwrap_or(four[3]));
+                let Some(file) = files.iter().find(|f| f.path == path && f.is_rust()) else {
+                    continue;
+                };
+                let forms = ["fn", "struct", "enum", "trait"].map(|kind| format!("{kind} {name}"));
+                if !forms.iter().any(|form| file.text.contains(form)) {
+                    findings.push(page.at(number, format!("{path} has no {name}: mend the page")));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// Findings about test and bench binaries that are listed and missing, or there and not listed.
 pub fn every_test_binary_is_listed(files: &[Source]) -> Vec<String> {
     let mut findings = Vec::new();
@@ -108,7 +130,6 @@ fn unlisted(files: &[Source], home: &str, listed: &[String]) -> Vec<String> {
 
 /// Settings whose feature is being written. Must be empty when the tree is handed over.
 const AWAITED: &[&str] = &[
-    "fetch_memory_bytes_max",
     "groups_max",
     "group_members_max",
     "offset_metadata_bytes_max",
@@ -256,4 +277,16 @@ fn a_setting_that_nothing_reads_is_found() {
     ];
     let findings = every_setting_is_acted_on(&files);
     assert_eq!(findings, ["src/config: nothing reads b_max: act on it, or drop the setting"]);
+}
+
+#[test]
+fn a_route_that_leads_nowhere_is_found() {
+    let files = [
+        Source::of("docs/A.md", "1. `src/a.rs` `A::go` then `src/a.rs` `gone`, `src/a.rs` or `x`."),
+        Source::of("src/a.rs", "impl A { fn go() {} }"),
+    ];
+    assert_eq!(
+        routes_name_what_is_there(&files),
+        ["docs/A.md:1: src/a.rs has no gone: mend the page"]
+    );
 }
