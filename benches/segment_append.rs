@@ -129,7 +129,8 @@ async fn row(
     let written = count as f64 * (size * logs) as f64;
     let commits = (stats.group_commits.get() - before) as f64;
     println!(
-        "{direct_min:>9} {size:>8} {logs:>4} {in_flight:>4} {:>9.0} {:>8.1} {:>8.3} {:>8.2} {:>8.2} {:>6}",
+        "{direct_min:>9} {size:>8} {logs:>4} {in_flight:>4} {:>9.0} {:>8.1} {:>8.3} {:>8.2} \
+         {:>8.2} {:>6}",
         count as f64 * logs as f64 / took,
         written / took / 1e6,
         cpu / written * 1e9,
