@@ -106,7 +106,8 @@ impl<'a, R: Runtime> Scan<'a, R> {
         Ok(())
     }
 
-    /// What is left of the last buffer, for the next read.
+    /// What is left of the last buffer, for the next read; nothing when the position lies before
+    /// it, as it does where a batch that was looked at but not taken begins in the buffer before.
     pub(crate) fn into_window(self) -> (u64, Bytes) {
         let (position, end) = (self.position, self.end);
         let Some((at, mut bytes)) = self.windows.into_iter().next_back() else {
@@ -114,7 +115,8 @@ impl<'a, R: Runtime> Scan<'a, R> {
         };
         // What lies behind the end was read, but is not what will stand there later.
         bytes.truncate(to_usize(end.saturating_sub(at)));
-        if at + bytes.len() as u64 > position { (at, bytes) } else { (0, Bytes::new()) }
+        let holds = (at..at + bytes.len() as u64).contains(&position);
+        if holds { (at, bytes) } else { (0, Bytes::new()) }
     }
 
     /// Have everything from the position up to `end` in the windows.

@@ -224,6 +224,28 @@ fn appends_of_all_sizes_come_back_from_memory_from_disk_and_after_a_clean_stop()
 }
 
 #[test]
+fn a_read_goes_on_where_a_header_lies_across_two_buffers() {
+    let dir = tempfile::tempdir_in(TMP).unwrap();
+    let path = dir.path().to_owned();
+    run(async move {
+        let (_runtime, store, _) = open(&path, 64 << 20).await;
+        let log = store.create_log(ID, log_config(64 << 20)).await.unwrap();
+        let marks = Rc::new(Marks::default());
+        log.set_observer(marks.clone());
+        let mut expected = Vec::new();
+        // The second batch's header begins 44 bytes before the end of a read's buffer.
+        for (i, size) in [(1 << 20) - 44, 900_000, 900_000, 900_000].into_iter().enumerate() {
+            let bytes = batch(size, 1, u8::try_from(i).unwrap(), 5);
+            expected.extend_from_slice(&append(&log, bytes, true).await);
+        }
+        marks.flushed(4).await;
+        assert!(read_all(&log, 1 << 20).await == expected);
+        assert!(store.stats().cold_reads.get() > 0, "the cache is smaller than the log");
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
 fn written_appends_survive_a_kill_and_recovering_again_changes_nothing() {
     let dir = tempfile::tempdir_in(TMP).unwrap();
     let path = dir.path().to_owned();
