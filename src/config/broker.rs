@@ -39,6 +39,7 @@ const THREADS: Treatment = Inert("one shard per core does all work");
 const ONE_BROKER: Treatment = Inert("one broker replicates nothing");
 const COMPACTION: Treatment = Inert("it acts on compaction, which is not there yet");
 const TRANSACTIONS: Treatment = Inert("transactions are not there yet");
+const GROUPS: Treatment = Inert("consumer groups are not there yet");
 const QUOTAS: Treatment = Inert("quotas are not there yet");
 const CONTROLLER: Treatment = Inert("the controller is part of the broker");
 const CONTROLLER_WORDS: &[&str] = &["broker", "controller"];
@@ -150,7 +151,7 @@ pub static BROKER_KEYS: &[Key] = &[
     row("thalweg.metrics.connections.max", Int, Plain, of("16"), Check::Range(1, 1024), Honoured,
         "Connections to the metrics page."),
 
-    // Topics, partitions, producers, groups in numbers.
+    // Topics, partitions, producers in numbers.
     row("thalweg.topics.max", Int, Plain, of("20000"), FROM_1, Honoured, "Topics of the broker."),
     row("thalweg.partitions.max", Int, Plain, of("100000"), FROM_1, Honoured,
         "Partitions of the broker."),
@@ -162,20 +163,6 @@ pub static BROKER_KEYS: &[Key] = &[
         "Idempotent producers remembered per shard."),
     row("producer.id.expiration.ms", Int, Millis, of("86400000"), FROM_1, Honoured,
         "How long an idle idempotent producer is remembered."),
-    row("thalweg.groups.max", Int, Plain, of("10000"), FROM_1, Honoured, "Groups per shard."),
-    row("group.max.size", Int, Plain, of("10000"), FROM_1, Honoured, "Members of one group."),
-    row("group.initial.rebalance.delay.ms", Int, Millis, of("3000"), FROM_0, Honoured,
-        "How long a new group waits for more members."),
-    row("group.min.session.timeout.ms", Int, Millis, of("6000"), FROM_1, Honoured,
-        "Least session timeout that a member may ask for."),
-    row("group.max.session.timeout.ms", Int, Millis, of("1800000"), FROM_1, Honoured,
-        "Largest session timeout that a member may ask for."),
-    row("offset.metadata.max.bytes", Int, Bytes, of("4096"), FROM_0, Honoured,
-        "Longest metadata of a committed offset."),
-    row("offsets.retention.minutes", Int, Plain, of("10080"), FROM_1, Honoured,
-        "How long the offsets of an empty group are kept."),
-    row("offsets.retention.check.interval.ms", Long, Millis, of("600000"), FROM_1, Honoured,
-        "How often expired offsets are looked for."),
 
     // Accepted without effect, so that Kafka's own files and test set-ups work.
     row("process.roles", List, Plain, of("broker,controller"),
@@ -239,13 +226,26 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes that a follower's fetch waits for."),
     row("replica.high.watermark.checkpoint.interval.ms", Long, Millis, of("5000"), ANY, ONE_BROKER,
         "How often Kafka writes high watermarks."),
+    row("group.max.size", Int, Plain, of("2147483647"), FROM_1, GROUPS, "Members of one group."),
+    row("group.initial.rebalance.delay.ms", Int, Millis, of("3000"), FROM_0, GROUPS,
+        "How long a new group waits for more members."),
+    row("group.min.session.timeout.ms", Int, Millis, of("6000"), FROM_1, GROUPS,
+        "Least session timeout that a member may ask for."),
+    row("group.max.session.timeout.ms", Int, Millis, of("1800000"), FROM_1, GROUPS,
+        "Largest session timeout that a member may ask for."),
+    row("offset.metadata.max.bytes", Int, Bytes, of("4096"), FROM_0, GROUPS,
+        "Longest metadata of a committed offset."),
+    row("offsets.retention.minutes", Int, Plain, of("10080"), FROM_1, GROUPS,
+        "How long the offsets of an empty group are kept."),
+    row("offsets.retention.check.interval.ms", Long, Millis, of("600000"), FROM_1, GROUPS,
+        "How often expired offsets are looked for."),
     row("offsets.topic.num.partitions", Int, Plain, of("50"), FROM_1,
-        Inert("a group lives on the shard that its name hashes to"),
+        GROUPS,
         "Partitions of __consumer_offsets."),
     row("offsets.topic.replication.factor", Int, Plain, of("1"), FROM_1, ONE_BROKER,
         "Replicas of __consumer_offsets."),
     row("offsets.topic.segment.bytes", Int, Bytes, of("104857600"), FROM_1,
-        Inert("offsets have their own log"), "Segments of __consumer_offsets."),
+        GROUPS, "Segments of __consumer_offsets."),
     row("offsets.commit.timeout.ms", Int, Millis, of("5000"), FROM_1, ONE_BROKER,
         "How long an offset commit waits for replicas."),
     row("transaction.state.log.num.partitions", Int, Plain, of("50"), FROM_1, TRANSACTIONS,

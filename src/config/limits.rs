@@ -52,12 +52,6 @@ pub struct Limits {
     pub partition_producers_max: usize,
     /// `thalweg.producers.max`: per shard.
     pub producers_max: usize,
-    /// `thalweg.groups.max`: per shard.
-    pub groups_max: usize,
-    /// `group.max.size`
-    pub group_members_max: usize,
-    /// `offset.metadata.max.bytes`
-    pub offset_metadata_bytes_max: usize,
     /// `thalweg.metrics.connections.max`
     pub metrics_connections_max: usize,
     /// `thalweg.journal.bytes.max`: per shard, all journal files together.
@@ -98,9 +92,6 @@ impl Limits {
             topic_partitions_max: size("thalweg.topic.partitions.max"),
             partition_producers_max: size("thalweg.partition.producers.max"),
             producers_max: size("thalweg.producers.max"),
-            groups_max: size("thalweg.groups.max"),
-            group_members_max: size("group.max.size"),
-            offset_metadata_bytes_max: size("offset.metadata.max.bytes"),
             metrics_connections_max: size("thalweg.metrics.connections.max"),
             journal_bytes_max: size("thalweg.journal.bytes.max") as u64,
             direct_append_bytes_min: size("thalweg.direct.append.bytes.min"),

@@ -104,16 +104,6 @@ pub struct Config {
     pub retention_check_interval_ms: u64,
     /// `producer.id.expiration.ms`
     pub producer_id_expiration_ms: i64,
-    /// `group.initial.rebalance.delay.ms`
-    pub group_initial_rebalance_delay_ms: i64,
-    /// `group.min.session.timeout.ms`
-    pub group_session_timeout_ms_min: i64,
-    /// `group.max.session.timeout.ms`
-    pub group_session_timeout_ms_max: i64,
-    /// `offsets.retention.minutes`, in milliseconds.
-    pub offsets_retention_ms: i64,
-    /// `offsets.retention.check.interval.ms`
-    pub offsets_retention_check_interval_ms: u64,
     /// `thalweg.durability` of the broker; topics may differ.
     pub durability: Durability,
     /// Every limit.
@@ -266,11 +256,6 @@ impl Layers {
             num_partitions: i32::try_from(self.long("num.partitions")).unwrap_or(1),
             retention_check_interval_ms: positive("log.retention.check.interval.ms"),
             producer_id_expiration_ms: self.long("producer.id.expiration.ms"),
-            group_initial_rebalance_delay_ms: self.long("group.initial.rebalance.delay.ms"),
-            group_session_timeout_ms_min: self.long("group.min.session.timeout.ms"),
-            group_session_timeout_ms_max: self.long("group.max.session.timeout.ms"),
-            offsets_retention_ms: self.long("offsets.retention.minutes").saturating_mul(60_000),
-            offsets_retention_check_interval_ms: positive("offsets.retention.check.interval.ms"),
             durability: Durability::from_word(&word),
             limits: Limits::read(&mut |name| self.long(name)),
             machine: self.machine,
@@ -308,11 +293,6 @@ impl Layers {
             "message.max.bytes",
             "socket.request.max.bytes",
             "no request could carry such a batch",
-        );
-        at_most(
-            "group.min.session.timeout.ms",
-            "group.max.session.timeout.ms",
-            "no session timeout would be left",
         );
         at_most("num.partitions", "thalweg.partitions.max", "no topic could be created");
     }

@@ -133,16 +133,7 @@ fn unlisted(files: &[Source], home: &str, listed: &[String]) -> Vec<String> {
 }
 
 /// Settings whose feature is being written. Must be empty when the tree is handed over.
-const AWAITED: &[&str] = &[
-    "groups_max",
-    "group_members_max",
-    "offset_metadata_bytes_max",
-    "group_initial_rebalance_delay_ms",
-    "group_session_timeout_ms_min",
-    "group_session_timeout_ms_max",
-    "offsets_retention_ms",
-    "offsets_retention_check_interval_ms",
-];
+const AWAITED: &[&str] = &[];
 
 /// Findings about fields of `Config` and `Limits` that nothing outside `config` reads: a setting
 /// that is taken and not acted on is a broken promise.
