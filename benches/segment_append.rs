@@ -108,7 +108,7 @@ async fn row(
     };
     let mut starts = recover(&runtime, &config, 1, &|_| None).await.expect("an empty directory");
     let store = Store::open(runtime, config, starts.remove(0)).await.expect("open");
-    let count = (total / (size * logs) as u64).clamp(1, 40_000) as i64;
+    let count = (total / (size * logs) as u64).clamp(1, 2_000 * in_flight as u64) as i64;
     let mut opened = Vec::new();
     for partition in 0..logs {
         let id = TopicPartition { topic_id: Uuid([1; 16]), partition: partition as i32 };

@@ -8,6 +8,7 @@
 pub mod dma;
 pub mod lease;
 pub mod sim;
+pub(crate) mod sim_time;
 
 use std::fmt;
 use std::future::Future;

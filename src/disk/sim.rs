@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::sim_time::{SimRandom, World};
 use super::{BLOCK, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult};
-use crate::runtime::sim::{SimRandom, World};
 
 /// What may be torn apart: the sector.
 const SECTOR: usize = 512;

@@ -4,17 +4,18 @@
 //! One [`SimWorld`] is one process on one machine. Time moves only when nothing can run. A world
 //! can halt in the middle (the power goes); its disk then says what a next world finds.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::{Queue, Runtime};
 use crate::disk::sim::SimDisk;
+pub use crate::disk::sim_time::SimRandom;
+use crate::disk::sim_time::World;
 use crate::model::TimestampMs;
 
 /// Wall-clock time at the start of every simulation, in milliseconds.
@@ -23,87 +24,15 @@ const WALL_START_MS: i64 = 1_800_000_000_000;
 /// Longest simulated run: whoever still waits by then waits for ever.
 const RUN_MAX: Duration = Duration::from_secs(600);
 
-/// A small generator (SplitMix64): the only source of chance in a simulation.
-#[derive(Clone, Debug)]
-pub struct SimRandom(u64);
-
-impl SimRandom {
-    /// Begin with a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end` (0 when `end` is 0).
-    pub fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { self.bits() % end }
-    }
-}
-
 type Task = Pin<Box<dyn Future<Output = ()>>>;
-
-/// What all parts of one world share.
-pub(crate) struct World {
-    now: Cell<Duration>,
-    pub(crate) random: RefCell<SimRandom>,
-    spawned: RefCell<Vec<Task>>,
-    timers: RefCell<BTreeMap<(Duration, u64), Waker>>,
-    timer_count: Cell<u64>,
-    pub(crate) halted: Cell<bool>,
-}
-
-impl World {
-    pub(crate) fn sleep(self: &Rc<Self>, duration: Duration) -> Sleep {
-        Sleep { world: Rc::clone(self), until: self.now.get() + duration, number: None }
-    }
-}
-
-/// Completes when the world's time has come.
-pub(crate) struct Sleep {
-    world: Rc<World>,
-    until: Duration,
-    number: Option<u64>,
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.world.now.get() >= self.until {
-            return Poll::Ready(());
-        }
-        let number = self.number.unwrap_or_else(|| {
-            let number = self.world.timer_count.get();
-            self.world.timer_count.set(number + 1);
-            number
-        });
-        self.number = Some(number);
-        let key = (self.until, number);
-        self.world.timers.borrow_mut().insert(key, context.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.world.timers.borrow_mut().remove(&(self.until, number));
-        }
-    }
-}
+/// Tasks that have not run yet.
+type Spawned = Rc<RefCell<Vec<Task>>>;
 
 /// One process on one machine.
 pub struct SimWorld {
     world: Rc<World>,
     disk: SimDisk,
+    spawned: Spawned,
 }
 
 /// Task numbers that were woken.
@@ -128,21 +57,18 @@ impl Wake for TaskWaker {
 impl SimWorld {
     /// A machine with this disk content.
     pub fn new(seed: u64, image: crate::disk::sim::DiskImage) -> Self {
-        let world = Rc::new(World {
-            now: Cell::new(Duration::ZERO),
-            random: RefCell::new(SimRandom::new(seed)),
-            spawned: RefCell::default(),
-            timers: RefCell::default(),
-            timer_count: Cell::new(0),
-            halted: Cell::new(false),
-        });
+        let world = Rc::new(World::new(seed));
         let disk = SimDisk::new(Rc::clone(&world), image);
-        Self { world, disk }
+        Self { world, disk, spawned: Rc::default() }
     }
 
     /// The runtime that code in this world is given.
     pub fn runtime(&self) -> SimRuntime {
-        SimRuntime { world: Rc::clone(&self.world), disk: self.disk.clone() }
+        SimRuntime {
+            world: Rc::clone(&self.world),
+            disk: self.disk.clone(),
+            spawned: Rc::clone(&self.spawned),
+        }
     }
 
     /// Its disk: faults, counts, what a crash leaves.
@@ -159,12 +85,12 @@ impl SimWorld {
         let slot = Rc::clone(&result);
         let ready = Arc::new(Ready::default());
         let mut tasks: Vec<Option<(Task, Waker)>> = Vec::new();
-        self.world.spawned.borrow_mut().push(Box::pin(async move {
+        self.spawned.borrow_mut().push(Box::pin(async move {
             let value = root.await;
             *slot.borrow_mut() = Some(value);
         }));
         loop {
-            for task in std::mem::take(&mut *self.world.spawned.borrow_mut()) {
+            for task in std::mem::take(&mut *self.spawned.borrow_mut()) {
                 let number = tasks.len();
                 let waker = Waker::from(Arc::new(TaskWaker { number, ready: Arc::clone(&ready) }));
                 waker.wake_by_ref();
@@ -192,13 +118,13 @@ impl SimWorld {
         }
         // Tasks go before the world they refer to.
         drop(tasks);
-        self.world.spawned.borrow_mut().clear();
+        self.spawned.borrow_mut().clear();
         result.borrow_mut().take()
     }
 
     fn next_timer(&self) {
-        let next = self.world.timers.borrow_mut().pop_first();
-        let ((at, _), waker) = next.expect("nothing can run and no timer is set: a deadlock");
+        let next = self.world.pop_timer();
+        let (at, waker) = next.expect("nothing can run and no timer is set: a deadlock");
         assert!(
             at < RUN_MAX,
             "still running after {RUN_MAX:?} of simulated time: somebody is stuck"
@@ -213,6 +139,7 @@ impl SimWorld {
 pub struct SimRuntime {
     world: Rc<World>,
     disk: SimDisk,
+    spawned: Spawned,
 }
 
 impl Runtime for SimRuntime {
@@ -235,6 +162,6 @@ impl Runtime for SimRuntime {
     }
 
     fn spawn(&self, _queue: Queue, task: impl Future<Output = ()> + 'static) {
-        self.world.spawned.borrow_mut().push(Box::pin(task));
+        self.spawned.borrow_mut().push(Box::pin(task));
     }
 }
