@@ -4,6 +4,7 @@
 //! A flush makes durable exactly what had *completed* in that one file when it was submitted.
 //! Names become durable by [`Disk::sync_dir`] alone. Two writes under way to the same block are a
 //! bug of the caller (a device may order them as it likes), and stop the simulation.
+//! Longer than other files because content, names and calls are one model of one disk.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
