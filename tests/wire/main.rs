@@ -14,6 +14,7 @@ mod golden;
 mod hostile;
 mod memory;
 mod oracle;
+mod recorded;
 mod registry;
 mod sample;
 
