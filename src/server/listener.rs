@@ -130,7 +130,7 @@ impl Drop for Admission {
     }
 }
 
-/// Accept for ever and hand out: to `here` what falls to this shard, over the mesh the rest.
+/// Accept until the listener is shut down, and hand out: to `here` what falls to this shard, over the mesh the rest.
 pub async fn accept<R: Runtime>(
     shard: Rc<Shard<R>>,
     listener: StdListener,
@@ -150,6 +150,8 @@ pub async fn accept<R: Runtime>(
                 }
                 next = (next + 1) % shard.shards;
             }
+            // EINVAL: shut down, because the broker stops.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
                 tracing::warn!(
                     "cannot accept a connection: {error}; waiting. If descriptors have run out, \
