@@ -138,7 +138,7 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes per shard that only journal and memory hold; beyond it producers wait."),
     row("thalweg.journal.bytes.max", Long, Bytes, of("268435456"),
         Check::Range(4 << 20, i64::MAX), Honoured, "Journal files per shard, all together."),
-    row("thalweg.direct.append.bytes.min", Int, Bytes, of("32768"), Check::Range(4096, 1 << 30),
+    row("thalweg.direct.append.bytes.min", Int, Bytes, of("131072"), Check::Range(4096, 1 << 30),
         Honoured, "Appends of at least this size skip the journal."),
     row("thalweg.waiters.max", Int, Plain, of("16384"), Check::Range(1, 1 << 20), Honoured,
         "Requests per shard that wait for bytes or for time."),
