@@ -4,7 +4,8 @@
 //! there are fewer bytes than asked for, the request waits, at no cost, until a partition's high
 //! watermark moves or its time is over. Sessions are incremental (KIP-227). There are no
 //! transactions, so the last stable offset is the high watermark and nothing is aborted.
-//! Versions below 10 do not know zstd (KIP-110): such a batch gives UNSUPPORTED_COMPRESSION_TYPE.
+//! Versions below 10 are given zstd, too: Kafka refuses it to them only where the topic's own
+//! `compression.type` is zstd, which no topic here can have, and kafka-python 2.0.2 reads it with 4.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -21,7 +22,6 @@ use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{
     FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
-use crate::record;
 use crate::runtime::Runtime;
 use crate::server::dispatch::check_count;
 use crate::server::errors;
@@ -30,8 +30,6 @@ use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
 use crate::wire::Records;
 
-/// Fetch versions below this one must not be given zstd.
-const ZSTD_VERSION_MIN: i16 = 10;
 /// Longest wait for bytes; a dead client's request must not be kept for ever.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -70,7 +68,7 @@ pub async fn handle<R: Runtime>(
     };
     let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
     let found = read_or_wait(&caller, &plan, wait).await;
-    Ok(answer(&caller, version, &plan, found))
+    Ok(answer(&caller, &plan, found))
 }
 
 /// What to read, by session or without one.
@@ -288,16 +286,10 @@ fn translate(result: FetchResult) -> Found {
 }
 
 /// The response: everything for a full fetch, what has something to say for an incremental one.
-fn answer<R: Runtime>(
-    caller: &Rc<Caller<R>>,
-    version: i16,
-    plan: &Plan,
-    found: Vec<Found>,
-) -> FetchResponse {
+fn answer<R: Runtime>(caller: &Rc<Caller<R>>, plan: &Plan, found: Vec<Found>) -> FetchResponse {
     let mut sessions = caller.sessions.borrow_mut();
     let mut response = FetchResponse { session_id: plan.session_id, ..Default::default() };
     for (wanted, found) in plan.wanted.iter().zip(found) {
-        let found = found.and_then(|outcome| check_codec(version, outcome));
         let marks = found.as_ref().ok().map(|o| (o.high_watermark, o.log_start));
         let has_news = match &found {
             Ok(outcome) => outcome.batches.bytes > 0 || wanted.told != marks,
@@ -312,19 +304,6 @@ fn answer<R: Runtime>(
         }
     }
     response
-}
-
-/// Refuse zstd batches to clients too old to know the codec.
-fn check_codec(version: i16, outcome: ReadOutcome) -> Found {
-    if version >= ZSTD_VERSION_MIN {
-        return Ok(outcome);
-    }
-    // Pieces need not end where batches do. Only old clients pay for the copy.
-    let bytes = outcome.batches.pieces.concat();
-    let is_zstd =
-        |batch: record::BatchView<'_>| batch.attributes().codec() == Some(record::Codec::Zstd);
-    let has_zstd = record::Batches::new(&bytes).any(is_zstd);
-    if has_zstd { Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE) } else { Ok(outcome) }
 }
 
 fn partition_data(wanted: &Wanted, found: Found) -> PartitionData {
