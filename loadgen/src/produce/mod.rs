@@ -442,19 +442,26 @@ fn take_answer(
     recorder.count(now_ns, batch.records.into(), batch.bytes.into(), 1);
     let window = recorder.window;
     let interval = recorder.at(now_ns);
-    let first = lane.intended_ns(&batch, 0);
-    if !window.measures(first) {
+    // Record by record, as end to end counts them: a late batch may hold records of both sides of
+    // the window's border.
+    let measured = |index: &u32| window.measures(lane.intended_ns(&batch, *index));
+    let count = match &lane.schedule {
+        None if window.measures(batch.sent_ns) => batch.records.into(),
+        None => 0,
+        Some(_) => (0..batch.records).filter(measured).count() as u64,
+    };
+    if count == 0 {
         return Ok(());
     }
     let series = interval.of(Series::ProduceSent);
     series.completion();
-    series.record(now_ns - batch.sent_ns, batch.records.into());
+    series.record(now_ns - batch.sent_ns, count);
     let series = interval.of(Series::Produce);
     series.completion();
     if lane.schedule.is_none() {
-        series.record(now_ns - batch.sent_ns, batch.records.into());
+        series.record(now_ns - batch.sent_ns, count);
     } else {
-        for index in 0..batch.records {
+        for index in (0..batch.records).filter(measured) {
             series.record(now_ns.saturating_sub(lane.intended_ns(&batch, index)), 1);
         }
     }
