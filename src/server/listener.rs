@@ -130,7 +130,8 @@ impl Drop for Admission {
     }
 }
 
-/// Accept until the listener is shut down, and hand out: to `here` what falls to this shard, over the mesh the rest.
+/// Accept until the listener is shut down, and hand out: to `here` what falls to this shard, over
+/// the mesh the rest.
 pub async fn accept<R: Runtime>(
     shard: Rc<Shard<R>>,
     listener: StdListener,

@@ -5,7 +5,7 @@
 //! watermark moves or its time is over. Sessions are incremental (KIP-227). There are no
 //! transactions, so the last stable offset is the high watermark and nothing is aborted.
 //! Versions below 10 are given zstd, too: Kafka refuses it to them only where the topic's own
-//! `compression.type` is zstd, which no topic here can have, and kafka-python 2.0.2 reads it with 4.
+//! `compression.type` is zstd, which no topic here can have; kafka-python 2.0.2 reads it with 4.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
