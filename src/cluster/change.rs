@@ -1,12 +1,14 @@
 //! The steps from one image to the next. Kinds and meaning follow KRaft's metadata records, so
 //! that the same image can later be fed by a quorum.
 
+use std::collections::BTreeMap;
+
 use crate::model::{PartitionIndex, ProducerId, TopicName, Uuid};
 
 use super::image::PartitionState;
 
 /// One durable change of the metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A topic is created (TopicRecord); its partitions follow.
     Topic {
@@ -38,6 +40,15 @@ pub enum Change {
         /// The new value.
         value: Option<String>,
     },
+    /// A client quota is set, or removed when `value` is `None` (ClientQuotaRecord).
+    ClientQuota {
+        /// Whose quota.
+        entity: QuotaEntity,
+        /// Which one, as `producer_byte_rate`.
+        key: String,
+        /// The new value.
+        value: Option<f64>,
+    },
     /// Producer ids below `next` have been handed out (ProducerIdsRecord).
     ProducerIds {
         /// The first that was not.
@@ -52,4 +63,10 @@ pub enum ConfigResource {
     Topic(String),
     /// A broker, by its id as text; empty for the cluster-wide default.
     Broker(String),
+    /// A group, by its id.
+    Group(String),
 }
+
+/// Whose quota: `user`, `client-id` or `ip`, each with a name or, as `None`, for all that have no
+/// quota of their own (KIP-546).
+pub type QuotaEntity = BTreeMap<String, Option<String>>;

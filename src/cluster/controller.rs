@@ -41,6 +41,8 @@ pub enum ControlError {
 pub struct ControllerLimits {
     /// The one broker.
     pub node_id: NodeId,
+    /// Its one log directory.
+    pub directory_id: Uuid,
     /// Topics.
     pub topics_max: usize,
     /// Partitions of all topics.
@@ -260,7 +262,7 @@ fn new_partitions(
     from: i32,
     to: i32,
 ) -> impl Iterator<Item = Change> {
-    let node = limits.node_id;
+    let (node, directory) = (limits.node_id, limits.directory_id);
     (from..to).map(move |index| Change::Partition {
         topic_id,
         index,
@@ -270,6 +272,7 @@ fn new_partitions(
             partition_epoch: 0,
             replicas: vec![node],
             in_sync: vec![node],
+            directories: vec![directory],
         },
     })
 }
@@ -280,6 +283,7 @@ mod tests {
 
     const LIMITS: ControllerLimits = ControllerLimits {
         node_id: 1,
+        directory_id: Uuid::ZERO,
         topics_max: 10,
         partitions_max: 100,
         topic_partitions_max: 99,

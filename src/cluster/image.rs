@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{LeaderEpoch, NodeId, PartitionIndex, ProducerId, TopicName, Uuid};
 
-use super::change::{Change, ConfigResource};
+use super::change::{Change, ConfigResource, QuotaEntity};
 
 /// Overrides of one resource's configuration, by Kafka's dotted names.
 pub type ConfigOverrides = BTreeMap<String, String>;
@@ -36,7 +36,13 @@ pub struct PartitionState {
     pub replicas: Vec<NodeId>,
     /// Those of them that are in sync.
     pub in_sync: Vec<NodeId>,
+    /// The log directory of each replica, in the order of `replicas` (KIP-858). Empty when an
+    /// older build wrote it.
+    pub directories: Vec<Uuid>,
 }
+
+/// Quotas of one entity, by name.
+pub type Quotas = BTreeMap<String, f64>;
 
 /// All metadata at one point of the log.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +51,9 @@ pub struct Image {
     by_id: HashMap<Uuid, Arc<Topic>>,
     /// Overrides per broker; the empty key holds the cluster-wide default.
     brokers: BTreeMap<String, ConfigOverrides>,
+    /// Overrides per group.
+    groups: BTreeMap<String, ConfigOverrides>,
+    quotas: BTreeMap<QuotaEntity, Quotas>,
     /// The first producer id that was never handed out.
     next_producer_id: ProducerId,
     /// Changes applied since the beginning: the version of this image.
@@ -78,6 +87,30 @@ impl Image {
     /// Overrides of a broker's configuration; the empty name is the cluster-wide default.
     pub fn broker_overrides(&self, broker: &str) -> Option<&ConfigOverrides> {
         self.brokers.get(broker)
+    }
+
+    /// Overrides of a group's configuration.
+    pub fn group_overrides(&self, group: &str) -> Option<&ConfigOverrides> {
+        self.groups.get(group)
+    }
+
+    /// Groups with overrides, in the order of their ids.
+    pub fn configured_groups(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.groups.keys().map(String::as_str)
+    }
+
+    /// What is set for `resource`; `None` when nothing is.
+    pub fn overrides(&self, resource: &ConfigResource) -> Option<&ConfigOverrides> {
+        match resource {
+            ConfigResource::Topic(name) => self.topic(name).map(|topic| &topic.overrides),
+            ConfigResource::Broker(name) => self.broker_overrides(name),
+            ConfigResource::Group(name) => self.group_overrides(name),
+        }
+    }
+
+    /// Entities with client quotas, and their quotas.
+    pub fn quotas(&self) -> &BTreeMap<QuotaEntity, Quotas> {
+        &self.quotas
     }
 
     /// The first producer id that was never handed out.
@@ -140,7 +173,20 @@ impl Image {
                 })?;
             }
             Change::Config { resource: ConfigResource::Broker(name), key, value } => {
-                set(self.brokers.entry(name.clone()).or_default(), key, value.as_deref());
+                set_in(&mut self.brokers, name, key, value.as_deref());
+            }
+            Change::Config { resource: ConfigResource::Group(name), key, value } => {
+                set_in(&mut self.groups, name, key, value.as_deref());
+            }
+            Change::ClientQuota { entity, key, value } => {
+                let quotas = self.quotas.entry(entity.clone()).or_default();
+                match value {
+                    Some(value) => drop(quotas.insert(key.clone(), *value)),
+                    None => drop(quotas.remove(key)),
+                }
+                if quotas.is_empty() {
+                    self.quotas.remove(entity);
+                }
             }
             Change::ProducerIds { next } => self.next_producer_id = *next,
         }
@@ -160,22 +206,21 @@ impl Image {
                     state: state.clone(),
                 });
             }
-            for (key, value) in &topic.overrides {
-                changes.push(Change::Config {
-                    resource: ConfigResource::Topic(topic.name.as_str().into()),
-                    key: key.clone(),
-                    value: Some(value.clone()),
-                });
-            }
+            let resource = ConfigResource::Topic(topic.name.as_str().into());
+            changes.extend(settings(&resource, &topic.overrides));
         }
         for (name, overrides) in &self.brokers {
-            for (key, value) in overrides {
-                changes.push(Change::Config {
-                    resource: ConfigResource::Broker(name.clone()),
-                    key: key.clone(),
-                    value: Some(value.clone()),
-                });
-            }
+            changes.extend(settings(&ConfigResource::Broker(name.clone()), overrides));
+        }
+        for (name, overrides) in &self.groups {
+            changes.extend(settings(&ConfigResource::Group(name.clone()), overrides));
+        }
+        for (entity, quotas) in &self.quotas {
+            changes.extend(quotas.iter().map(|(key, value)| Change::ClientQuota {
+                entity: entity.clone(),
+                key: key.clone(),
+                value: Some(*value),
+            }));
         }
         changes.push(Change::ProducerIds { next: self.next_producer_id });
         changes
@@ -210,6 +255,27 @@ fn set(overrides: &mut ConfigOverrides, key: &str, value: Option<&str>) {
     }
 }
 
+/// The same in a map of overrides per name, which holds no empty ones.
+fn set_in(all: &mut BTreeMap<String, ConfigOverrides>, name: &str, key: &str, value: Option<&str>) {
+    let overrides = all.entry(name.into()).or_default();
+    set(overrides, key, value);
+    if overrides.is_empty() {
+        all.remove(name);
+    }
+}
+
+/// The changes that set `overrides`.
+fn settings(
+    resource: &ConfigResource,
+    overrides: &ConfigOverrides,
+) -> impl Iterator<Item = Change> {
+    overrides.iter().map(|(key, value)| Change::Config {
+        resource: resource.clone(),
+        key: key.clone(),
+        value: Some(value.clone()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +290,7 @@ mod tests {
             partition_epoch: 0,
             replicas: vec![1],
             in_sync: vec![1],
+            directories: vec![Uuid::random()],
         };
         let mut image = Image::default();
         let partition = |index| Change::Partition { topic_id: id, index, state: state.clone() };
@@ -235,6 +302,16 @@ mod tests {
                 resource: ConfigResource::Topic("orders".into()),
                 key: "retention.ms".into(),
                 value: Some("1".into()),
+            },
+            Change::Config {
+                resource: ConfigResource::Group("g".into()),
+                key: "consumer.session.timeout.ms".into(),
+                value: Some("50000".into()),
+            },
+            Change::ClientQuota {
+                entity: [("user".into(), None)].into(),
+                key: "producer_byte_rate".into(),
+                value: Some(1024.0),
             },
             Change::ProducerIds { next: 1000 },
         ] {
@@ -249,7 +326,14 @@ mod tests {
             again.apply(&change).unwrap();
         }
         assert_eq!(again.by_name, image.by_name);
+        assert_eq!((&again.groups, &again.quotas), (&image.groups, &image.quotas));
+        assert_eq!((again.groups.len(), again.quotas.len()), (1, 1));
         assert_eq!(again.next_producer_id, 1000);
+        let entity: QuotaEntity = [("user".into(), None)].into();
+        image
+            .apply(&Change::ClientQuota { entity, key: "producer_byte_rate".into(), value: None })
+            .unwrap();
+        assert!(image.quotas.is_empty(), "an entity without quotas is none");
         image.apply(&Change::RemoveTopic { id }).unwrap();
         assert_eq!((image.partition_count(), image.topics().count()), (0, 0));
     }

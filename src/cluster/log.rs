@@ -341,6 +341,7 @@ mod tests {
     fn create(image: &mut Image, writer: &mut MetadataWriter, name: &str) {
         let limits = ControllerLimits {
             node_id: 1,
+            directory_id: Uuid::ZERO,
             topics_max: 100,
             partitions_max: 10_000,
             topic_partitions_max: 100,

@@ -5,6 +5,8 @@
 //! | [`image`] | one immutable snapshot of all metadata; replaced whole |
 //! | [`change`] | the steps from one image to the next, and their bytes (KRaft's records) |
 //! | [`controller`] | which changes a request leads to; pure |
+//! | [`configs`] | which changes a request to alter configurations leads to; pure |
+//! | [`quotas`] | the same of client quotas |
 //! | [`log`] | the file that makes changes durable |
 //! | [`record`] | the bytes of a change |
 //! | [`placement`] | partition to shard |
@@ -14,8 +16,10 @@
 //! the log.
 
 pub mod change;
+pub mod configs;
 pub mod controller;
 pub mod image;
 pub mod log;
 pub mod placement;
+pub mod quotas;
 pub mod record;

@@ -5,17 +5,22 @@ use bytes::Bytes;
 
 use crate::model::TopicName;
 use crate::protocol::metadata_record::{
-    ConfigRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord,
-    TopicRecord,
+    ClientQuotaRecord, ConfigRecord, EntityData, MetadataRecord, PartitionRecord,
+    ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
 };
 use crate::wire::StrBytes;
 
 use super::change::{Change, ConfigResource};
 use super::image::PartitionState;
 
+/// The level of `metadata.version` whose records we write and read: 4.3-IV0 of
+/// `org.apache.kafka.server.common.MetadataVersion`. It is the only one.
+pub const METADATA_VERSION: i16 = 30;
+
 /// `org.apache.kafka.common.config.ConfigResource.Type`
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
+const RESOURCE_GROUP: i8 = 32;
 
 /// The record value of `change`.
 ///
@@ -35,6 +40,7 @@ pub fn encode(change: &Change) -> Result<Bytes, String> {
                 leader: state.leader,
                 leader_epoch: state.leader_epoch,
                 partition_epoch: state.partition_epoch,
+                directories: state.directories.clone(),
                 ..Default::default()
             })
         }
@@ -45,6 +51,7 @@ pub fn encode(change: &Change) -> Result<Bytes, String> {
             let (resource_type, resource_name) = match resource {
                 ConfigResource::Topic(name) => (RESOURCE_TOPIC, name),
                 ConfigResource::Broker(name) => (RESOURCE_BROKER, name),
+                ConfigResource::Group(name) => (RESOURCE_GROUP, name),
             };
             MetadataRecord::Config(ConfigRecord {
                 resource_type,
@@ -53,13 +60,33 @@ pub fn encode(change: &Change) -> Result<Bytes, String> {
                 value: value.as_deref().map(Into::into),
             })
         }
+        Change::ClientQuota { entity, key, value } => {
+            let part = |(kind, name): (&String, &Option<String>)| EntityData {
+                entity_type: kind.as_str().into(),
+                entity_name: name.as_deref().map(Into::into),
+            };
+            MetadataRecord::ClientQuota(ClientQuotaRecord {
+                entity: entity.iter().map(part).collect(),
+                key: key.as_str().into(),
+                value: value.unwrap_or(0.0),
+                remove: value.is_none(),
+            })
+        }
         Change::ProducerIds { next } => MetadataRecord::ProducerIds(ProducerIdsRecord {
             next_producer_id: *next,
             ..Default::default()
         }),
     };
-    // Version 0 of every kind says all that is in a change, and every Kafka 4 reads it.
-    record.encode(0).map_err(|e| e.to_string())
+    record.encode(version(&record)).map_err(|e| e.to_string())
+}
+
+/// The version of a record's type that KRaft writes at [`METADATA_VERSION`].
+fn version(record: &MetadataRecord) -> i16 {
+    match record {
+        // With directories (metadata.version 17) and eligible leaders (23).
+        MetadataRecord::Partition(_) => 2,
+        _ => 0,
+    }
 }
 
 /// The change in a record value.
@@ -85,6 +112,7 @@ pub fn decode(value: Bytes) -> Result<Change, String> {
                 partition_epoch: record.partition_epoch,
                 replicas: record.replicas,
                 in_sync: record.isr,
+                directories: record.directories,
             },
         },
         MetadataRecord::RemoveTopic(record) => Change::RemoveTopic { id: record.topic_id },
@@ -92,6 +120,7 @@ pub fn decode(value: Bytes) -> Result<Change, String> {
             let resource = match record.resource_type {
                 RESOURCE_TOPIC => ConfigResource::Topic(text(&record.resource_name)),
                 RESOURCE_BROKER => ConfigResource::Broker(text(&record.resource_name)),
+                RESOURCE_GROUP => ConfigResource::Group(text(&record.resource_name)),
                 other => return Err(format!("resource type {other} is not known to this build")),
             };
             Change::Config {
@@ -100,6 +129,15 @@ pub fn decode(value: Bytes) -> Result<Change, String> {
                 value: record.value.as_ref().map(text),
             }
         }
+        MetadataRecord::ClientQuota(record) => Change::ClientQuota {
+            entity: record
+                .entity
+                .iter()
+                .map(|part| (text(&part.entity_type), part.entity_name.as_ref().map(text)))
+                .collect(),
+            key: text(&record.key),
+            value: (!record.remove).then_some(record.value),
+        },
         MetadataRecord::ProducerIds(record) => {
             Change::ProducerIds { next: record.next_producer_id }
         }
@@ -121,6 +159,7 @@ mod tests {
             partition_epoch: 3,
             replicas: vec![1],
             in_sync: vec![1],
+            directories: vec![Uuid::random()],
         };
         for change in [
             Change::Topic { id, name: TopicName::new("t").unwrap() },
@@ -130,6 +169,16 @@ mod tests {
                 resource: ConfigResource::Broker(String::new()),
                 key: "k".into(),
                 value: None,
+            },
+            Change::Config {
+                resource: ConfigResource::Group("g".into()),
+                key: "k".into(),
+                value: Some("v".into()),
+            },
+            Change::ClientQuota {
+                entity: [("user".into(), Some("u".into())), ("client-id".into(), None)].into(),
+                key: "k".into(),
+                value: Some(0.5),
             },
             Change::ProducerIds { next: 5000 },
         ] {

@@ -5,10 +5,11 @@
 //! with its reason; whatever is in neither table is refused.
 
 use super::entry::{ConfigEntry, Source, Synonym};
+use super::error::ConfigError;
 use super::key::{Check, Default, Key, Kind, Treatment, Unit};
 use super::machine::Machine;
 use super::topic::{self, TOPIC_KEYS};
-use super::{Config, Origin};
+use super::{Config, dynamic, suggest};
 
 use Kind::{Boolean, Double, Int, List, Long, String as Text};
 use Treatment::{DefaultOnly, Honoured, Inert};
@@ -267,6 +268,14 @@ pub static BROKER_KEYS: &[Key] = &[
     row("quota.window.num", Int, Plain, of("11"), FROM_1, QUOTAS, "Windows of a quota."),
     row("quota.window.size.seconds", Int, Plain, of("1"), FROM_1, QUOTAS, "Length of a window."),
 
+    row("leader.replication.throttled.rate", Long, Plain, of("9223372036854775807"), FROM_0,
+        ONE_BROKER, "Bytes per second of throttled replicas that lead."),
+    row("follower.replication.throttled.rate", Long, Plain, of("9223372036854775807"), FROM_0,
+        ONE_BROKER, "Bytes per second of throttled replicas that follow."),
+    row("replica.alter.log.dirs.io.max.bytes.per.second", Long, Plain, of("9223372036854775807"),
+        FROM_0, Inert("there is one log directory"),
+        "Bytes per second of moves between log directories."),
+
     // Refused by name, because ignoring them would weaken what was asked for.
     row("max.connections.per.ip", Int, Plain, of("2147483647"), FROM_1, Honoured,
         "Connections from one address."),
@@ -279,7 +288,7 @@ pub static BROKER_KEYS: &[Key] = &[
 ];
 
 /// Families of keys that are refused as a whole, with the reason.
-pub(super) const REFUSED_FAMILIES: &[(&str, &str)] = &[
+const REFUSED_FAMILIES: &[(&str, &str)] = &[
     ("ssl.", "TLS is not there yet; put a TLS proxy in front"),
     ("sasl.", "authentication is not there yet; restrict the network instead"),
     ("remote.log.", "tiered storage is not there"),
@@ -317,6 +326,19 @@ fn topic_default_key(row: &'static topic::TopicKey, at: usize) -> Key {
     key
 }
 
+/// The type of a broker key, in either table.
+pub fn broker_kind(name: &str) -> Option<Kind> {
+    broker_key(name).map(|key| key.kind)
+}
+
+/// The error for a name that is in neither table.
+pub(super) fn unknown(name: &str, value: &str) -> ConfigError {
+    match REFUSED_FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+        Some((_, why)) => ConfigError::new(name, value, *why, "leave it out"),
+        None => suggest::unknown("broker", name, value, broker_names()),
+    }
+}
+
 /// Names of all broker keys.
 pub(super) fn broker_names() -> impl Iterator<Item = &'static str> {
     let defaults = TOPIC_KEYS.iter().flat_map(|row| row.synonyms.iter().map(|(name, _)| *name));
@@ -336,25 +358,43 @@ pub fn describe_broker(config: &Config) -> Vec<ConfigEntry> {
     entries
 }
 
+/// What was set at run time for all brokers, for DescribeConfigs of the empty name.
+pub fn describe_dynamic_default(config: &Config) -> Vec<ConfigEntry> {
+    let mut entries = describe_broker(config);
+    for entry in &mut entries {
+        entry.synonyms.retain(|synonym| synonym.source == Source::DynamicDefaultBroker);
+        if let Some(synonym) = entry.synonyms.first() {
+            (entry.value, entry.source) = (synonym.value.clone(), synonym.source);
+        }
+    }
+    entries.retain(|entry| !entry.synonyms.is_empty());
+    entries
+}
+
 fn describe(key: &Key, factor: i64, config: &Config) -> ConfigEntry {
     let default = key.default_value(&config.machine).map(|text| topic::coarse(&text, factor));
-    let setting = config.setting(key.name);
-    let is_set = setting.is_some_and(|s| s.origin != Origin::Default);
-    let value = setting.map(|s| s.value.clone()).or_else(|| default.clone());
-    let mut synonyms = Vec::new();
-    if is_set {
-        let (name, value) = (key.name.to_owned(), value.clone());
-        synonyms.push(Synonym { name, value, source: Source::StaticBroker });
-    }
+    let synonym = |source, value: Option<String>| {
+        let name = key.name.to_owned();
+        Synonym { name, value, source }
+    };
+    let mut synonyms: Vec<Synonym> =
+        config.layers(key.name).map(|(s, value)| synonym(s, Some(value.to_owned()))).collect();
+    // A default may follow another setting: then it is the value in force.
+    let derived = config.setting(key.name).map(|setting| setting.value.clone());
+    let value = match synonyms.first() {
+        Some(strongest) => strongest.value.clone(),
+        None => derived.or_else(|| default.clone()),
+    };
+    let source = synonyms.first().map_or(Source::Default, |strongest| strongest.source);
     if default.is_some() {
-        let value = if is_set { default } else { value.clone() };
-        synonyms.push(Synonym { name: key.name.to_owned(), value, source: Source::Default });
+        let shown = if synonyms.is_empty() { value.clone() } else { default };
+        synonyms.push(synonym(Source::Default, shown));
     }
     ConfigEntry {
         name: key.name,
         value,
-        source: if is_set { Source::StaticBroker } else { Source::Default },
-        is_read_only: true,
+        source,
+        is_read_only: !dynamic::is_dynamic(key.name),
         is_sensitive: false,
         kind: key.kind,
         documentation: key.documentation(),

@@ -16,6 +16,8 @@ pub enum Source {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Set on the group.
+    Group = 8,
 }
 
 /// One layer of a value: who else could decide it, in order of precedence.

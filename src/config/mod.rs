@@ -1,14 +1,17 @@
 //! Settings, their defaults, and every limit of the system.
 //!
-//! Owns: the two tables of settings (`broker.rs`, `topic.rs`), the layers default < file < flag,
-//! and the typed [`Config`] that the rest of the broker reads. Always true: a `Config` that exists
-//! has been checked as a whole, and each value knows where it came from. Leaves to others: acting
-//! on the values, and changing them at run time (topic overrides live in `cluster`).
+//! Owns: the tables of settings (`broker.rs`, `topic.rs`, `group_keys.rs`), the layers default <
+//! file < flag, above them what was set at run time for all brokers and for this one
+//! (`dynamic.rs`), and the typed [`Config`] that the rest of the broker reads. Always true: a
+//! `Config` that exists has been checked as a whole, and each value knows where it came from.
+//! Leaves to others: acting on the values, and keeping what is set at run time (`cluster`).
 
 mod broker;
+mod dynamic;
 mod entry;
 mod error;
 mod file;
+mod group_keys;
 mod key;
 mod limits;
 mod machine;
@@ -20,9 +23,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use broker::{BROKER_KEYS, describe_broker};
+pub use broker::{BROKER_KEYS, broker_kind, describe_broker, describe_dynamic_default};
+pub use dynamic::{check_dynamic, is_dynamic};
 pub use entry::{ConfigEntry, Source, Synonym};
 pub use error::ConfigError;
+pub use group_keys::{GROUP_KEYS, GroupKey, check_group, describe_group, group_key};
 pub use key::{Check, Default, Form, Key, Kind, Treatment, Unit};
 pub use limits::Limits;
 pub use machine::Machine;
@@ -112,6 +117,8 @@ pub struct Config {
     pub machine: Machine,
     /// Every value that a file or flag set.
     set: BTreeMap<&'static str, Setting>,
+    /// What was set at run time.
+    dynamic: dynamic::Dynamic,
 }
 
 impl Config {
@@ -124,7 +131,8 @@ impl Config {
         file: Option<&std::path::Path>,
         flags: &[(String, String)],
     ) -> Result<Self, Vec<ConfigError>> {
-        let mut layers = Layers { machine, set: BTreeMap::new(), errors: Vec::new() };
+        let (set, dynamic) = (BTreeMap::new(), dynamic::Dynamic::default());
+        let mut layers = Layers { machine, set, dynamic, errors: Vec::new() };
         if let Some(path) = file {
             match file::read(path) {
                 Ok(pairs) => {
@@ -161,9 +169,18 @@ impl Config {
         self.set.get(name)
     }
 
-    /// The value that a file or flag gave a broker key.
-    fn static_value(&self, name: &str) -> Option<&str> {
-        self.set.get(name).filter(|s| s.origin != Origin::Default).map(|s| s.value.as_str())
+    /// Where and to what a broker key is set, strongest first; nothing when it has its default.
+    fn layers(&self, name: &str) -> impl Iterator<Item = (Source, &str)> {
+        let fixed = self.set.get(name).filter(|s| s.origin != Origin::Default);
+        self.dynamic.layers(name).chain(fixed.map(|s| (Source::StaticBroker, s.value.as_str())))
+    }
+
+    /// The value in force of a broker key that is a number.
+    fn number(&self, name: &str) -> Option<i64> {
+        if let Some((_, value)) = self.layers(name).next() {
+            return value.parse().ok();
+        }
+        broker::broker_key(name)?.default_value(&self.machine)?.parse().ok()
     }
 
     /// The address that clients are told, once the listener is bound to `bound`: what was
@@ -189,17 +206,14 @@ impl Config {
 struct Layers {
     machine: Machine,
     set: BTreeMap<&'static str, Setting>,
+    dynamic: dynamic::Dynamic,
     errors: Vec<ConfigError>,
 }
 
 impl Layers {
     fn put(&mut self, name: &str, value: &str, origin: Origin) {
         let Some(key) = broker::broker_key(name) else {
-            let family = broker::REFUSED_FAMILIES.iter().find(|(p, _)| name.starts_with(p));
-            self.errors.push(match family {
-                Some((_, why)) => ConfigError::new(name, value, *why, "leave it out"),
-                None => suggest::unknown("broker", name, value, broker::broker_names()),
-            });
+            self.errors.push(broker::unknown(name, value));
             return;
         };
         match key.normalize(value, Form::Human, &self.machine) {
@@ -211,6 +225,9 @@ impl Layers {
     }
 
     fn text(&self, name: &'static str) -> Option<String> {
+        if let Some((_, value)) = self.dynamic.layers(name).next() {
+            return Some(value.to_owned());
+        }
         match self.set.get(name) {
             Some(setting) => Some(setting.value.clone()),
             None => broker::broker_key(name)?.default_value(&self.machine),
@@ -260,6 +277,7 @@ impl Layers {
             limits: Limits::read(&mut |name| self.long(name)),
             machine: self.machine,
             set: self.set,
+            dynamic: self.dynamic,
         })
     }
 

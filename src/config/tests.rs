@@ -207,7 +207,65 @@ fn described_brokers_show_what_was_set() {
     assert_eq!(find("log.retention.hours").value.as_deref(), Some("168"));
     assert_eq!(find("log.retention.ms").value, None);
     assert_eq!(find("thalweg.shards").value.as_deref(), Some("2"));
-    assert!(entries.iter().all(|entry| entry.is_read_only && !entry.is_sensitive));
+    assert!(entries.iter().all(|entry| !entry.is_sensitive));
+    assert!(find("node.id").is_read_only && find("log.retention.hours").is_read_only);
+    assert!(!find("log.retention.ms").is_read_only && !find("max.connections").is_read_only);
+}
+
+#[test]
+fn dynamic_layers_lie_above_file_and_flags() {
+    let config = load(&[("log.retention.hours", "2"), ("max.connections", "7")]).unwrap();
+    let all = overrides(&[("log.retention.ms", "1000"), ("max.connections", "8")]);
+    let own = overrides(&[("max.connections", "9")]);
+    let (live, errors) = config.with_dynamic(Some(&all), Some(&own));
+    assert_eq!(errors, []);
+    assert_eq!(live.limits.connections_max, 9);
+    assert_eq!(TopicConfig::new(&BTreeMap::new(), &live).unwrap().retention_ms, 1000);
+    let topics = describe_topic(&BTreeMap::new(), &live);
+    let retention = topics.iter().find(|e| e.name == "retention.ms").unwrap();
+    assert_eq!(retention.source, Source::DynamicDefaultBroker);
+    let sources: Vec<Source> = retention.synonyms.iter().map(|s| s.source).collect();
+    assert_eq!(sources, [Source::DynamicDefaultBroker, Source::StaticBroker, Source::Default]);
+    let brokers = describe_broker(&live);
+    let connections = brokers.iter().find(|e| e.name == "max.connections").unwrap();
+    assert_eq!((connections.value.as_deref(), connections.source as i8), (Some("9"), 2));
+    let defaults = describe_dynamic_default(&live);
+    let values: Vec<_> = defaults.iter().map(|e| (e.name, e.value.as_deref().unwrap())).collect();
+    assert_eq!(values, [("log.retention.ms", "1000"), ("max.connections", "8")]);
+    // The next layers replace these, and what cannot be taken is left out.
+    let wrong = overrides(&[("node.id", "5"), ("message.max.bytes", "1"), ("no.such", "1")]);
+    let (live, errors) = live.with_dynamic(Some(&wrong), None);
+    let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
+    assert_eq!(keys, ["no.such", "node.id"]);
+    assert_eq!((live.node_id, live.limits.connections_max), (1, 7));
+    let large = overrides(&[("message.max.bytes", "2147483647")]);
+    let (live, errors) = config.with_dynamic(Some(&large), None);
+    assert_eq!((errors.len(), live), (1, config), "rules between settings hold");
+}
+
+#[test]
+fn group_settings_keep_to_the_brokers_bounds() {
+    let config = load(&[]).unwrap();
+    let check = |pairs: &[(&str, &str)]| check_group(&overrides(pairs), &config);
+    assert!(check(&[("consumer.session.timeout.ms", "50000")]).is_ok());
+    for (name, value) in [
+        ("consumer.session.timeout.ms", "5000"),
+        ("consumer.session.timeout.ms", "0"),
+        ("consumer.heartbeat.interval.ms", "x"),
+        ("consumer.session.timeout", "50000"),
+    ] {
+        assert_eq!(check(&[(name, value)]).unwrap_err().key, name, "{value}");
+    }
+    let entries = describe_group(&overrides(&[("consumer.session.timeout.ms", "50000")]), &config);
+    let shown: Vec<_> =
+        entries.iter().map(|e| (e.name, e.value.as_deref().unwrap(), e.source as i8)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("consumer.heartbeat.interval.ms", "5000", 5),
+            ("consumer.session.timeout.ms", "50000", 8)
+        ]
+    );
 }
 
 #[test]

@@ -258,18 +258,18 @@ fn effective(name: &str, overrides: &BTreeMap<String, String>, config: &Config) 
             .key
             .normalize(value, Form::Wire, &config.machine)
             .unwrap_or_else(|_| value.trim().to_owned()),
-        None => match static_default(row, config) {
+        None => match broker_default(row, config) {
             Some((_, value)) => value,
             None => row.key.default_value(&config.machine).unwrap_or_default(),
         },
     }
 }
 
-/// The broker key that sets this topic key's default, and the value in the topic key's unit.
-fn static_default(row: &TopicKey, config: &Config) -> Option<(&'static str, String)> {
+/// Where the broker sets this topic key's default, and the value in the topic key's unit.
+fn broker_default(row: &TopicKey, config: &Config) -> Option<(Source, String)> {
     row.synonyms.iter().find_map(|(name, factor)| {
-        let value = config.static_value(name)?;
-        Some((*name, scale(value, *factor)))
+        let (source, value) = config.layers(name).next()?;
+        Some((source, scale(value, *factor)))
     })
 }
 
@@ -295,9 +295,12 @@ fn describe(row: &TopicKey, overrides: &BTreeMap<String, String>, config: &Confi
     if let Some(value) = overrides.get(row.key.name) {
         push(row.key.name, value.clone(), Source::Topic);
     }
-    for (name, _) in row.synonyms {
-        if let Some(value) = config.static_value(name) {
-            push(name, value.to_owned(), Source::StaticBroker);
+    // Layer by layer, and in each the finest unit first.
+    for layer in [Source::DynamicBroker, Source::DynamicDefaultBroker, Source::StaticBroker] {
+        for (name, _) in row.synonyms {
+            if let Some((_, value)) = config.layers(name).find(|(source, _)| *source == layer) {
+                push(name, value.to_owned(), layer);
+            }
         }
     }
     if let (Some((name, factor)), Some(default)) =
@@ -307,10 +310,8 @@ fn describe(row: &TopicKey, overrides: &BTreeMap<String, String>, config: &Confi
     }
     let source = if overrides.contains_key(row.key.name) {
         Source::Topic
-    } else if static_default(row, config).is_some() {
-        Source::StaticBroker
     } else {
-        Source::Default
+        broker_default(row, config).map_or(Source::Default, |(source, _)| source)
     };
     ConfigEntry {
         name: row.key.name,

@@ -154,6 +154,26 @@ schema! {
         feature_level: i16 [0+];
     }
 
+    /// A client quota has been set or removed.
+    message ClientQuotaRecord [0-0] flexible [0+] {
+        /// The parts of the entity.
+        entity: Vec<EntityData> [0+];
+        /// Quota, such as `producer_byte_rate`.
+        key: StrBytes [0+];
+        /// Its new value; nothing if it is removed.
+        value: f64 [0+];
+        /// Whether the quota is removed.
+        remove: bool [0+];
+    }
+
+    /// One part of an entity.
+    struct EntityData {
+        /// `user`, `client-id` or `ip`.
+        entity_type: StrBytes [0+];
+        /// Name of this part; null for the default.
+        entity_name: Option<StrBytes> [0+], null [0+];
+    }
+
     /// A block of producer ids has been given to a broker.
     message ProducerIdsRecord [0-0] flexible [0+] {
         /// Broker that gets the block of ids.
@@ -232,6 +252,7 @@ metadata_records! {
     5 PartitionChange(PartitionChangeRecord);
     9 RemoveTopic(RemoveTopicRecord);
     12 FeatureLevel(FeatureLevelRecord);
+    14 ClientQuota(ClientQuotaRecord);
     15 ProducerIds(ProducerIdsRecord);
 }
 

@@ -74,31 +74,20 @@ pub fn bind(address: &str, backlog: i32) -> Result<StdListener, String> {
 
 /// Connections of the whole broker, in all and by address. Looked at when one begins or ends,
 /// never in between.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Admissions {
-    max: usize,
-    per_ip_max: usize,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Admissions {
-    /// None open yet.
-    pub fn new(limits: &Limits) -> Self {
-        Self {
-            max: limits.connections_max,
-            per_ip_max: limits.connections_per_ip_max,
-            open: Mutex::default(),
-        }
-    }
-
     /// Count one more from `ip`, unless a limit is reached.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Admission> {
+    pub fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Admission> {
         let mut open = self.counts();
-        if open.values().sum::<usize>() >= self.max {
+        if open.values().sum::<usize>() >= limits.connections_max {
             return None;
         }
         let count = open.entry(ip).or_default();
-        if *count >= self.per_ip_max {
+        if *count >= limits.connections_per_ip_max {
             return None;
         }
         *count += 1;
@@ -183,15 +172,16 @@ mod tests {
     fn connections_are_limited_in_all_and_by_address() {
         let mut limits = Config::from_pairs(&[]).unwrap().limits;
         (limits.connections_max, limits.connections_per_ip_max) = (3, 2);
-        let all = Arc::new(Admissions::new(&limits));
+        let all = Arc::new(Admissions::default());
+        let admit = |ip| all.admit(ip, &limits);
         let [here, there] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
-        let first = all.admit(here).unwrap();
-        let _second = all.admit(here).unwrap();
-        assert!(all.admit(here).is_none(), "two by address");
-        let _third = all.admit(there).unwrap();
-        assert!(all.admit(there).is_none(), "three in all");
+        let first = admit(here).unwrap();
+        let _second = admit(here).unwrap();
+        assert!(admit(here).is_none(), "two by address");
+        let _third = admit(there).unwrap();
+        assert!(admit(there).is_none(), "three in all");
         drop(first);
-        assert!(all.admit(there).is_some());
+        assert!(admit(there).is_some());
     }
 
     #[test]

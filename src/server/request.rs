@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::NodeId;
+use crate::model::{NodeId, Uuid};
 use crate::runtime::Runtime;
 use crate::shard::Shard;
 
@@ -22,6 +22,8 @@ use super::memory::{FrameMemory, Lease};
 pub struct Identity {
     /// `cluster.id`: stable over restarts.
     pub cluster_id: String,
+    /// Identity of the data directory.
+    pub directory_id: Uuid,
     /// `node.id`
     pub node_id: NodeId,
     /// Host that clients are told.

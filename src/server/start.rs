@@ -118,6 +118,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     };
     let identity = Identity {
         cluster_id: properties.cluster_id,
+        directory_id: properties.directory_id,
         node_id: config.node_id,
         host: advertised.host,
         port: advertised.port,
@@ -128,7 +129,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     let common = Common {
         identity: Arc::new(identity),
         image: Arc::new(image),
-        admissions: Arc::new(Admissions::new(&config.limits)),
+        admissions: Arc::default(),
         config,
     };
     let (ready_sender, is_ready) = mpsc::channel();
@@ -199,6 +200,7 @@ async fn lead(common: Common, ends: MeshEnds, first: First) -> Result<(), String
         let own = recover(&runtime, &common, &starts).await?;
         let limits = ControllerLimits {
             node_id: common.config.node_id,
+            directory_id: common.identity.directory_id,
             topics_max: common.config.limits.topics_max,
             partitions_max: common.config.limits.partitions_max,
             topic_partitions_max: common.config.limits.topic_partitions_max,
@@ -484,7 +486,8 @@ impl Serving {
     fn admit(self: &Rc<Self>, fd: OwnedFd) {
         let metrics = &self.shard.metrics;
         let peer = peer_of(&fd);
-        let Some(admission) = self.admissions.admit(peer.ip()) else {
+        let live = self.shard.live_config();
+        let Some(admission) = self.admissions.admit(peer.ip(), &live.limits) else {
             metrics.add(Value::ConnectionsRefused, 1);
             if let Some(unsaid) = self.hangups.may_log(self.shard.runtime.now()) {
                 tracing::warn!(%peer, unsaid, "refused a connection: max.connections or \

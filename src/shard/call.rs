@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::cluster::change::Change;
+use crate::cluster::configs::Alteration;
 use crate::cluster::controller::{ControlError, NewTopic};
 use crate::cluster::image::Image;
+use crate::cluster::quotas::QuotaAlteration;
 use crate::metrics::ShardSnapshot;
 use crate::model::{LeaderEpoch, NodeId, Offset, ProducerId, TimestampMs, TopicPartition, Uuid};
 use crate::partition::append::{Acks, AppendFailure, ProduceBatch};
@@ -198,8 +199,20 @@ pub enum ControlRequest {
         /// Change nothing.
         validate_only: bool,
     },
-    /// Configuration changes, checked by the caller; applied together.
-    Configs(Vec<Change>),
+    /// Alter configurations, resource by resource.
+    Configs {
+        /// Of each resource.
+        alterations: Vec<Alteration>,
+        /// Change nothing.
+        validate_only: bool,
+    },
+    /// Alter client quotas, entity by entity.
+    Quotas {
+        /// Of each entity.
+        alterations: Vec<QuotaAlteration>,
+        /// Change nothing.
+        validate_only: bool,
+    },
     /// Reserve a block of producer ids.
     ProducerIds,
 }
@@ -222,6 +235,6 @@ pub enum ControlReply {
     Topics(Vec<Result<(Uuid, i32), ControlError>>),
     /// First and end of the block.
     ProducerIds(Result<(ProducerId, ProducerId), ControlError>),
-    /// Configuration changes are durable.
-    Configs(Result<(), ControlError>),
+    /// One for each alteration of configurations or quotas.
+    Altered(Vec<Result<(), ControlError>>),
 }

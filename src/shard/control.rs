@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::lock::Mutex;
 
 use crate::cluster::change::Change;
+use crate::cluster::configs::alter_configs;
 use crate::cluster::controller::{
     ControlError, ControllerLimits, allocate_producer_ids, create_partitions, create_topic,
     delete_topic,
@@ -18,6 +19,7 @@ use crate::cluster::controller::{
 use crate::cluster::image::{ConfigOverrides, Image};
 use crate::cluster::log::MetadataWriter;
 use crate::cluster::placement;
+use crate::cluster::quotas::alter_quotas;
 use crate::config::{Config, Durability, TopicConfig};
 use crate::model::{ProducerId, TopicPartition, Uuid};
 use crate::partition::producers::ProducerLimits;
@@ -125,11 +127,31 @@ impl<R: Runtime> Shard<R> {
                 }
                 ControlReply::Topics(self.commit(&controller, &mut log, decided).await)
             }
-            ControlRequest::Configs(changes) => {
+            ControlRequest::Configs { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
-                decided.item(Ok(((), changes)));
-                let mut outcomes = self.commit(&controller, &mut log, decided).await;
-                ControlReply::Configs(outcomes.pop().unwrap_or(Ok(())))
+                for alteration in &alterations {
+                    let altered = alter_configs(&decided.image, &self.config, alteration);
+                    decided.item(altered.map(|changes| ((), changes)));
+                }
+                let outcomes = if validate_only {
+                    decided.outcomes
+                } else {
+                    self.commit(&controller, &mut log, decided).await
+                };
+                ControlReply::Altered(outcomes)
+            }
+            ControlRequest::Quotas { alterations, validate_only } => {
+                let mut decided = Decided::new(&image);
+                for alteration in &alterations {
+                    let altered = alter_quotas(&decided.image, alteration);
+                    decided.item(altered.map(|changes| ((), changes)));
+                }
+                let outcomes = if validate_only {
+                    decided.outcomes
+                } else {
+                    self.commit(&controller, &mut log, decided).await
+                };
+                ControlReply::Altered(outcomes)
             }
             ControlRequest::ProducerIds => {
                 let (first, change) = allocate_producer_ids(&image);
@@ -180,14 +202,16 @@ impl<R: Runtime> Shard<R> {
         image: Arc<Image>,
     ) -> Vec<(TopicPartition, String)> {
         let before = self.image.replace(image.clone());
+        let is_reconfigured = self.reconfigure(&before, &image);
         self.topic_configs.borrow_mut().clear();
         let mut failures = Vec::new();
         for topic in image.topics() {
             let known = before.topic_by_id(topic.id);
-            if known.is_some_and(|k| Arc::ptr_eq(k, topic)) {
+            if known.is_some_and(|k| Arc::ptr_eq(k, topic)) && !is_reconfigured {
                 continue;
             }
-            let overrides_changed = known.is_some_and(|k| k.overrides != topic.overrides);
+            let overrides_changed =
+                is_reconfigured || known.is_some_and(|k| k.overrides != topic.overrides);
             for index in 0..topic.partitions.len() as i32 {
                 let id = TopicPartition { topic_id: topic.id, partition: index };
                 if placement::owner(id, self.shards) != self.id {
@@ -210,6 +234,22 @@ impl<R: Runtime> Shard<R> {
         }
         self.remove_gone(&image).await;
         failures
+    }
+
+    /// Take over the broker's dynamic settings; whether they changed.
+    fn reconfigure(&self, before: &Image, image: &Image) -> bool {
+        let own = self.config.node_id.to_string();
+        let (default, own_now) = (image.broker_overrides(""), image.broker_overrides(&own));
+        if (before.broker_overrides(""), before.broker_overrides(&own)) == (default, own_now) {
+            return false;
+        }
+        // Checked when they were set, maybe by another build.
+        let (config, errors) = self.config.with_dynamic(default, own_now);
+        for error in errors {
+            tracing::error!("a dynamic setting of the broker is left out: {error}");
+        }
+        self.live_config.replace(Arc::new(config));
+        true
     }
 
     /// Close and delete what the image no longer has.
@@ -258,7 +298,7 @@ impl<R: Runtime> Shard<R> {
 
     /// What the topic's configuration says about its logs and partitions.
     fn settings(&self, image: &Image, id: TopicPartition) -> (LogConfig, PartitionConfig) {
-        topic_settings(&self.config, image, id)
+        topic_settings(&self.live_config(), image, id)
     }
 
     /// A producer id that was never handed out before.

@@ -26,7 +26,7 @@ impl<R: Runtime> Shard<R> {
     pub async fn keep_house_once(&self) {
         let partitions = self.partitions();
         let expire_before =
-            self.runtime.wall_ms().saturating_sub(self.config.producer_id_expiration_ms);
+            self.runtime.wall_ms().saturating_sub(self.live_config().producer_id_expiration_ms);
         for turn in partitions.chunks(PARTITIONS_PER_TURN) {
             for partition in turn {
                 partition.expire_producers(expire_before);

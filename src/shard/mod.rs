@@ -47,7 +47,7 @@ pub struct Shard<R: Runtime> {
     pub shards: ShardId,
     /// Clock, sleep, spawn, disk.
     pub runtime: R,
-    /// Settings and limits.
+    /// Settings and limits as of the start; see [`Shard::live_config`].
     pub config: Arc<Config>,
     /// Counters.
     pub metrics: Rc<ShardMetrics>,
@@ -58,6 +58,8 @@ pub struct Shard<R: Runtime> {
     image: RefCell<Arc<Image>>,
     /// Typed settings of topics, as of the image; made when first asked for.
     topic_configs: RefCell<HashMap<Uuid, Rc<TopicConfig>>>,
+    /// The configuration with what was set at run time, as of the image.
+    live_config: RefCell<Arc<Config>>,
     /// On shard 0 only.
     controller: Option<Rc<Controller>>,
     /// Producer ids of the current block: next, end.
@@ -80,6 +82,7 @@ impl<R: Runtime> Shard<R> {
             shards,
             runtime,
             metrics: Rc::new(ShardMetrics::new(id)),
+            live_config: RefCell::new(config.clone()),
             config,
             mesh,
             store,
@@ -89,6 +92,12 @@ impl<R: Runtime> Shard<R> {
             controller,
             producer_ids: Cell::new((0, 0)),
         })
+    }
+
+    /// The configuration in force: [`Shard::config`] and what was set at run time. Whatever can be
+    /// set then (`config::is_dynamic`) is to be read from here, each time.
+    pub fn live_config(&self) -> Arc<Config> {
+        self.live_config.borrow().clone()
     }
 
     /// The newest metadata this shard has installed.
@@ -126,7 +135,7 @@ impl<R: Runtime> Shard<R> {
         if let Some(config) = self.topic_configs.borrow().get(&topic.id) {
             return config.clone();
         }
-        let config = Rc::new(control::typed(&self.config, &topic.overrides));
+        let config = Rc::new(control::typed(&self.live_config(), &topic.overrides));
         self.topic_configs.borrow_mut().insert(topic.id, config.clone());
         config
     }
