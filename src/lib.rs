@@ -16,10 +16,11 @@
 //! | 3 | [`storage`] | journal, segments, indexes, recovery: one shard's logs on one disk |
 //! | 4 | [`partition`] | the rules around one log: producers, high watermark, waiting readers |
 //! | 4 | [`cluster`] | metadata: the image, the records that change it, placement |
-//! | 5 | [`shard`] | one core and everything it owns; calls between cores |
-//! | 5 | [`client`] | a small Kafka client for the commands and loadgen's set-up |
-//! | 6 | [`server`] | sockets, request order, one handler per API |
-//! | 7 | [`cli`] | the `thalweg` command |
+//! | 5 | [`coordinator`] | groups: members, assignments, committed offsets |
+//! | 6 | [`shard`] | one core and everything it owns; calls between cores |
+//! | 6 | [`client`] | a small Kafka client for the commands and loadgen's set-up |
+//! | 7 | [`server`] | sockets, request order, one handler per API |
+//! | 8 | [`cli`] | the `thalweg` command |
 
 pub mod model;
 pub mod wire;
@@ -36,6 +37,8 @@ pub mod storage;
 
 pub mod cluster;
 pub mod partition;
+
+pub mod coordinator;
 
 pub mod client;
 pub mod shard;

@@ -12,6 +12,7 @@ mod entry;
 mod error;
 mod file;
 mod group_keys;
+mod groups;
 mod key;
 mod limits;
 mod machine;
@@ -22,12 +23,14 @@ mod units;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use broker::{BROKER_KEYS, broker_kind, describe_broker, describe_dynamic_default};
 pub use dynamic::{check_dynamic, is_dynamic};
 pub use entry::{ConfigEntry, Source, Synonym};
 pub use error::ConfigError;
 pub use group_keys::{GROUP_KEYS, GroupKey, check_group, describe_group, group_key};
+pub use groups::{GroupSettings, MigrationPolicy};
 pub use key::{Check, Default, Form, Key, Kind, Treatment, Unit};
 pub use limits::Limits;
 pub use machine::Machine;
@@ -111,6 +114,8 @@ pub struct Config {
     pub producer_id_expiration_ms: i64,
     /// `thalweg.durability` of the broker; topics may differ.
     pub durability: Durability,
+    /// Consumer groups: shared by every coordinator.
+    pub groups: Arc<GroupSettings>,
     /// Every limit.
     pub limits: Limits,
     /// What the kernel lets us use; `cores` are those of the shards.
@@ -274,6 +279,7 @@ impl Layers {
             retention_check_interval_ms: positive("log.retention.check.interval.ms"),
             producer_id_expiration_ms: self.long("producer.id.expiration.ms"),
             durability: Durability::from_word(&word),
+            groups: Arc::new(GroupSettings::read(&mut |name| self.text(name).unwrap_or_default())),
             limits: Limits::read(&mut |name| self.long(name)),
             machine: self.machine,
             set: self.set,
@@ -313,8 +319,29 @@ impl Layers {
             "no request could carry such a batch",
         );
         at_most("num.partitions", "thalweg.partitions.max", "no topic could be created");
+        let why = "no member could join";
+        at_most("group.min.session.timeout.ms", "group.max.session.timeout.ms", why);
+        let why = "it is the default of what these two bound";
+        for (min, value, max) in CONSUMER_BOUNDS {
+            at_most(min, value, why);
+            at_most(value, max, why);
+        }
     }
 }
+
+/// Settings of consumer groups with their bounds: least, default, largest.
+const CONSUMER_BOUNDS: [(&str, &str, &str); 2] = [
+    (
+        "group.consumer.min.session.timeout.ms",
+        "group.consumer.session.timeout.ms",
+        "group.consumer.max.session.timeout.ms",
+    ),
+    (
+        "group.consumer.min.heartbeat.interval.ms",
+        "group.consumer.heartbeat.interval.ms",
+        "group.consumer.max.heartbeat.interval.ms",
+    ),
+];
 
 #[cfg(test)]
 mod tests;

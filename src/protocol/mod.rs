@@ -6,8 +6,10 @@
 //! reply. Which versions are served is said once, in [`ApiKey`]'s registry.
 
 mod api_key;
+pub mod consumer_protocol;
 mod error_code;
 mod frame;
+pub mod group_record;
 mod header;
 pub mod messages;
 pub mod metadata_record;

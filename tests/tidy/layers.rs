@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cluster",
         &["model", "wire", "record", "protocol", "config", "metrics", "runtime", "disk", "storage"],
     ),
+    ("coordinator", &["model", "wire", "record", "protocol", "config", "cluster"]),
     (
         "shard",
         &[
@@ -32,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "storage",
             "partition",
             "cluster",
+            "coordinator",
         ],
     ),
     ("client", &["model", "wire", "record", "protocol"]),
@@ -49,6 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "storage",
             "partition",
             "cluster",
+            "coordinator",
             "shard",
         ],
     ),
@@ -66,6 +69,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "storage",
             "partition",
             "cluster",
+            "coordinator",
             "shard",
             "client",
             "server",

@@ -29,7 +29,16 @@ const ROOMS: &[Room] = &[
     },
     Room {
         word: "ErrorCode",
-        places: &["src/protocol/", "src/server/", "src/client/", "src/cli/", "loadgen/", "tests/"],
+        places: &[
+            "src/protocol/",
+            // Its answers are the protocol's: which error a member gets is the rule itself.
+            "src/coordinator/",
+            "src/server/",
+            "src/client/",
+            "src/cli/",
+            "loadgen/",
+            "tests/",
+        ],
         instead: "return an error type of your own; src/server turns it into Kafka's code",
     },
     Room {

@@ -1,0 +1,70 @@
+//! What every rule needs at hand: the time, the settings, the timers, and the outcome so far.
+//!
+//! Owns the step that is being made. Always true: what a rule writes here is all that leaves the
+//! coordinator.
+
+use std::sync::Arc;
+
+use crate::config::GroupSettings;
+use crate::model::TimestampMs;
+use crate::protocol::group_record::GroupRecord;
+use crate::wire::StrBytes;
+
+use super::ids::Ids;
+use super::timers::{Timer, TimerKind, Timers};
+use super::{CoordinatorRecord, Response, Step};
+
+pub(super) struct Desk {
+    pub settings: Arc<GroupSettings>,
+    pub now: TimestampMs,
+    pub ids: Ids,
+    pub timers: Timers,
+    pub step: Step,
+    /// Generations and target assignments completed.
+    pub rebalances: u64,
+}
+
+impl Desk {
+    pub fn new(settings: Arc<GroupSettings>, seed: u128) -> Self {
+        Self {
+            settings,
+            now: 0,
+            ids: Ids::new(seed),
+            timers: Timers::default(),
+            step: Step::default(),
+            rebalances: 0,
+        }
+    }
+
+    /// Answer a request.
+    pub fn reply(&mut self, ticket: u64, response: Response) {
+        self.step.replies.push((ticket, response));
+    }
+
+    /// Add a record to the step.
+    ///
+    /// # Panics
+    /// When a text in it does not fit its length field. None can: texts come from requests, whose
+    /// length fields are the same, and names that ids are made of are checked first.
+    pub fn write(&mut self, record: &GroupRecord) {
+        let (key, value) = record.encode().expect("texts were checked on their way in");
+        self.step.records.push(CoordinatorRecord { key, value });
+    }
+
+    /// Let a timer of `group` (and `member`, if not empty) be due in `after_ms`.
+    pub fn set_timer(
+        &mut self,
+        kind: TimerKind,
+        group: &StrBytes,
+        member: &StrBytes,
+        after_ms: i64,
+    ) {
+        let timer = Timer { group: group.clone(), kind, member: member.clone() };
+        self.timers.set(timer, self.now.saturating_add(after_ms.max(0)));
+    }
+
+    /// Forget a timer.
+    pub fn cancel_timer(&mut self, kind: TimerKind, group: &StrBytes, member: &StrBytes) {
+        self.timers.cancel(&Timer { group: group.clone(), kind, member: member.clone() });
+    }
+}

@@ -1,0 +1,311 @@
+//! Groups: members, assignments, committed offsets.
+//!
+//! A [`Coordinator`] is one partition of `__consumer_offsets` and every group whose id hashes to
+//! it. It is a state machine: [`Coordinator::step`] takes the time, the metadata and an event, and
+//! returns records to append and answers to send. It never waits, reads no clock and does no I/O;
+//! who runs it does that (see [`Step`]).
+//!
+//! What always holds:
+//! - Replaying the records of all steps gives the same offsets, consumer groups and settled
+//!   generations of classic groups. What is in no record (who waits, when a session ends) starts
+//!   anew after loading.
+//! - Every request is answered exactly once, at once or when what it waits for has come or timed
+//!   out.
+//! - Groups, members, their bytes and offsets have limits (`config::GroupSettings`).
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`offsets`], [`commit`], [`fetch`], [`expiry`] | committed offsets and their end |
+//! | [`classic`] | groups whose members assign among themselves |
+//! | [`listing`] | lists, descriptions, deletion |
+//! | [`desk`], [`timers`], [`ids`] | what rules write to: outcome, timers, member ids |
+//!
+//! The rules and error codes are those of Apache Kafka 4.4's group coordinator.
+
+#![expect(dead_code, reason = "members of classic groups follow in the next change")]
+
+mod classic;
+mod commit;
+mod desk;
+mod expiry;
+mod fetch;
+mod group;
+mod ids;
+mod listing;
+mod offsets;
+mod refusal;
+mod replay;
+mod timers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::cluster::image::Image;
+use crate::config::GroupSettings;
+use crate::model::TimestampMs;
+use crate::protocol::messages::{
+    consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse},
+    consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse},
+    delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse},
+    describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+    heartbeat::{HeartbeatRequest, HeartbeatResponse},
+    join_group::{JoinGroupRequest, JoinGroupResponse},
+    leave_group::{LeaveGroupRequest, LeaveGroupResponse},
+    list_groups::{ListGroupsRequest, ListGroupsResponse},
+    offset_commit::{OffsetCommitRequest, OffsetCommitResponse},
+    offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse},
+    offset_fetch::{OffsetFetchRequest, OffsetFetchResponse},
+    sync_group::{SyncGroupRequest, SyncGroupResponse},
+};
+use crate::wire::StrBytes;
+
+use desk::Desk;
+use group::Group;
+use offsets::Offsets;
+pub use replay::RecordError;
+
+/// Who sends a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// `client_id` of the request's header; empty if null.
+    pub client_id: StrBytes,
+    /// Address of the connection's other end, as Kafka shows it: `/127.0.0.1`.
+    pub host: StrBytes,
+}
+
+/// What happens to a coordinator.
+#[expect(clippy::large_enum_variant, reason = "an event is made, passed once and taken apart")]
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A request has come.
+    Request {
+        /// Names the request in [`Step::replies`]; never used again.
+        ticket: u64,
+        /// Who asks.
+        client: ClientInfo,
+        /// Version of the request.
+        version: i16,
+        /// What is asked.
+        request: Request,
+    },
+    /// [`Coordinator::deadline`] has come.
+    Tick,
+    /// Topics were created or deleted or grew, or configurations of groups have changed.
+    ImageChanged,
+    /// The client of this ticket hung up. Its member stays until its session ends; an answer to
+    /// the ticket may still come and goes nowhere, as in Kafka.
+    Gone(u64),
+}
+
+/// A request to a coordinator. Requests that name several groups name those of this coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Classic group: let me in.
+    JoinGroup(JoinGroupRequest),
+    /// Classic group: assignments.
+    SyncGroup(SyncGroupRequest),
+    /// Classic group: I am alive.
+    Heartbeat(HeartbeatRequest),
+    /// Classic group: members leave.
+    LeaveGroup(LeaveGroupRequest),
+    /// Remember offsets.
+    OffsetCommit(OffsetCommitRequest),
+    /// Tell offsets.
+    OffsetFetch(OffsetFetchRequest),
+    /// Forget offsets.
+    OffsetDelete(OffsetDeleteRequest),
+    /// List groups.
+    ListGroups(ListGroupsRequest),
+    /// Describe classic groups.
+    DescribeGroups(DescribeGroupsRequest),
+    /// Delete groups.
+    DeleteGroups(DeleteGroupsRequest),
+    /// Consumer group: I am alive; this has changed.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+    /// Describe consumer groups.
+    ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
+}
+
+/// The answer to a request: the variant of the same name.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each is the answer to the request of its name")]
+pub enum Response {
+    JoinGroup(JoinGroupResponse),
+    SyncGroup(SyncGroupResponse),
+    Heartbeat(HeartbeatResponse),
+    LeaveGroup(LeaveGroupResponse),
+    OffsetCommit(OffsetCommitResponse),
+    OffsetFetch(OffsetFetchResponse),
+    OffsetDelete(OffsetDeleteResponse),
+    ListGroups(ListGroupsResponse),
+    DescribeGroups(DescribeGroupsResponse),
+    DeleteGroups(DeleteGroupsResponse),
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
+    ConsumerGroupDescribe(ConsumerGroupDescribeResponse),
+}
+
+/// A record for `__consumer_offsets`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorRecord {
+    /// Its key.
+    pub key: Bytes,
+    /// Its value; nothing for a tombstone.
+    pub value: Option<Bytes>,
+}
+
+/// What follows from an event.
+///
+/// `records` are appended as one batch; no reply of this or a later step is sent before everything
+/// that was appended until then is durable. When an append fails, the coordinator is thrown away,
+/// open requests are answered with an error, and another one is loaded from the log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// In this order.
+    pub records: Vec<CoordinatorRecord>,
+    /// Tickets with their answers: of the request of this event, or of earlier ones that waited.
+    pub replies: Vec<(u64, Response)>,
+}
+
+/// How much a coordinator holds, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Groups of all kinds.
+    pub groups: usize,
+    /// Members of all groups.
+    pub members: usize,
+    /// Committed offsets.
+    pub offsets: usize,
+    /// Generations and target assignments completed since the coordinator was made.
+    pub rebalances: u64,
+    /// Offsets committed since the coordinator was made.
+    pub commits: u64,
+    /// Records of unknown types that were skipped while loading.
+    pub skipped: u64,
+}
+
+/// One partition of `__consumer_offsets` and every group in it.
+pub struct Coordinator {
+    groups: BTreeMap<StrBytes, Group>,
+    offsets: Offsets,
+    desk: Desk,
+    /// When expired offsets are looked for; nothing before [`Coordinator::loaded`].
+    next_cleanup: Option<TimestampMs>,
+    /// Where the search for expired offsets goes on; empty at its beginning.
+    cleanup_after: Option<StrBytes>,
+    commits: u64,
+    skipped: u64,
+}
+
+impl Coordinator {
+    /// An empty coordinator. `seed` is what member ids are made from; no two coordinators should
+    /// share one.
+    pub fn new(settings: Arc<GroupSettings>, seed: u128) -> Self {
+        Self {
+            groups: BTreeMap::new(),
+            offsets: Offsets::default(),
+            desk: Desk::new(settings, seed),
+            next_cleanup: None,
+            cleanup_after: None,
+            commits: 0,
+            skipped: 0,
+        }
+    }
+
+    /// All records have been replayed: timers of what was loaded begin at `now`, so that members
+    /// that are alive have a whole session to say so.
+    pub fn loaded(&mut self, now: TimestampMs, image: &Image) -> Step {
+        self.desk.now = now;
+        self.next_cleanup = Some(now.saturating_add(self.desk.settings.offsets_check_interval_ms));
+        let Self { groups, desk, .. } = self;
+        for group in groups.values_mut() {
+            match group {
+                Group::Classic(group) => group.loaded(desk),
+            }
+        }
+        // Topics may have gone while nobody followed.
+        self.image_changed(image);
+        self.take_step()
+    }
+
+    /// Let `event` happen at `now` with the metadata of `image`.
+    pub fn step(&mut self, now: TimestampMs, image: &Image, event: Event) -> Step {
+        // The wall clock may be set back; sessions must not live longer for that.
+        self.desk.now = now.max(self.desk.now);
+        match event {
+            Event::Request { ticket, client, version, request } => {
+                self.request(image, ticket, &client, version, request);
+            }
+            Event::Tick => self.tick(image),
+            Event::ImageChanged => self.image_changed(image),
+            Event::Gone(_) => {}
+        }
+        self.take_step()
+    }
+
+    /// When [`Event::Tick`] is due; nothing before [`Coordinator::loaded`].
+    pub fn deadline(&self) -> Option<TimestampMs> {
+        let cleanup = self.next_cleanup?;
+        Some(self.desk.timers.first().map_or(cleanup, |first| first.min(cleanup)))
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            groups: self.groups.len(),
+            members: self.groups.values().map(Group::member_count).sum(),
+            offsets: self.offsets.groups().map(|(group, _)| self.offsets.count(group)).sum(),
+            rebalances: self.desk.rebalances,
+            commits: self.commits,
+            skipped: self.skipped,
+        }
+    }
+
+    fn take_step(&mut self) -> Step {
+        std::mem::take(&mut self.desk.step)
+    }
+
+    fn request(
+        &mut self,
+        image: &Image,
+        ticket: u64,
+        client: &ClientInfo,
+        version: i16,
+        request: Request,
+    ) {
+        let response = match request {
+            Request::OffsetCommit(request) => {
+                Response::OffsetCommit(self.offset_commit(image, version, request))
+            }
+            Request::OffsetFetch(request) => {
+                Response::OffsetFetch(self.offset_fetch(image, version, request))
+            }
+            Request::OffsetDelete(request) => {
+                Response::OffsetDelete(self.offset_delete(image, &request))
+            }
+            Request::ListGroups(request) => Response::ListGroups(self.list_groups(&request)),
+            Request::DescribeGroups(request) => {
+                Response::DescribeGroups(self.describe_groups(version, &request))
+            }
+            Request::DeleteGroups(request) => Response::DeleteGroups(self.delete_groups(&request)),
+            // The rest is answered by its group, now or later.
+            request => return self.group_request(ticket, client, version, request),
+        };
+        self.desk.reply(ticket, response);
+    }
+
+    fn tick(&mut self, image: &Image) {
+        while let Some(timer) = self.desk.timers.pop(self.desk.now) {
+            let Self { groups, desk, .. } = self;
+            match groups.get_mut(&timer.group) {
+                Some(Group::Classic(group)) => group.timer_due(desk, &timer),
+                None => {}
+            }
+        }
+        self.cleanup_when_due(image);
+    }
+}
+
+#[cfg(test)]
+mod tests;

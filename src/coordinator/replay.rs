@@ -1,0 +1,86 @@
+//! From records of the log to state.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::model::TimestampMs;
+use crate::protocol::group_record::GroupRecord;
+use crate::wire::{DecodeError, StrBytes};
+
+use super::Coordinator;
+use super::classic::ClassicGroup;
+use super::group::Group;
+use super::offsets::CommittedOffset;
+
+/// A record that cannot be understood.
+#[derive(Debug)]
+pub struct RecordError(DecodeError);
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a record of __consumer_offsets cannot be read: {}; it is damaged, or a newer version \
+             wrote it: start that version, or delete the group with it",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+impl Coordinator {
+    /// One record of the log, in their order, while loading. Keys of unknown types are counted
+    /// and skipped.
+    ///
+    /// # Errors
+    /// When the record cannot be understood.
+    pub fn replay(
+        &mut self,
+        key: Bytes,
+        value: Option<Bytes>,
+        _timestamp_ms: TimestampMs,
+    ) -> Result<(), RecordError> {
+        match GroupRecord::decode(key, value).map_err(RecordError)? {
+            Some(record) => self.apply(record),
+            None => self.skipped += 1,
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, record: GroupRecord) {
+        match record {
+            GroupRecord::OffsetCommit(key, Some(value)) => {
+                self.classic_unless_there(&key.group);
+                let offset = CommittedOffset::from_value(value);
+                self.offsets.put(&key.group, &key.topic, key.partition, offset);
+            }
+            GroupRecord::OffsetCommit(key, None) => {
+                self.offsets.remove(&key.group, &key.topic, key.partition);
+            }
+            GroupRecord::GroupMetadata(key, Some(value)) => {
+                let id = key.group.detached();
+                self.groups.insert(id.clone(), Group::Classic(ClassicGroup::load(id, value)));
+            }
+            GroupRecord::GroupMetadata(key, None) => {
+                if let Some(Group::Classic(_)) = self.groups.get(&key.group) {
+                    self.groups.remove(&key.group);
+                }
+            }
+            _ => self.skipped += 1,
+        }
+    }
+
+    fn classic_unless_there(&mut self, id: &StrBytes) {
+        if !self.groups.contains_key(id) {
+            self.classic_group(id);
+        }
+    }
+
+    /// The classic group of that id, made if it is not there.
+    pub(super) fn classic_group(&mut self, id: &StrBytes) -> &mut Group {
+        let id = id.detached();
+        self.groups.entry(id.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(id)))
+    }
+}

@@ -1,0 +1,142 @@
+//! The rules, each by its promise.
+//!
+//! [`Bench`] owns a coordinator, its metadata, its clock and its log; after every step the log is
+//! replayed into another coordinator, which must know the same.
+
+mod offsets;
+mod records;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::cluster::change::Change;
+use crate::cluster::image::PartitionState;
+use crate::config::{Config, Machine};
+use crate::model::{TopicName, Uuid};
+
+/// Settings as they are when nobody sets anything.
+pub(super) fn settings() -> GroupSettings {
+    let machine = Machine { cores: vec![0], memory_bytes: 1 << 30, open_files: 1024 };
+    Config::load(machine, None, &[]).map(|config| (*config.groups).clone()).unwrap()
+}
+
+pub(super) struct Bench {
+    pub settings: Arc<GroupSettings>,
+    pub coordinator: Coordinator,
+    pub image: Image,
+    pub now: i64,
+    pub log: Vec<CoordinatorRecord>,
+    /// Answers that nobody has looked at yet.
+    pub replies: BTreeMap<u64, Response>,
+    pub client: ClientInfo,
+    tickets: u64,
+    next_topic: u8,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub fn with(settings: GroupSettings) -> Self {
+        let settings = Arc::new(settings);
+        let mut coordinator = Coordinator::new(settings.clone(), 1);
+        let image = Image::default();
+        let now = 1_000_000;
+        assert_eq!(coordinator.deadline(), None);
+        assert_eq!(coordinator.loaded(now, &image), Step::default());
+        Self {
+            settings,
+            coordinator,
+            image,
+            now,
+            log: Vec::new(),
+            replies: BTreeMap::new(),
+            client: ClientInfo { client_id: "app".into(), host: "/127.0.0.1".into() },
+            tickets: 0,
+            next_topic: 0,
+        }
+    }
+
+    /// Create a topic.
+    pub fn topic(&mut self, name: &str, partitions: i32) -> Uuid {
+        self.next_topic += 1;
+        let id = Uuid([self.next_topic; 16]);
+        let topic_name = TopicName::new(name).unwrap();
+        self.image.apply(&Change::Topic { id, name: topic_name }).unwrap();
+        for index in 0..partitions {
+            self.partition(id, index);
+        }
+        self.happen(Event::ImageChanged);
+        id
+    }
+
+    pub fn partition(&mut self, topic_id: Uuid, index: i32) {
+        let state = PartitionState {
+            leader: 1,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            replicas: vec![1],
+            in_sync: vec![1],
+            directories: Vec::new(),
+        };
+        self.image.apply(&Change::Partition { topic_id, index, state }).unwrap();
+    }
+
+    /// Delete a topic.
+    pub fn drop_topic(&mut self, id: Uuid) {
+        self.image.apply(&Change::RemoveTopic { id }).unwrap();
+        self.happen(Event::ImageChanged);
+    }
+
+    /// Let an event happen and keep what follows.
+    pub fn happen(&mut self, event: Event) {
+        let step = self.coordinator.step(self.now, &self.image, event);
+        self.log.extend(step.records);
+        for (ticket, response) in step.replies {
+            let before = self.replies.insert(ticket, response);
+            assert!(before.is_none(), "ticket {ticket} was answered twice");
+        }
+    }
+
+    /// Send a request; its ticket.
+    pub fn send(&mut self, version: i16, request: Request) -> u64 {
+        self.tickets += 1;
+        let (ticket, client) = (self.tickets, self.client.clone());
+        self.happen(Event::Request { ticket, client, version, request });
+        ticket
+    }
+
+    /// Send a request that is answered at once.
+    pub fn ask(&mut self, version: i16, request: Request) -> Response {
+        let ticket = self.send(version, request);
+        self.replies.remove(&ticket).expect("it was not answered at once")
+    }
+
+    /// Let time pass, with a tick whenever one is due.
+    pub fn pass(&mut self, ms: i64) {
+        let until = self.now + ms;
+        while let Some(at) = self.coordinator.deadline().filter(|at| *at <= until) {
+            self.now = at.max(self.now);
+            self.happen(Event::Tick);
+        }
+        self.now = until;
+    }
+
+    /// Another coordinator that has read the log.
+    pub fn reloaded(&self) -> Coordinator {
+        let mut other = Coordinator::new(self.settings.clone(), 2);
+        for record in &self.log {
+            other.replay(record.key.clone(), record.value.clone(), self.now).unwrap();
+        }
+        other
+    }
+
+    /// Go on with a coordinator that has read the log, as after a restart.
+    pub fn restart(&mut self) {
+        self.coordinator = self.reloaded();
+        let step = self.coordinator.loaded(self.now, &self.image);
+        self.log.extend(step.records);
+    }
+}
