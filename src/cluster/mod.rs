@@ -7,6 +7,7 @@
 //! | [`controller`] | which changes a request leads to; pure |
 //! | [`configs`] | which changes a request to alter configurations leads to; pure |
 //! | [`quotas`] | the same of client quotas |
+//! | [`internal`] | `__consumer_offsets`: its settings, and where a group is in it |
 //! | [`log`] | the file that makes changes durable |
 //! | [`record`] | the bytes of a change |
 //! | [`placement`] | partition to shard |
@@ -19,6 +20,7 @@ pub mod change;
 pub mod configs;
 pub mod controller;
 pub mod image;
+pub mod internal;
 pub mod log;
 pub mod placement;
 pub mod quotas;

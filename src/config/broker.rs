@@ -40,7 +40,6 @@ const THREADS: Treatment = Inert("one shard per core does all work");
 const ONE_BROKER: Treatment = Inert("one broker replicates nothing");
 const COMPACTION: Treatment = Inert("it acts on compaction, which is not there yet");
 const TRANSACTIONS: Treatment = Inert("transactions are not there yet");
-const GROUPS: Treatment = Inert("consumer groups are not there yet");
 const QUOTAS: Treatment = Inert("quotas are not there yet");
 const CONTROLLER: Treatment = Inert("the controller is part of the broker");
 const CONTROLLER_WORDS: &[&str] = &["broker", "controller"];
@@ -277,13 +276,13 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes that a follower's fetch waits for."),
     row("replica.high.watermark.checkpoint.interval.ms", Long, Millis, of("5000"), ANY, ONE_BROKER,
         "How often Kafka writes high watermarks."),
-    row("offsets.topic.num.partitions", Int, Plain, of("50"), FROM_1,
-        GROUPS,
-        "Partitions of __consumer_offsets."),
+    row("offsets.topic.num.partitions", Int, Plain, of("50"), Check::Range(1, 10_000), Honoured,
+        "Partitions of __consumer_offsets when it is created."),
     row("offsets.topic.replication.factor", Int, Plain, of("1"), FROM_1, ONE_BROKER,
         "Replicas of __consumer_offsets."),
-    row("offsets.topic.segment.bytes", Int, Bytes, of("104857600"), FROM_1,
-        GROUPS, "Segments of __consumer_offsets."),
+    row("offsets.topic.segment.bytes", Int, Bytes, of("104857600"),
+        Check::Range(1_048_576, i32::MAX as i64), Honoured,
+        "Segments of __consumer_offsets when it is created."),
     row("offsets.commit.timeout.ms", Int, Millis, of("5000"), FROM_1, ONE_BROKER,
         "How long an offset commit waits for replicas."),
     row("transaction.state.log.num.partitions", Int, Plain, of("50"), FROM_1, TRANSACTIONS,

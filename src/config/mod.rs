@@ -108,6 +108,10 @@ pub struct Config {
     pub delete_topics: bool,
     /// `num.partitions`
     pub num_partitions: i32,
+    /// `offsets.topic.num.partitions`
+    pub offsets_topic_partitions: i32,
+    /// `offsets.topic.segment.bytes`
+    pub offsets_topic_segment_bytes: i64,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval_ms: u64,
     /// `producer.id.expiration.ms`
@@ -276,6 +280,9 @@ impl Layers {
             auto_create_topics: self.text("auto.create.topics.enable").as_deref() == Some("true"),
             delete_topics: self.text("delete.topic.enable").as_deref() == Some("true"),
             num_partitions: i32::try_from(self.long("num.partitions")).unwrap_or(1),
+            offsets_topic_partitions: i32::try_from(self.long("offsets.topic.num.partitions"))
+                .unwrap_or(50),
+            offsets_topic_segment_bytes: self.long("offsets.topic.segment.bytes"),
             retention_check_interval_ms: positive("log.retention.check.interval.ms"),
             producer_id_expiration_ms: self.long("producer.id.expiration.ms"),
             durability: Durability::from_word(&word),

@@ -11,4 +11,4 @@ mod topic;
 pub use ids::{NodeId, ProducerEpoch, ProducerId, ShardId, Uuid};
 pub use offset::{LeaderEpoch, Offset, Position};
 pub use time::{TimestampMs, TimestampType};
-pub use topic::{PartitionIndex, TopicName, TopicNameError, TopicPartition};
+pub use topic::{CONSUMER_OFFSETS, PartitionIndex, TopicName, TopicNameError, TopicPartition};

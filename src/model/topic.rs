@@ -18,6 +18,12 @@ pub struct TopicPartition {
     pub partition: PartitionIndex,
 }
 
+/// The topic that groups keep their state in (`Topic.GROUP_METADATA_TOPIC_NAME`).
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
+/// Topics that brokers keep for themselves (`Topic.INTERNAL_TOPICS`).
+const INTERNAL_TOPICS: [&str; 3] = [CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
+
 /// A legal topic name: 1 to 249 of `a-z A-Z 0-9 . _ -`, and neither `.` nor `..`
 /// (`org.apache.kafka.common.internals.Topic`).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +67,11 @@ impl TopicName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether brokers keep this topic for themselves.
+    pub fn is_internal(&self) -> bool {
+        INTERNAL_TOPICS.contains(&self.as_str())
     }
 
     /// The name with '.' as '_': two topics whose keys are equal collide in metric names, which

@@ -39,7 +39,9 @@ pub async fn handle<R: Runtime>(
                 low_watermark: -1,
                 error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             });
-            if let Some(topic) = known
+            if known.is_some_and(|topic| topic.name.is_internal()) {
+                answers[nth].error_code = ErrorCode::INVALID_TOPIC_EXCEPTION;
+            } else if let Some(topic) = known
                 && usize::try_from(index).is_ok_and(|index| index < count)
             {
                 let id = TopicPartition { topic_id: topic.id, partition: index };

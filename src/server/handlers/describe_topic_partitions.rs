@@ -82,6 +82,7 @@ fn describe(topic: &Topic, begin: usize, end: usize) -> DescribeTopicPartitionsR
     DescribeTopicPartitionsResponseTopic {
         name: Some(topic.name.as_str().into()),
         topic_id: topic.id,
+        is_internal: topic.name.is_internal(),
         partitions: states
             .map(|(index, state)| DescribeTopicPartitionsResponsePartition {
                 partition_index: index as i32,

@@ -1,51 +1,104 @@
 //! FindCoordinator (10): who coordinates a group. Versions 0-6.
 //!
-//! There are no groups yet: COORDINATOR_NOT_AVAILABLE, which librdkafka, asking even when
-//! partitions are assigned by hand, takes as "not now". Transactions are not served:
+//! Groups are coordinated here, by the shard that owns the group's partition of
+//! `__consumer_offsets`; the first question creates that topic. Transactions are not served:
 //! TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which ends the attempt.
 
 use std::rc::Rc;
 
+use crate::cluster::controller::ControlError;
+use crate::cluster::internal;
+use crate::model::CONSUMER_OFFSETS;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
+use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
+use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
+use crate::wire::StrBytes;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
-/// Refuse in the way that fits the kind of key.
+/// One answer for all keys: there is one broker.
 pub async fn handle<R: Runtime>(
-    _caller: Rc<Caller<R>>,
+    caller: Rc<Caller<R>>,
     version: i16,
     request: FindCoordinatorRequest,
 ) -> Result<FindCoordinatorResponse, Hangup> {
-    let (code, text) = match request.key_type {
-        GROUP => (ErrorCode::COORDINATOR_NOT_AVAILABLE, "Groups are not served yet."),
-        TRANSACTION => (
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("keys", request.coordinator_keys.len(), max, "thalweg.request.topics.max")?;
+    let found = match request.key_type {
+        GROUP => prepare_offsets_topic(&caller).await,
+        TRANSACTION => Err((
             ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            "Transactions are not served by this broker.",
-        ),
-        _ => (ErrorCode::INVALID_REQUEST, "The key type is not known."),
+            Some("Transactions are not served by this broker.".into()),
+        )),
+        _ => Err((ErrorCode::INVALID_REQUEST, Some("The key type is not known.".into()))),
     };
-    if version < 4 {
-        return Ok(FindCoordinatorResponse {
-            error_code: code,
-            error_message: (version >= 1).then(|| text.into()),
+    let keys = if version < 4 { vec![request.key] } else { request.coordinator_keys };
+    let mut coordinators: Vec<_> =
+        keys.into_iter().map(|key| coordinator(&caller, key, &found)).collect();
+    if version >= 4 {
+        return Ok(FindCoordinatorResponse { coordinators, ..Default::default() });
+    }
+    let only = coordinators.pop().unwrap_or_default();
+    Ok(FindCoordinatorResponse {
+        error_code: only.error_code,
+        error_message: only.error_message.filter(|_| version >= 1),
+        node_id: only.node_id,
+        host: only.host,
+        port: only.port,
+        ..Default::default()
+    })
+}
+
+fn coordinator<R: Runtime>(
+    caller: &Caller<R>,
+    key: StrBytes,
+    found: &Result<(), errors::Refused>,
+) -> Coordinator {
+    let identity = &caller.identity;
+    match found {
+        Ok(()) => Coordinator {
+            key,
+            node_id: identity.node_id,
+            host: identity.host.as_str().into(),
+            port: i32::from(identity.port),
+            ..Default::default()
+        },
+        Err((error_code, text)) => Coordinator {
+            key,
             node_id: -1,
             port: -1,
+            error_code: *error_code,
+            error_message: text.as_deref().map(Into::into),
             ..Default::default()
-        });
+        },
     }
-    let coordinators = request.coordinator_keys.into_iter().map(|key| Coordinator {
-        key,
-        node_id: -1,
-        port: -1,
-        error_code: code,
-        error_message: Some(text.into()),
-        ..Default::default()
-    });
-    Ok(FindCoordinatorResponse { coordinators: coordinators.collect(), ..Default::default() })
+}
+
+/// Create `__consumer_offsets` if it is not there.
+async fn prepare_offsets_topic<R: Runtime>(caller: &Rc<Caller<R>>) -> Result<(), errors::Refused> {
+    let shard = &caller.shard;
+    if shard.image().topic(CONSUMER_OFFSETS).is_some() {
+        return Ok(());
+    }
+    let topics = vec![internal::offsets_topic(&shard.config)];
+    let request = ControlRequest::CreateTopics { topics, validate_only: false };
+    let why = match shard.call(0, Call::Control(request)).await {
+        Reply::Control(ControlReply::Topics(mut outcomes)) => match outcomes.pop() {
+            // Another request may have been faster, which is as good.
+            Some(Ok(_) | Err(ControlError::TopicExists(_))) => return Ok(()),
+            Some(Err(error)) => errors::control(&error).1.unwrap_or_default(),
+            None => "nothing was created".into(),
+        },
+        _ => "the controller is stopping".into(),
+    };
+    tracing::warn!("{CONSUMER_OFFSETS} could not be created: {why}");
+    let text = format!("{CONSUMER_OFFSETS} could not be created: {why}");
+    Err((ErrorCode::COORDINATOR_NOT_AVAILABLE, Some(text)))
 }

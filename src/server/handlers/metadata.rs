@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use crate::cluster::controller::{ControlError, NewTopic};
 use crate::cluster::image::{Image, Topic};
-use crate::model::{TopicName, Uuid};
+use crate::cluster::internal;
+use crate::model::{CONSUMER_OFFSETS, TopicName, Uuid};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -65,11 +66,14 @@ async fn create_missing<R: Runtime>(caller: &Rc<Caller<R>>, asked: &[MetadataReq
     let missing = missing.filter_map(|topic| topic.name.as_deref());
     let missing: Vec<_> = missing
         .filter(|name| TopicName::new(name).is_ok() && image.topic(name).is_none())
-        .map(|name| NewTopic {
-            name: name.into(),
-            partitions: -1,
-            replication_factor: -1,
-            ..NewTopic::default()
+        .map(|name| match name {
+            CONSUMER_OFFSETS => internal::offsets_topic(&caller.shard.config),
+            _ => NewTopic {
+                name: name.into(),
+                partitions: -1,
+                replication_factor: -1,
+                ..NewTopic::default()
+            },
         })
         .collect();
     if missing.is_empty() {
@@ -114,6 +118,7 @@ fn describe(topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(StrBytes::from(topic.name.as_str())),
         topic_id: topic.id,
+        is_internal: topic.name.is_internal(),
         partitions: partitions
             .map(|(index, state)| MetadataResponsePartition {
                 partition_index: index as i32,

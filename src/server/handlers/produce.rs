@@ -30,6 +30,9 @@ use crate::shard::call::{Call, ProduceItem, Reply};
 /// Produce versions below this one must not carry zstd (KIP-110).
 const ZSTD_VERSION_MIN: i16 = 7;
 
+/// Clients of this id may write to internal topics, as Kafka has it (`AdminUtils.ADMIN_CLIENT_ID`).
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
 const NO_TRANSACTIONS: &str =
     "Transactions are not served by this broker; produce without transactional.id.";
 
@@ -104,6 +107,7 @@ fn sort_out<R: Runtime>(
     let mut response = ProduceResponse::default();
     response.responses.reserve_exact(request.topic_data.len());
     let is_transactional = request.transactional_id.is_some();
+    let internal_allowed = *caller.client_id.borrow() == ADMIN_CLIENT_ID;
     let mut seen = HashSet::new();
     for (at, data) in request.topic_data.into_iter().enumerate() {
         let (topic, missing) = find_topic(&image, version, &data);
@@ -112,6 +116,10 @@ fn sort_out<R: Runtime>(
         for (nth, entry) in data.partition_data.into_iter().enumerate() {
             let checked = if is_transactional {
                 Err(refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS))
+            } else if let Some(topic) = topic.filter(|t| t.name.is_internal() && !internal_allowed)
+            {
+                let text = format!("Cannot append to internal topic {}", topic.name);
+                Err((ErrorCode::INVALID_TOPIC_EXCEPTION, Some(text), None))
             } else {
                 check(version, topic.zip(config.as_deref()), missing, &entry, acks, shard)
             };
