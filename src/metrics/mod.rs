@@ -119,6 +119,15 @@ values! {
         "Fetches that wait for bytes or for time.";
     MeshCalls "thalweg_mesh_calls_total" None, Counter Count "Calls sent to another shard.";
     Partitions "thalweg_partitions" None, Gauge Count "Partitions owned.";
+    Groups "thalweg_groups" None, Gauge Count "Groups coordinated.";
+    GroupMembers "thalweg_group_members" None, Gauge Count "Members of all groups.";
+    GroupOffsets "thalweg_group_offsets" None, Gauge Count "Offsets that groups have committed.";
+    GroupCommits "thalweg_group_commits_total" None, Counter Count
+        "Offsets committed, each partition counted.";
+    GroupRebalances "thalweg_group_rebalances_total" None, Counter Count
+        "Generations and target assignments of groups.";
+    GroupLoad "thalweg_group_load_seconds" None, Gauge Micros
+        "Longest time that loading the groups of one partition took.";
     SegmentsRolled "thalweg_segments_rolled_total" None, Counter Count "Segments sealed.";
     SegmentsDeleted "thalweg_segments_deleted_total" None, Counter Count "Segments removed.";
     SegmentsRecycled "thalweg_segments_recycled_total" None, Counter Count

@@ -99,6 +99,28 @@ fn route<R: Runtime>(caller: &Rc<Caller<R>>, header: RequestHeader, reader: Read
             m::describe_topic_partitions::DescribeTopicPartitionsRequest,
             h::describe_topic_partitions::handle
         ),
+        ApiKey::JoinGroup => alone!(m::join_group::JoinGroupRequest, h::groups::one),
+        ApiKey::SyncGroup => alone!(m::sync_group::SyncGroupRequest, h::groups::one),
+        ApiKey::Heartbeat => alone!(m::heartbeat::HeartbeatRequest, h::groups::one),
+        ApiKey::LeaveGroup => alone!(m::leave_group::LeaveGroupRequest, h::groups::one),
+        ApiKey::OffsetCommit => alone!(m::offset_commit::OffsetCommitRequest, h::groups::one),
+        ApiKey::OffsetFetch => {
+            alone!(m::offset_fetch::OffsetFetchRequest, h::groups::offset_fetch)
+        }
+        ApiKey::OffsetDelete => alone!(m::offset_delete::OffsetDeleteRequest, h::groups::one),
+        ApiKey::ListGroups => alone!(m::list_groups::ListGroupsRequest, h::groups::all),
+        ApiKey::DescribeGroups => {
+            alone!(m::describe_groups::DescribeGroupsRequest, h::groups::many)
+        }
+        ApiKey::DeleteGroups => alone!(m::delete_groups::DeleteGroupsRequest, h::groups::many),
+        ApiKey::ConsumerGroupHeartbeat => alone!(
+            m::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
+            h::groups::one
+        ),
+        ApiKey::ConsumerGroupDescribe => alone!(
+            m::consumer_group_describe::ConsumerGroupDescribeRequest,
+            h::groups::many
+        ),
         other => Began::Refused(Hangup(format!("{} is not served", other.name()))),
     }
 }

@@ -7,7 +7,7 @@ use crate::partition::producers::Refusal;
 use crate::partition::read::ReadRefusal;
 use crate::protocol::ErrorCode;
 use crate::record::BatchErrorKind;
-use crate::shard::call::{FetchRefusal, OffsetRefusal, ProduceRefusal};
+use crate::shard::call::{FetchRefusal, GroupRefusal, OffsetRefusal, ProduceRefusal};
 use crate::storage::StorageError;
 
 /// A code and, where a client shows it, a sentence.
@@ -69,6 +69,15 @@ fn read(refusal: &ReadRefusal) -> ErrorCode {
         ReadRefusal::UnknownEpoch => ErrorCode::UNKNOWN_LEADER_EPOCH,
         ReadRefusal::Deleted => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         ReadRefusal::Storage(_) => ErrorCode::KAFKA_STORAGE_ERROR,
+    }
+}
+
+/// Why no coordinator answered.
+pub fn group(refusal: GroupRefusal) -> ErrorCode {
+    match refusal {
+        GroupRefusal::Loading => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+        GroupRefusal::NotHere => ErrorCode::NOT_COORDINATOR,
+        GroupRefusal::NotAvailable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod errors;
 pub mod fetch_session;
 pub mod frames;
+pub mod groups;
 pub mod handlers;
 pub mod http;
 pub mod listener;

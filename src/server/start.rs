@@ -420,6 +420,7 @@ impl Serving {
         });
         let shard = serving.shard.clone();
         shard.runtime.spawn(Queue::Background, shard.clone().keep_house());
+        shard.runtime.spawn(Queue::Network, shard.clone().tend_groups());
         shard.runtime.spawn(Queue::Network, shard.clone().watch_for_stalls());
         serving
     }
@@ -457,7 +458,8 @@ impl Serving {
     }
 
     fn carry_out(self: &Rc<Self>, from: ShardId, id: u64, call: Call) {
-        let is_wait = matches!(call, Call::Wait(_));
+        // What may wait for long is given up when its asker hangs up.
+        let is_wait = matches!(call, Call::Wait(_) | Call::Group(_));
         let mut begun = self.shard.begin(call);
         if let Some(reply) = (&mut begun).now_or_never() {
             self.shard.mesh().post(from, Message::Reply(id, reply));
@@ -545,6 +547,7 @@ impl Serving {
     /// End the connections, write everything.
     async fn stop(&self) -> Result<(), String> {
         self.is_stopping.set(true);
+        self.shard.close_groups();
         for fd in self.connections.borrow().values() {
             socket::shut_down(*fd);
         }

@@ -7,8 +7,11 @@ use crate::cluster::configs::Alteration;
 use crate::cluster::controller::{ControlError, NewTopic};
 use crate::cluster::image::Image;
 use crate::cluster::quotas::QuotaAlteration;
+use crate::coordinator::{ClientInfo, Request, Response};
 use crate::metrics::ShardSnapshot;
-use crate::model::{LeaderEpoch, NodeId, Offset, ProducerId, TimestampMs, TopicPartition, Uuid};
+use crate::model::{
+    LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TimestampMs, TopicPartition, Uuid,
+};
 use crate::partition::append::{Acks, AppendFailure, ProduceBatch};
 use crate::partition::read::{ReadOutcome, ReadRefusal};
 
@@ -31,6 +34,10 @@ pub enum Call {
     Install(Arc<Image>),
     /// Change metadata; for the controller's shard.
     Control(ControlRequest),
+    /// Ask the coordinator of a group.
+    Group(Box<GroupCall>),
+    /// Ask every coordinator of the shard: who asks, version, request.
+    AllGroups(ClientInfo, i16, Box<Request>),
     /// Counters, for the metrics page.
     Metrics,
     /// Sizes of logs (DescribeLogDirs).
@@ -56,6 +63,10 @@ pub enum Reply {
     Install(Vec<(TopicPartition, String)>),
     /// What became of the change.
     Control(ControlReply),
+    /// What the coordinator answers.
+    Group(GroupResult),
+    /// What each coordinator of the shard answers.
+    AllGroups(Vec<GroupResult>),
     /// Counters.
     Metrics(Box<ShardSnapshot>),
     /// (partition, bytes, log end offset).
@@ -178,6 +189,33 @@ pub enum OffsetRefusal {
     OutOfRange,
     /// Reading refused.
     Read(ReadRefusal),
+}
+
+/// A request to the coordinator of a group.
+#[derive(Clone, Debug)]
+pub struct GroupCall {
+    /// The group's partition of `__consumer_offsets`.
+    pub partition: PartitionIndex,
+    /// Who asks.
+    pub client: ClientInfo,
+    /// Version of the request.
+    pub version: i16,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What a coordinator answers, or why none does.
+pub type GroupResult = Result<Box<Response>, GroupRefusal>;
+
+/// Why no coordinator answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupRefusal {
+    /// It is being loaded.
+    Loading,
+    /// The shard does not have the partition (any more).
+    NotHere,
+    /// Its log cannot be read or written, or the broker stops.
+    NotAvailable,
 }
 
 /// A change of metadata.

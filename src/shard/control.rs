@@ -233,6 +233,7 @@ impl<R: Runtime> Shard<R> {
             }
         }
         self.remove_gone(&image).await;
+        self.install_groups(&image);
         failures
     }
 

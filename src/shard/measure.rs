@@ -21,6 +21,7 @@ impl<R: Runtime> Shard<R> {
                 self.metrics.set(value, count);
             }
         }
+        self.measure_groups();
         let status = match self.store.status() {
             storage::StoreStatus::Online => StoreStatus::Ok,
             storage::StoreStatus::Full(_) => StoreStatus::Full,

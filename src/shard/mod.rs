@@ -9,6 +9,7 @@
 //! | [`control`] | the embedded controller (shard 0) and installing its images |
 //! | [`lookup`] | offsets by timestamp |
 //! | [`measure`] | counters as others may see them |
+//! | [`groups`] | the coordinators of this shard at work |
 //! | [`housekeeping`] | retention and expiry, a little at a time |
 //!
 //! Always true: only this shard's thread touches what this shard owns. Asking the owner goes
@@ -16,6 +17,7 @@
 
 pub mod call;
 pub mod control;
+pub mod groups;
 pub mod housekeeping;
 pub mod lookup;
 pub mod measure;
@@ -37,6 +39,7 @@ use crate::runtime::Runtime;
 use crate::storage::Store;
 
 use control::Controller;
+use groups::Groups;
 use mesh::Mesh;
 
 /// One core and everything it owns.
@@ -64,6 +67,7 @@ pub struct Shard<R: Runtime> {
     controller: Option<Rc<Controller>>,
     /// Producer ids of the current block: next, end.
     producer_ids: Cell<(ProducerId, ProducerId)>,
+    groups: Groups<R>,
 }
 
 impl<R: Runtime> Shard<R> {
@@ -77,6 +81,7 @@ impl<R: Runtime> Shard<R> {
         store: Rc<Store<R>>,
         controller: Option<Rc<Controller>>,
     ) -> Rc<Self> {
+        let groups = Groups::new(&runtime);
         Rc::new(Self {
             id,
             shards,
@@ -91,6 +96,7 @@ impl<R: Runtime> Shard<R> {
             topic_configs: RefCell::default(),
             controller,
             producer_ids: Cell::new((0, 0)),
+            groups,
         })
     }
 

@@ -86,6 +86,10 @@ impl<R: Runtime> Shard<R> {
                     None => Reply::Gone,
                 }
             }),
+            Call::Group(call) => self.begin_group(*call),
+            Call::AllGroups(client, version, request) => {
+                self.begin_all_groups(&client, version, &request)
+            }
             Call::Metrics => Box::pin(ready(Reply::Metrics(Box::new(self.snapshot_metrics())))),
             Call::Sizes => {
                 let sizes = self.partitions().into_iter().map(|p| {

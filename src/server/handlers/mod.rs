@@ -1,4 +1,4 @@
-//! One file per API, named as in `protocol::messages`.
+//! One file per API, named as in `protocol::messages`; those of groups share `groups`.
 
 pub mod api_versions;
 pub mod create_partitions;
@@ -10,6 +10,7 @@ pub mod describe_configs;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod groups;
 pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;

@@ -1,0 +1,173 @@
+//! Everything about groups: JoinGroup (11), SyncGroup (14), Heartbeat (12), LeaveGroup (13),
+//! OffsetCommit (8), OffsetFetch (9), OffsetDelete (47), ListGroups (16), DescribeGroups (15),
+//! DeleteGroups (42), ConsumerGroupHeartbeat (68), ConsumerGroupDescribe (69).
+//!
+//! The rules are the coordinators'. What differs here is how many groups a request names: [`one`],
+//! [`many`] (split by group, joined again in the order asked), or [`all`].
+
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+
+use crate::protocol::messages::{
+    consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse},
+    consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
+    delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse},
+    describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse},
+    heartbeat::HeartbeatRequest,
+    join_group::JoinGroupRequest,
+    leave_group::LeaveGroupRequest,
+    list_groups::{ListGroupsRequest, ListGroupsResponse},
+    offset_commit::OffsetCommitRequest,
+    offset_delete::OffsetDeleteRequest,
+    offset_fetch::{OffsetFetchRequest, OffsetFetchResponse},
+    sync_group::SyncGroupRequest,
+};
+use crate::runtime::Runtime;
+use crate::server::dispatch::check_count;
+use crate::server::groups::{self, OfCoordinator};
+use crate::server::request::{Caller, Hangup};
+use crate::wire::StrBytes;
+
+/// OffsetFetch versions below this one name one group (KIP-709).
+const OFFSET_FETCH_OF_MANY: i16 = 8;
+
+/// A request about one group.
+pub trait OfOneGroup: OfCoordinator {
+    /// Its id.
+    fn group_id(&self) -> &StrBytes;
+}
+
+macro_rules! of_one_group {
+    ($($request:ident)*) => {
+        $(impl OfOneGroup for $request {
+            fn group_id(&self) -> &StrBytes {
+                &self.group_id
+            }
+        })*
+    };
+}
+
+of_one_group! {
+    JoinGroupRequest SyncGroupRequest HeartbeatRequest LeaveGroupRequest
+    OffsetCommitRequest OffsetDeleteRequest ConsumerGroupHeartbeatRequest OffsetFetchRequest
+}
+
+/// A request about several groups.
+pub trait OfManyGroups: OfCoordinator {
+    /// One request for each group, in order.
+    fn split(self) -> Vec<(StrBytes, Self)>;
+
+    /// The responses to those, as one.
+    fn join(parts: Vec<Self::Response>) -> Self::Response;
+}
+
+impl OfManyGroups for DescribeGroupsRequest {
+    fn split(mut self) -> Vec<(StrBytes, Self)> {
+        let groups = std::mem::take(&mut self.groups).into_iter();
+        groups.map(|id| (id.clone(), Self { groups: vec![id], ..self.clone() })).collect()
+    }
+
+    fn join(parts: Vec<DescribeGroupsResponse>) -> DescribeGroupsResponse {
+        let groups = parts.into_iter().flat_map(|part| part.groups).collect();
+        DescribeGroupsResponse { groups, ..Default::default() }
+    }
+}
+
+impl OfManyGroups for DeleteGroupsRequest {
+    fn split(self) -> Vec<(StrBytes, Self)> {
+        let groups = self.groups_names.into_iter();
+        groups.map(|id| (id.clone(), Self { groups_names: vec![id] })).collect()
+    }
+
+    fn join(parts: Vec<DeleteGroupsResponse>) -> DeleteGroupsResponse {
+        let results = parts.into_iter().flat_map(|part| part.results).collect();
+        DeleteGroupsResponse { results, ..Default::default() }
+    }
+}
+
+impl OfManyGroups for ConsumerGroupDescribeRequest {
+    fn split(mut self) -> Vec<(StrBytes, Self)> {
+        let groups = std::mem::take(&mut self.group_ids).into_iter();
+        groups.map(|id| (id.clone(), Self { group_ids: vec![id], ..self.clone() })).collect()
+    }
+
+    fn join(parts: Vec<ConsumerGroupDescribeResponse>) -> ConsumerGroupDescribeResponse {
+        let groups = parts.into_iter().flat_map(|part| part.groups).collect();
+        ConsumerGroupDescribeResponse { groups, ..Default::default() }
+    }
+}
+
+impl OfManyGroups for OffsetFetchRequest {
+    fn split(mut self) -> Vec<(StrBytes, Self)> {
+        let groups = std::mem::take(&mut self.groups).into_iter();
+        let one = |group| Self { groups: vec![group], ..self.clone() };
+        groups.map(|group| (group.group_id.clone(), one(group))).collect()
+    }
+
+    fn join(parts: Vec<OffsetFetchResponse>) -> OffsetFetchResponse {
+        let groups = parts.into_iter().flat_map(|part| part.groups).collect();
+        OffsetFetchResponse { groups, ..Default::default() }
+    }
+}
+
+/// Ask the coordinator of the request's group.
+pub async fn one<R: Runtime, Q: OfOneGroup>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    request: Q,
+) -> Result<Q::Response, Hangup> {
+    let group = request.group_id().clone();
+    groups::ask(&caller, version, &group, request).await
+}
+
+/// Ask the coordinator of each group.
+pub async fn many<R: Runtime, Q: OfManyGroups>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    request: Q,
+) -> Result<Q::Response, Hangup> {
+    let parts = request.split();
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("groups", parts.len(), max, "thalweg.request.topics.max")?;
+    let caller = &caller;
+    let ask = |(group, part): (StrBytes, Q)| async move {
+        groups::ask(caller, version, &group, part).await
+    };
+    let answers = join_all(parts.into_iter().map(ask)).await;
+    Ok(Q::join(answers.into_iter().collect::<Result<_, _>>()?))
+}
+
+/// OffsetFetch: of one group or of several.
+pub async fn offset_fetch<R: Runtime>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    request: OffsetFetchRequest,
+) -> Result<OffsetFetchResponse, Hangup> {
+    if version < OFFSET_FETCH_OF_MANY {
+        one(caller, version, request).await
+    } else {
+        many(caller, version, request).await
+    }
+}
+
+/// ListGroups: ask every coordinator. While one of them loads, nothing is listed, as in Kafka.
+pub async fn all<R: Runtime>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    request: ListGroupsRequest,
+) -> Result<ListGroupsResponse, Hangup> {
+    let mut response = ListGroupsResponse::default();
+    match groups::ask_all(&caller, version, request).await? {
+        Ok(parts) => {
+            for part in parts {
+                if !part.error_code.is_ok() {
+                    response.error_code = part.error_code;
+                }
+                response.groups.extend(part.groups);
+            }
+        }
+        Err(code) => response.error_code = code,
+    }
+    Ok(response)
+}
