@@ -170,16 +170,16 @@ registry! {
     1 Fetch [4-17] in fetch: FetchRequest => FetchResponse;
     2 ListOffsets [1-10] in list_offsets: ListOffsetsRequest => ListOffsetsResponse;
     3 Metadata [0-13] in metadata: MetadataRequest => MetadataResponse;
-    8 OffsetCommit [none] in offset_commit: OffsetCommitRequest => OffsetCommitResponse;
-    9 OffsetFetch [none] in offset_fetch: OffsetFetchRequest => OffsetFetchResponse;
+    8 OffsetCommit [2-10] in offset_commit: OffsetCommitRequest => OffsetCommitResponse;
+    9 OffsetFetch [1-10] in offset_fetch: OffsetFetchRequest => OffsetFetchResponse;
     10 FindCoordinator [0-6] in find_coordinator:
         FindCoordinatorRequest => FindCoordinatorResponse;
     11 JoinGroup [none] in join_group: JoinGroupRequest => JoinGroupResponse;
     12 Heartbeat [none] in heartbeat: HeartbeatRequest => HeartbeatResponse;
     13 LeaveGroup [none] in leave_group: LeaveGroupRequest => LeaveGroupResponse;
     14 SyncGroup [none] in sync_group: SyncGroupRequest => SyncGroupResponse;
-    15 DescribeGroups [none] in describe_groups: DescribeGroupsRequest => DescribeGroupsResponse;
-    16 ListGroups [none] in list_groups: ListGroupsRequest => ListGroupsResponse;
+    15 DescribeGroups [0-6] in describe_groups: DescribeGroupsRequest => DescribeGroupsResponse;
+    16 ListGroups [0-5] in list_groups: ListGroupsRequest => ListGroupsResponse;
     18 ApiVersions [0-4] in api_versions: ApiVersionsRequest => ApiVersionsResponse;
     19 CreateTopics [2-7] in create_topics: CreateTopicsRequest => CreateTopicsResponse;
     20 DeleteTopics [1-6] in delete_topics: DeleteTopicsRequest => DeleteTopicsResponse;
@@ -200,7 +200,7 @@ registry! {
         DescribeLogDirsRequest => DescribeLogDirsResponse;
     37 CreatePartitions [0-3] in create_partitions:
         CreatePartitionsRequest => CreatePartitionsResponse;
-    42 DeleteGroups [none] in delete_groups: DeleteGroupsRequest => DeleteGroupsResponse;
+    42 DeleteGroups [0-2] in delete_groups: DeleteGroupsRequest => DeleteGroupsResponse;
     43 ElectLeaders [none] in elect_leaders: ElectLeadersRequest => ElectLeadersResponse;
     44 IncrementalAlterConfigs [none] in incremental_alter_configs:
         IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse;
@@ -208,7 +208,7 @@ registry! {
         AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse;
     46 ListPartitionReassignments [none] in list_partition_reassignments:
         ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
-    47 OffsetDelete [none] in offset_delete: OffsetDeleteRequest => OffsetDeleteResponse;
+    47 OffsetDelete [0-0] in offset_delete: OffsetDeleteRequest => OffsetDeleteResponse;
     48 DescribeClientQuotas [none] in describe_client_quotas:
         DescribeClientQuotasRequest => DescribeClientQuotasResponse;
     49 AlterClientQuotas [none] in alter_client_quotas:

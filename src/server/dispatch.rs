@@ -113,14 +113,12 @@ fn route<R: Runtime>(caller: &Rc<Caller<R>>, header: RequestHeader, reader: Read
             alone!(m::describe_groups::DescribeGroupsRequest, h::groups::many)
         }
         ApiKey::DeleteGroups => alone!(m::delete_groups::DeleteGroupsRequest, h::groups::many),
-        ApiKey::ConsumerGroupHeartbeat => alone!(
-            m::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
-            h::groups::one
-        ),
-        ApiKey::ConsumerGroupDescribe => alone!(
-            m::consumer_group_describe::ConsumerGroupDescribeRequest,
-            h::groups::many
-        ),
+        ApiKey::ConsumerGroupHeartbeat => {
+            alone!(m::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest, h::groups::one)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            alone!(m::consumer_group_describe::ConsumerGroupDescribeRequest, h::groups::many)
+        }
         other => Began::Refused(Hangup(format!("{} is not served", other.name()))),
     }
 }

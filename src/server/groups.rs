@@ -136,6 +136,9 @@ fn client<R: Runtime>(caller: &Caller<R>) -> ClientInfo {
 
 fn expect<Q: OfCoordinator>(answer: FromCoordinator) -> Result<Q::Response, Hangup> {
     Q::from_answer(answer).ok_or_else(|| {
-        Hangup(format!("{} was answered as another request (a fault of this broker)", Q::KEY.name()))
+        Hangup(format!(
+            "{} was answered as another request (a fault of this broker)",
+            Q::KEY.name()
+        ))
     })
 }

@@ -185,8 +185,11 @@ impl<R: Runtime> Hosted<R> {
                 continue;
             }
             if let Some(Err(failure)) = outcome {
-                tracing::error!(partition = self.id().partition, ?failure,
-                    "records of groups could not be stored; their groups are loaded again");
+                tracing::error!(
+                    partition = self.id().partition,
+                    ?failure,
+                    "records of groups could not be stored; their groups are loaded again"
+                );
             }
             return self.begin_again(&shard).await;
         }
@@ -235,9 +238,11 @@ impl<R: Runtime> Hosted<R> {
         let records = match load::replay(shard, &self.partition, &mut coordinator).await {
             Ok(records) => records,
             Err(why) => {
-                tracing::error!(partition = self.id().partition,
+                tracing::error!(
+                    partition = self.id().partition,
                     "the groups of a partition of __consumer_offsets cannot be loaded: {why}; \
-                     they stay without a coordinator until a restart");
+                     they stay without a coordinator until a restart"
+                );
                 let mut state = self.state.borrow_mut();
                 // A refusal for good is not overwritten.
                 if let Err(refusal @ GroupRefusal::Loading) = &mut state.coordinator {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::coordinator::Coordinator;
 use crate::model::Offset;
 use crate::partition::Partition;
-use crate::record::{BatchView, Batches, decompress, Records};
+use crate::record::{BatchView, Batches, Records, decompress};
 use crate::runtime::Runtime;
 
 use super::super::Shard;

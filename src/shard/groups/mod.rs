@@ -107,9 +107,8 @@ impl<R: Runtime> Shard<R> {
         version: i16,
         request: &Request,
     ) -> Begun {
-        let ask = |hosted: &Rc<Hosted<R>>| {
-            hosted.ask(self, client.clone(), version, request.clone())
-        };
+        let ask =
+            |hosted: &Rc<Hosted<R>>| hosted.ask(self, client.clone(), version, request.clone());
         let answers: Vec<_> = self.groups.all().iter().map(ask).collect();
         Box::pin(async move { Reply::AllGroups(join_all(answers).await) })
     }
@@ -219,9 +218,9 @@ impl<R: Runtime> Shard<R> {
         for (value, now) in [
             (Value::Groups, groups),
             (Value::GroupMembers, members),
-            (Value::GroupOffsets, offsets),
+            (Value::CommittedOffsets, offsets),
             (Value::GroupRebalances, rebalances),
-            (Value::GroupCommits, commits),
+            (Value::OffsetCommits, commits),
         ] {
             self.metrics.set(value, now);
         }
