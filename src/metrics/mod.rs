@@ -121,7 +121,8 @@ values! {
     Partitions "thalweg_partitions" None, Gauge Count "Partitions owned.";
     Groups "thalweg_groups" None, Gauge Count "Groups coordinated.";
     GroupMembers "thalweg_group_members" None, Gauge Count "Members of all groups.";
-    CommittedOffsets "thalweg_committed_offsets" None, Gauge Count "Offsets that groups have committed.";
+    CommittedOffsets "thalweg_committed_offsets" None, Gauge Count
+        "Offsets that groups have committed.";
     OffsetCommits "thalweg_offset_commits_total" None, Counter Count
         "Offsets committed, each partition counted.";
     GroupRebalances "thalweg_group_rebalances_total" None, Counter Count

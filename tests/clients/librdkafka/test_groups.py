@@ -1,0 +1,81 @@
+"""confluent-kafka (librdkafka) in groups: commits, the classic protocol, KIP-848."""
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from brokers import Broker
+
+SECONDS = 30
+
+
+def admin(broker):
+    return AdminClient({"bootstrap.servers": broker.bootstrap})
+
+
+def create(broker, topic, partitions):
+    # Kept by name: its futures die with it.
+    ask = admin(broker)
+    ask.create_topics([NewTopic(topic, partitions, 1)])[topic].result(SECONDS)
+
+
+def consumer(broker, group, **settings):
+    return Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group,
+                     "auto.offset.reset": "earliest", **settings})
+
+
+def committed(broker, group, topic, partitions):
+    asking = consumer(broker, group)
+    asked = [TopicPartition(topic, index) for index in range(partitions)]
+    found = asking.committed(asked, timeout=SECONDS)
+    asking.close()
+    return [(each.offset, each.metadata) for each in found]
+
+
+def test_commits_outlive_kill_and_restart():
+    """What was answered is there after kill -9, and after a clean stop."""
+    broker = Broker("commits").start()
+    create(broker, "t", 4)
+    committing = consumer(broker, "g")
+    for offset in range(50):
+        offsets = [TopicPartition("t", index, offset + index, f"m{offset}") for index in range(3)]
+        committing.commit(offsets=offsets, asynchronous=False)
+    broker.kill()
+    expected = [(49, "m49"), (50, "m49"), (51, "m49"), (-1001, None)]
+    broker.start()
+    assert committed(broker, "g", "t", 4) == expected
+    broker.stop()
+    broker.start()
+    assert committed(broker, "g", "t", 4) == expected
+    committing.close()
+    broker.stop()
+    broker.remove()
+
+
+def test_groups_are_listed_and_deleted(broker, topic):
+    create(broker, topic, 1)
+    for group in [f"{topic}-a", f"{topic}-b"]:
+        committing = consumer(broker, group)
+        committing.commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
+        committing.close()
+    ask = admin(broker)
+    listed = ask.list_consumer_groups().result(SECONDS).valid
+    ours = {each.group_id for each in listed if each.group_id.startswith(topic)}
+    assert ours == {f"{topic}-a", f"{topic}-b"}
+    ask.delete_consumer_groups([f"{topic}-a"])[f"{topic}-a"].result(SECONDS)
+    assert committed(broker, f"{topic}-a", topic, 1) == [(-1001, None)]
+    assert committed(broker, f"{topic}-b", topic, 1) == [(7, None)]
+
+
+def test_the_offsets_topic_is_the_brokers(broker, topic):
+    """It is flagged internal, and clients do not write to it."""
+    from confluent_kafka import KafkaException, Producer
+
+    create(broker, topic, 1)
+    committed(broker, topic, topic, 1)
+    metadata = admin(broker).list_topics(timeout=SECONDS)
+    assert len(metadata.topics["__consumer_offsets"].partitions) == 50
+    outcome = []
+    writing = Producer({"bootstrap.servers": broker.bootstrap})
+    writing.produce("__consumer_offsets", b"x", on_delivery=lambda error, _: outcome.append(error))
+    writing.flush(SECONDS)
+    assert [KafkaException(each).args[0].name() for each in outcome] == ["TOPIC_EXCEPTION"]
