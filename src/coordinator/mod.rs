@@ -17,12 +17,11 @@
 //! |---|---|
 //! | [`offsets`], [`commit`], [`fetch`], [`expiry`] | committed offsets and their end |
 //! | [`classic`] | groups whose members assign among themselves |
+//! | [`members`] | requests of members, on their way to their group |
 //! | [`listing`] | lists, descriptions, deletion |
 //! | [`desk`], [`timers`], [`ids`] | what rules write to: outcome, timers, member ids |
 //!
 //! The rules and error codes are those of Apache Kafka 4.4's group coordinator.
-
-#![expect(dead_code, reason = "members of classic groups follow in the next change")]
 
 mod classic;
 mod commit;
@@ -32,6 +31,7 @@ mod fetch;
 mod group;
 mod ids;
 mod listing;
+mod members;
 mod offsets;
 mod refusal;
 mod replay;
@@ -290,7 +290,7 @@ impl Coordinator {
             }
             Request::DeleteGroups(request) => Response::DeleteGroups(self.delete_groups(&request)),
             // The rest is answered by its group, now or later.
-            request => return self.group_request(ticket, client, version, request),
+            request => return self.member_request(ticket, client, version, request),
         };
         self.desk.reply(ticket, response);
     }

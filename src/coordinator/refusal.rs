@@ -91,16 +91,3 @@ impl Request {
         }
     }
 }
-
-impl super::Coordinator {
-    pub(super) fn group_request(
-        &mut self,
-        ticket: u64,
-        _client: &super::ClientInfo,
-        version: i16,
-        request: Request,
-    ) {
-        let response = request.refuse(version, ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        self.desk.reply(ticket, response);
-    }
-}

@@ -27,7 +27,9 @@ use crate::wire::StrBytes;
 
 use super::desk::Desk;
 use super::expiry::Ages;
+pub(super) use join::Join;
 use member::ClassicMember;
+pub(super) use member::Waiting;
 
 /// Where a classic group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub(in crate::coordinator) struct ClassicGroup {
     is_initial: bool,
     /// A member has joined since the initial wait was last extended.
     has_new_member: bool,
+    /// How long the initial wait was last set to.
+    initial_delay_ms: i64,
     /// What is left of the initial wait's extensions.
     initial_remaining_ms: i64,
     /// When the state was entered; nothing if unknown.
@@ -92,6 +96,7 @@ impl ClassicGroup {
             state: State::Empty,
             is_initial: false,
             has_new_member: false,
+            initial_delay_ms: 0,
             initial_remaining_ms: 0,
             state_since: None,
             generation: 0,
@@ -263,6 +268,15 @@ impl ClassicGroup {
 
     fn key(&self) -> GroupMetadataKey {
         GroupMetadataKey { group: self.id.clone() }
+    }
+
+    /// Write that the group is there, without members and generation.
+    pub fn write_founding(&self, desk: &mut Desk) {
+        let value = GroupMetadataValue {
+            current_state_timestamp: self.state_since.unwrap_or(-1),
+            ..Default::default()
+        };
+        desk.write(&GroupRecord::GroupMetadata(self.key(), Some(value)));
     }
 
     /// Write that the group is gone.

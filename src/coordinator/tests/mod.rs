@@ -3,6 +3,7 @@
 //! [`Bench`] owns a coordinator, its metadata, its clock and its log; after every step the log is
 //! replayed into another coordinator, which must know the same.
 
+mod classic;
 mod offsets;
 mod records;
 
@@ -82,12 +83,6 @@ impl Bench {
             directories: Vec::new(),
         };
         self.image.apply(&Change::Partition { topic_id, index, state }).unwrap();
-    }
-
-    /// Delete a topic.
-    pub fn drop_topic(&mut self, id: Uuid) {
-        self.image.apply(&Change::RemoveTopic { id }).unwrap();
-        self.happen(Event::ImageChanged);
     }
 
     /// Let an event happen and keep what follows.
