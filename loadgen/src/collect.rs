@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use serde::Serialize;
 
-use crate::histogram::{Interval, Latency, Percentile, Series};
+use crate::histogram::{Interval, Latency, Percentile, SERIES, Series};
 
 /// Who measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +71,54 @@ impl Brief {
 #[derive(Debug, Default)]
 pub struct Collected {
     /// One per [`Series`].
-    pub series: [Latency; 4],
+    pub series: [Latency; SERIES],
     /// The time series.
     pub seconds: Vec<Second>,
+    /// One per stage of the load that was asked about.
+    pub stages: Vec<StageSum>,
+}
+
+/// Seconds of the run that are summed for themselves.
+#[derive(Clone, Debug, Default)]
+pub struct StageSum {
+    /// The first second that belongs to it.
+    pub from: u64,
+    /// The second behind its last.
+    pub to: u64,
+    /// Records acknowledged in these seconds.
+    pub produced_records: u64,
+    /// Produce latency.
+    pub produce: Latency,
+    /// End-to-end latency.
+    pub end_to_end: Latency,
+}
+
+impl StageSum {
+    /// For the whole seconds between two times of the run. The first second of a longer stage
+    /// is left out: the rate before still echoes in it.
+    pub fn between(from_s: f64, to_s: f64) -> Self {
+        let settle = if to_s - from_s >= 3.0 { 1.0 } else { 0.0 };
+        let (from, to) = ((from_s + settle).ceil() as u64, to_s.floor() as u64);
+        Self { from, to, ..Self::default() }
+    }
+
+    fn add(&mut self, second: u64, role: Role, interval: &Interval) {
+        if !(self.from..self.to).contains(&second) {
+            return;
+        }
+        if role == Role::Producer {
+            self.produced_records += interval.records;
+        }
+        self.produce.add(&interval.series[Series::Produce as usize]);
+        self.end_to_end.add(&interval.series[Series::EndToEnd as usize]);
+    }
+}
+
+/// Somebody who wants the full histograms of each second, as soon as no worker is expected to
+/// add to it. A late worker's part comes as a second call for the same second: counts add.
+pub trait Watcher: Send {
+    /// A second, or a late part of one.
+    fn part(&mut self, second: u64, series: &[Latency; SERIES]);
 }
 
 impl Collected {
@@ -86,10 +131,21 @@ impl Collected {
 /// Seconds whose histograms are kept open for workers that hand over late.
 const OPEN_MAX: usize = 4;
 
-/// Gather until all workers have hung up.
-pub fn collect(parcels: &Receiver<Parcel>) -> Collected {
-    let mut collected = Collected::default();
-    let mut open: BTreeMap<u64, (Second, [Latency; 2])> = BTreeMap::new();
+/// A second that workers may still add to.
+#[derive(Default)]
+struct Open {
+    second: Second,
+    series: Box<[Latency; SERIES]>,
+}
+
+/// Gather until all workers have hung up, summing `stages` on the way.
+pub fn collect(
+    parcels: &Receiver<Parcel>,
+    stages: Vec<StageSum>,
+    watchers: &mut [Box<dyn Watcher>],
+) -> Collected {
+    let mut collected = Collected { stages, ..Collected::default() };
+    let mut open: BTreeMap<u64, Open> = BTreeMap::new();
     let mut closed: BTreeMap<u64, Second> = BTreeMap::new();
     for Parcel { role, mut interval, back } in parcels {
         for (total, part) in collected.series.iter_mut().zip(&interval.series) {
@@ -98,24 +154,29 @@ pub fn collect(parcels: &Receiver<Parcel>) -> Collected {
             }
         }
         let number = interval.second;
+        collected.stages.iter_mut().for_each(|stage| stage.add(number, role, &interval));
         if let Some(late) = closed.get_mut(&number) {
             count(late, role, &interval);
+            watchers.iter_mut().for_each(|watcher| watcher.part(number, &interval.series));
         } else {
-            let (second, latencies) = open.entry(number).or_default();
-            second.second = number;
-            count(second, role, &interval);
-            latencies[0].add(&interval.series[Series::Produce as usize]);
-            latencies[1].add(&interval.series[Series::EndToEnd as usize]);
+            let entry = open.entry(number).or_default();
+            entry.second.second = number;
+            count(&mut entry.second, role, &interval);
+            for (total, part) in entry.series.iter_mut().zip(&interval.series) {
+                if !part.is_empty() {
+                    total.add(part);
+                }
+            }
         }
         while open.len() > OPEN_MAX {
-            close_first(&mut open, &mut closed);
+            close_first(&mut open, &mut closed, watchers);
         }
         interval.restart(0);
         // A worker that has ended needs no more intervals.
         let _ = back.send(interval);
     }
     while !open.is_empty() {
-        close_first(&mut open, &mut closed);
+        close_first(&mut open, &mut closed, watchers);
     }
     collected.seconds = closed.into_values().collect();
     collected
@@ -136,12 +197,14 @@ fn count(second: &mut Second, role: Role, interval: &Interval) {
 }
 
 fn close_first(
-    open: &mut BTreeMap<u64, (Second, [Latency; 2])>,
+    open: &mut BTreeMap<u64, Open>,
     closed: &mut BTreeMap<u64, Second>,
+    watchers: &mut [Box<dyn Watcher>],
 ) {
-    if let Some((number, (mut second, [produce, end_to_end]))) = open.pop_first() {
-        second.produce = Brief::of(&produce);
-        second.end_to_end = Brief::of(&end_to_end);
+    if let Some((number, Open { mut second, series })) = open.pop_first() {
+        second.produce = Brief::of(&series[Series::Produce as usize]);
+        second.end_to_end = Brief::of(&series[Series::EndToEnd as usize]);
+        watchers.iter_mut().for_each(|watcher| watcher.part(number, &series));
         closed.insert(number, second);
     }
 }
@@ -150,6 +213,14 @@ fn close_first(
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+
+    struct Heard(std::sync::mpsc::Sender<(u64, u64)>);
+
+    impl Watcher for Heard {
+        fn part(&mut self, second: u64, series: &[Latency; SERIES]) {
+            self.0.send((second, series[0].records())).unwrap();
+        }
+    }
 
     #[test]
     fn workers_of_the_same_second_are_added_even_when_one_is_late() {
@@ -165,7 +236,14 @@ mod tests {
         give(Role::Consumer, 7, 4);
         give(Role::Producer, 0, 5);
         drop(send);
-        let collected = collect(&parcels);
+        let (heard, told) = channel();
+        let stages = vec![StageSum::between(0.0, 2.0), StageSum::between(2.0, 8.0)];
+        let collected = collect(&parcels, stages, &mut [Box::new(Heard(heard))]);
+        let told: Vec<(u64, u64)> = told.iter().collect();
+        assert_eq!(told.iter().map(|(_, records)| records).sum::<u64>(), 89, "each record once");
+        assert_eq!(told.iter().filter(|(second, _)| *second == 0).count(), 2, "0 had a late part");
+        let of = |stage: usize| collected.stages[stage].produced_records;
+        assert_eq!((of(0), of(1)), (25, 50), "the first second of a long stage settles");
         assert_eq!(collected.seconds.len(), 8);
         assert_eq!(collected.seconds[0].produced_records, 15);
         let last = &collected.seconds[7];

@@ -25,7 +25,14 @@ pub enum Series {
     EndToEnd = 2,
     /// How late a lane that was free to send did send: the generator's own lateness.
     Lag = 3,
+    /// From a record's intended send time to its actual send, whoever is to blame.
+    SendDelay = 4,
+    /// From a Fetch request that brought records to its answer, the broker's wait included.
+    Fetch = 5,
 }
+
+/// How many kinds of [`Series`] there are.
+pub const SERIES: usize = 6;
 
 /// One series of latencies.
 #[derive(Clone, Debug)]
@@ -165,6 +172,22 @@ pub struct Summary {
     pub mean_ns: f64,
 }
 
+impl Summary {
+    /// The percentile of this name, `p50` to `p99.99`, if it is known.
+    pub fn named(&self, name: &str) -> Option<u64> {
+        let percentile = match name {
+            "p50" => self.p50,
+            "p90" => self.p90,
+            "p99" => self.p99,
+            "p99.9" => self.p999,
+            "p99.99" => self.p9999,
+            "max" => return (self.records > 0).then_some(self.max_ns),
+            _ => return None,
+        };
+        percentile.known_ns()
+    }
+}
+
 /// What one worker saw in one second of the run.
 #[derive(Clone, Debug, Default)]
 pub struct Interval {
@@ -179,7 +202,7 @@ pub struct Interval {
     /// Records that were refused.
     pub errors: u64,
     /// One per [`Series`].
-    pub series: [Latency; 4],
+    pub series: [Latency; SERIES],
 }
 
 impl Interval {
@@ -187,6 +210,13 @@ impl Interval {
     #[inline]
     pub fn of(&mut self, series: Series) -> &mut Latency {
         &mut self.series[series as usize]
+    }
+
+    /// Two different series at once.
+    #[inline]
+    pub fn two(&mut self, one: Series, other: Series) -> [&mut Latency; 2] {
+        let both = self.series.get_disjoint_mut([one as usize, other as usize]);
+        both.expect("two different series")
     }
 
     /// Add what another worker saw in the same second.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod batch;
+mod calibrate;
 mod child;
 mod cli;
 mod clock;
@@ -31,11 +32,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, DeviceArgs, QuickArgs, RunArgs, SinkArgs};
+use cli::{CalibrateArgs, Cli, Command, DeviceArgs, QuickArgs, RunArgs, SinkArgs};
 
 /// The command line makes no sense (EX_CONFIG of sysexits.h).
 const BAD_CONFIGURATION: u8 = 78;
 const FAILED: u8 = 1;
+/// The figures are not to be trusted.
+const INVALID: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Sink(args) => sink(&args),
         Command::Quick(args) => quick(&args),
+        Command::Calibrate(args) => calibrate(&args),
         Command::Device(args) => device(&args),
     };
     match ended {
@@ -85,11 +89,30 @@ fn sink(args: &SinkArgs) -> Ended {
         },
     };
     let stop = interrupt::install();
-    let sink = sink::Sink::start(&args.listen, store)
+    let sink = sink::Sink::start_with(&args.listen, store, args.delay, clock::sharpen_timers)
         .map_err(|error| (FAILED, format!("cannot listen on {}: {error}", args.listen)))?;
     println!("sink listening on {}", sink.address);
-    sink.wait(&stop).map_err(|error| (FAILED, error.to_string()))?;
+    let caused = sink.wait(&stop).map_err(|error| (FAILED, error.to_string()))?;
+    if let Some(caused) = caused {
+        println!("delayed by    {}", report::text::latency(&caused.summary()));
+        if let Some(path) = &args.json {
+            report::json::write(path, &caused.summary()).map_err(|why| (FAILED, why))?;
+        }
+    }
     Ok(0)
+}
+
+fn calibrate(args: &CalibrateArgs) -> Ended {
+    let stop = interrupt::install();
+    let settings = calibrate::Settings { seconds: args.seconds, is_real_time: !args.no_realtime };
+    let result = calibrate::calibrate(&settings, &stop).map_err(|why| (FAILED, why))?;
+    if args.json.as_deref() != Some("-".as_ref()) {
+        print!("{}", calibrate::text(&result));
+    }
+    if let Some(path) = &args.json {
+        report::json::write(path, &result).map_err(|why| (FAILED, why))?;
+    }
+    Ok(if result.is_accurate { 0 } else { INVALID })
 }
 
 fn quick(args: &QuickArgs) -> Ended {

@@ -1,18 +1,23 @@
 //! A run as data: what is offered, to whom, for how long and how it is checked. Made from the
 //! command line, checked once, printed back in every report.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thalweg::record::Codec;
 
 use crate::batch::{Keys, RECORDS_MAX, Template};
+use crate::clock;
+use crate::pace::{Arrivals, Stage};
 use crate::payload::HEAD_BYTES;
 
 /// How much is offered.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// Open loop: this many records per second, whatever the broker does.
     Rate(f64),
+    /// Open loop with a rate that changes: ramps and steps over the measured time. The warm-up
+    /// has the rate of the first one's begin.
+    Stages(Vec<Stage>),
     /// Closed loop: as many as the answers allow, with a bounded number in flight.
     Max,
 }
@@ -71,6 +76,10 @@ pub struct Plan {
     pub replication_factor: i16,
     /// What is offered.
     pub load: Load,
+    /// How records come within the rate (open loop only).
+    pub arrivals: Arrivals,
+    /// Of everything drawn at random.
+    pub seed: u64,
     /// 0, 1, or -1 for all.
     pub acks: i16,
     /// Bytes of a record's value.
@@ -115,6 +124,8 @@ pub struct Plan {
     pub check_crc: bool,
     /// Request timeout handed to the broker, milliseconds.
     pub request_timeout_ms: u32,
+    /// Whether the generator's threads ask for a real-time scheduling class.
+    pub is_real_time: bool,
     /// Seconds to wait at the end for answers, and again for the last records to be read.
     pub drain_s: f64,
     /// Whether the records read are this run's own, in order. False against a source that
@@ -130,6 +141,8 @@ impl Default for Plan {
             partitions: 4,
             replication_factor: -1,
             load: Load::Max,
+            arrivals: Arrivals::Uniform,
+            seed: 1,
             acks: -1,
             record_bytes: 1024,
             records_per_batch: Template::records_for(16_384, 1024, None),
@@ -152,6 +165,7 @@ impl Default for Plan {
             fetch_wait_ms: 500,
             check_crc: true,
             request_timeout_ms: 30_000,
+            is_real_time: false,
             drain_s: 30.0,
             check_order: true,
         }
@@ -160,6 +174,8 @@ impl Default for Plan {
 
 /// Most producers times connections, and most consumers.
 const CONNECTIONS_MAX: u32 = 65_536;
+/// Most stages of a load.
+const STAGES_MAX: usize = 1000;
 /// Largest batch we prepare: far above what brokers take, far below what would hurt.
 const BATCH_BYTES_MAX: usize = 256 << 20;
 
@@ -171,11 +187,7 @@ impl Plan {
     pub fn check(&self) -> Result<(), String> {
         let refuse = |what: String| Err(what);
         thalweg::model::TopicName::new(&self.topic).map_err(|e| format!("--topic: {e}"))?;
-        if let Load::Rate(rate) = self.load
-            && !(rate.is_finite() && rate > 0.0)
-        {
-            return refuse(format!("--rate {rate}: give a positive number of records per second"));
-        }
+        self.check_load()?;
         if self.record_bytes < HEAD_BYTES {
             return refuse(format!(
                 "--record-size {}: a record carries {HEAD_BYTES} bytes that identify and check \
@@ -252,6 +264,81 @@ impl Plan {
         Ok(())
     }
 
+    fn check_load(&self) -> Result<(), String> {
+        let is_rate = |rate: f64| rate.is_finite() && rate >= 0.0;
+        match &self.load {
+            Load::Rate(rate) if !(is_rate(*rate) && *rate > 0.0) => {
+                return Err(format!("--rate {rate}: give a positive number of records per second"));
+            }
+            Load::Stages(stages) => {
+                if stages.is_empty() || stages.len() > STAGES_MAX {
+                    return Err(format!("{} stages: give 1 to {STAGES_MAX}", stages.len()));
+                }
+                for stage in stages {
+                    let fits = is_rate(stage.from) && is_rate(stage.to) && stage.seconds > 0.0;
+                    if !fits || stage.records() <= 0.0 {
+                        return Err(format!(
+                            "a stage from {} to {} records/s over {} s: give rates that are not \
+                             negative, not both 0, and a time",
+                            stage.from, stage.to, stage.seconds
+                        ));
+                    }
+                }
+                let seconds: f64 = stages.iter().map(|stage| stage.seconds).sum();
+                if (seconds - self.duration_s).abs() > 1e-3 {
+                    return Err(format!(
+                        "stages of {seconds} s in a run of {} s: make them equal",
+                        self.duration_s
+                    ));
+                }
+                if self.warmup_s > 0.0 && stages[0].from == 0.0 {
+                    return Err(
+                        "a ramp from 0 has nothing to warm up with; say --warmup 0".to_owned()
+                    );
+                }
+            }
+            Load::Rate(_) | Load::Max => {}
+        }
+        if let Arrivals::Bursts(every_ns) = self.arrivals
+            && !(100_000..=3_600_000_000_000).contains(&every_ns)
+        {
+            return Err(format!(
+                "--burst-every {} ms: give 0.1 ms to an hour",
+                every_ns as f64 / 1e6
+            ));
+        }
+        Ok(())
+    }
+
+    /// The whole offered load from the start of the run, warm-up included; none in a closed loop.
+    pub fn stages(&self) -> Option<Vec<Stage>> {
+        match &self.load {
+            Load::Max => None,
+            Load::Rate(rate) => Some(vec![Stage::steady(*rate, self.warmup_s + self.duration_s)]),
+            Load::Stages(stages) => {
+                let warmup = Stage::steady(stages.first()?.from, self.warmup_s);
+                let warmup = (self.warmup_s > 0.0).then_some(warmup);
+                Some(warmup.into_iter().chain(stages.iter().copied()).collect())
+            }
+        }
+    }
+
+    /// Records per second offered on average over the measured time; none in a closed loop.
+    pub fn offered_per_s(&self) -> Option<f64> {
+        match &self.load {
+            Load::Max => None,
+            Load::Rate(rate) => Some(*rate),
+            Load::Stages(stages) => {
+                Some(stages.iter().map(Stage::records).sum::<f64>() / self.duration_s)
+            }
+        }
+    }
+
+    /// Prepare the calling thread for measuring.
+    pub fn prepare_thread(&self) {
+        if self.is_real_time { clock::go_real_time() } else { clock::sharpen_timers() }
+    }
+
     /// `acks` in Kafka's own words.
     pub fn acks_name(&self) -> &'static str {
         match self.acks {
@@ -270,10 +357,16 @@ mod tests {
     fn the_default_plan_is_good_and_each_bad_value_is_named() {
         Plan::default().check().unwrap();
         type Change = fn(&mut Plan);
-        let bad: [(&str, Change); 10] = [
+        let bad: [(&str, Change); 14] = [
             ("--topic", |p| p.topic = "a b".into()),
             ("--rate", |p| p.load = Load::Rate(0.0)),
             ("--rate", |p| p.load = Load::Rate(f64::NAN)),
+            ("--burst-every", |p| p.arrivals = Arrivals::Bursts(1)),
+            ("not negative", |p| p.load = Load::Stages(vec![Stage::steady(-1.0, 10.0)])),
+            ("equal", |p| p.load = Load::Stages(vec![Stage::steady(1.0, 3.0)])),
+            ("--warmup", |p| {
+                p.load = Load::Stages(vec![Stage { from: 0.0, to: 5.0, seconds: 10.0 }]);
+            }),
             ("--record-size", |p| p.record_bytes = HEAD_BYTES - 1),
             ("--records-per-batch", |p| p.records_per_batch = 0),
             ("--in-flight", |p| p.in_flight = 0),

@@ -61,6 +61,9 @@ fn a_senseless_command_line_is_78_and_names_the_flag() {
         (&["run", "-b", "127.0.0.1:1", "--rate", "-5"], "-5"),
         (&["run", "-b", "127.0.0.1:1", "--max", "--record-size", "8"], "--record-size 8"),
         (&["quick", "--record-size", "8"], "--record-size 8"),
+        (&["run", "-b", "127.0.0.1:1", "--ramp", "5"], "FROM:TO"),
+        (&["run", "-b", "127.0.0.1:1", "--rate", "5", "--steps", "1,2"], "--steps"),
+        (&["sink", "--delay", "fixed:5"], "unit"),
         (&["nonsense"], "nonsense"),
     ] {
         let output = loadgen(arguments);

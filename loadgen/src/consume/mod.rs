@@ -129,6 +129,8 @@ struct Reader {
     /// Do nothing before this time.
     pause_until_ns: u64,
     waiting: bool,
+    /// When the request that waits was sent.
+    asked_ns: u64,
     lost_since_ns: u64,
 }
 
@@ -145,8 +147,8 @@ struct Worker {
 
 /// Follow the partitions of `job` until its targets are reached.
 pub fn run(job: Job) -> Consumed {
-    clock::sharpen_timers();
     let plan = job.plan.clone();
+    plan.prepare_thread();
     let poller = match Poller::new() {
         Ok(poller) => poller,
         Err(error) => {
@@ -162,6 +164,7 @@ pub fn run(job: Job) -> Consumed {
         filled: 0,
         pause_until_ns: 0,
         waiting: false,
+        asked_ns: 0,
         lost_since_ns: 0,
     });
     let mut worker = Worker {
@@ -280,6 +283,7 @@ impl Worker {
         let mut out = Outgoing::new(bytes.into_boxed_slice());
         out.spans.push((0, out.bytes.len() as u32));
         reader.waiting = true;
+        reader.asked_ns = now_ns;
         let connection = reader.connection.as_mut().expect("just opened");
         if connection.send(out).is_err() {
             self.lost(index);
@@ -347,6 +351,7 @@ impl Worker {
     fn answer(&mut self, index: usize, len: usize, now_ns: u64) -> Result<(), String> {
         let buffer = std::mem::take(&mut self.readers[index].buffer);
         let frame = &buffer[4..len];
+        let asked_ns = self.readers[index].asked_ns;
         let refused = self.advance(index, frame)?;
         let reader = &mut self.readers[index];
         reader.filled = 0;
@@ -357,7 +362,11 @@ impl Worker {
         } else if !self.has_asked_enough(index) {
             self.ask(index, now_ns)?;
         }
-        self.verify(index, frame, now_ns);
+        if self.verify(index, frame, now_ns) && self.job.recorder.window.measures(asked_ns) {
+            let fetch = self.job.recorder.at(now_ns).of(Series::Fetch);
+            fetch.completion();
+            fetch.record(now_ns - asked_ns, 1);
+        }
         self.readers[index].buffer = buffer;
         Ok(())
     }
@@ -406,8 +415,8 @@ impl Worker {
         Ok(refused)
     }
 
-    /// Second pass: verify and record.
-    fn verify(&mut self, index: usize, frame: &[u8], now_ns: u64) {
+    /// Second pass: verify and record. Returns whether it brought anything.
+    fn verify(&mut self, index: usize, frame: &[u8], now_ns: u64) -> bool {
         let reader = &mut self.readers[index];
         let (found, recorder, rules) = (&mut self.found, &mut self.job.recorder, &self.rules);
         let scratch = &mut self.scratch;
@@ -440,6 +449,7 @@ impl Worker {
             self.found.all.answers += 1;
             self.job.recorder.count(now_ns, total.records, total.bytes, 1);
         }
+        total.bytes > 0
     }
 
     /// Only what was used while load was offered counts; asking costs too much to do it often.

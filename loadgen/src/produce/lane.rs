@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use crate::compress::{Press, packed_bytes_max};
 use crate::connection::{Connection, Outgoing, SPANS_MAX};
-use crate::pace::{self, Schedule};
+use crate::pace::{self, Offer, Schedule};
 use crate::payload;
 use crate::request::ProducePrefix;
 use crate::verify::{Fate, Ledger, Range};
@@ -26,10 +26,8 @@ pub struct LaneSpec {
     pub partitions: Vec<u32>,
     /// Kafka's producer id and epoch; -1 and -1 without idempotence.
     pub identity: (i64, i16),
-    /// Records per second; none in a closed loop.
-    pub rate: Option<f64>,
-    /// Shift of its schedule within a step, 0..1.
-    pub phase: f64,
+    /// Its share of the load; none in a closed loop.
+    pub offer: Option<Offer>,
 }
 
 /// One partition of a lane.
@@ -145,29 +143,33 @@ impl Lane {
         let room = (rules.in_flight_max - self.in_flight.len())
             .min(rules.per_write.saturating_sub(waiting));
         for _ in 0..room {
-            let records = match &self.schedule {
+            let reach = self.next_record + u64::from(rules.records_max);
+            let records = match &mut self.schedule {
                 None if now_ns >= rules.end_ns => {
                     self.done = true;
                     return u64::MAX;
                 }
                 None => rules.records_max,
-                Some(schedule) => match pace::step(
-                    schedule,
-                    self.next_record,
-                    now_ns,
-                    rules.records_max,
-                    rules.linger_ns,
-                ) {
-                    pace::Step::Send { records, due_ns } => {
-                        lag.lag(now_ns.saturating_sub(due_ns.max(self.free_since_ns)));
-                        records
+                Some(schedule) => {
+                    schedule.reach(reach);
+                    match pace::step(
+                        schedule,
+                        self.next_record,
+                        now_ns,
+                        rules.records_max,
+                        rules.linger_ns,
+                    ) {
+                        pace::Step::Send { records, due_ns } => {
+                            lag.lag(now_ns.saturating_sub(due_ns.max(self.free_since_ns)));
+                            records
+                        }
+                        pace::Step::Wait { until_ns } => return until_ns,
+                        pace::Step::Done => {
+                            self.done = true;
+                            return u64::MAX;
+                        }
                     }
-                    pace::Step::Wait { until_ns } => return until_ns,
-                    pace::Step::Done => {
-                        self.done = true;
-                        return u64::MAX;
-                    }
-                },
+                }
             };
             self.add(records);
         }
@@ -261,6 +263,9 @@ impl Lane {
     pub fn pop(&mut self) -> Option<InFlight> {
         let batch = self.in_flight.pop_front()?;
         self.unsent = self.unsent.saturating_sub(1);
+        if let Some(schedule) = &mut self.schedule {
+            schedule.forget(batch.first_record);
+        }
         Some(batch)
     }
 

@@ -143,8 +143,8 @@ impl LagSink for LagInto<'_> {
 
 /// Produce according to `job` until its end, then wait for the last answers.
 pub fn run(job: Job) -> Produced {
-    clock::sharpen_timers();
     let plan = job.plan.clone();
+    plan.prepare_thread();
     let key_partitions = plan.keys.map(|keys| (keys, u64::from(plan.partitions)));
     let template = Template::new(
         job.run,
@@ -209,8 +209,9 @@ impl Worker<'_> {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.schedule = lane
                 .spec
-                .rate
-                .map(|rate| Schedule::new(window.start_ns, window.end_ns, rate, lane.spec.phase));
+                .offer
+                .as_ref()
+                .map(|offer| Schedule::new(window.start_ns, window.end_ns, offer));
             let connection = lane.connection.as_ref().expect("lanes begin connected");
             self.poller.add(connection, index).map_err(|e| format!("epoll_ctl: {e}"))?;
         }
@@ -456,14 +457,19 @@ fn take_answer(
     let series = interval.of(Series::ProduceSent);
     series.completion();
     series.record(now_ns - batch.sent_ns, count);
-    let series = interval.of(Series::Produce);
-    series.completion();
-    if lane.schedule.is_none() {
+    let Some(schedule) = &lane.schedule else {
+        let series = interval.of(Series::Produce);
+        series.completion();
         series.record(now_ns - batch.sent_ns, count);
-    } else {
-        for index in (0..batch.records).filter(measured) {
-            series.record(now_ns.saturating_sub(lane.intended_ns(&batch, index)), 1);
-        }
+        return Ok(());
+    };
+    let [produce, delay] = interval.two(Series::Produce, Series::SendDelay);
+    produce.completion();
+    delay.completion();
+    for index in (0..batch.records).filter(measured) {
+        let intended = schedule.intended_ns(batch.first_record + u64::from(index));
+        produce.record(now_ns.saturating_sub(intended), 1);
+        delay.record(batch.sent_ns.saturating_sub(intended), 1);
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::collect::Second;
 use crate::environment::Environment;
 use crate::histogram::Summary;
+use crate::pace::Stage;
 use crate::plan::Plan;
 use crate::recorder::Counts;
 use crate::verify::Verdict;
@@ -74,6 +75,20 @@ pub struct ThreadUse {
     pub waited_share: f64,
 }
 
+/// One stage of a changing load. Its latencies are those of the whole seconds in it; of a stage
+/// of 3 s or more the first second is left out.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageResult {
+    /// What was offered.
+    pub stage: Stage,
+    /// Records acknowledged per second.
+    pub produced_per_s: f64,
+    /// From intended send time to answer.
+    pub produce_latency: Option<Summary>,
+    /// From intended send time to the consumer.
+    pub end_to_end_latency: Option<Summary>,
+}
+
 /// A run and what came of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunResult {
@@ -97,8 +112,14 @@ pub struct RunResult {
     pub produce_latency_from_send: Option<Summary>,
     /// From intended send time to the consumer.
     pub end_to_end_latency: Option<Summary>,
-    /// The generator's own lateness.
+    /// The generator's own lateness: its pacing error.
     pub schedule_lag: Option<Summary>,
+    /// From intended send time to actual send; open loop only.
+    pub send_delay: Option<Summary>,
+    /// From a Fetch request to its answer with records.
+    pub fetch_latency: Option<Summary>,
+    /// The parts of a load that changes, in its order.
+    pub stages: Vec<StageResult>,
     /// Lost, duplicated, reordered and so on.
     pub verdict: Verdict,
     /// Kafka errors by name: refused records, failed fetches.

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use crate::histogram::{Percentile, Summary};
+use crate::pace::Arrivals;
 use crate::plan::{Consume, Load, Plan};
-use crate::report::{Flow, RunResult};
+use crate::report::{Flow, RunResult, StageResult};
 use crate::verify::Verdict;
 use crate::warnings::{Warning, Weight};
 
@@ -71,13 +72,20 @@ pub fn latency(summary: &Summary) -> String {
 
 /// What was offered, in one line.
 pub fn plan(plan: &Plan) -> String {
-    let load = match plan.load {
-        Load::Rate(rate) => format!("open loop at {} records/s", grouped(rate as u64)),
+    let load = match &plan.load {
+        Load::Rate(rate) => format!("open loop at {} records/s", grouped(*rate as u64)),
+        Load::Stages(stages) => format!("open loop, {} stages", stages.len()),
         Load::Max => "closed loop, as fast as answers come".into(),
     };
+    let arrivals = match plan.arrivals {
+        _ if plan.load == Load::Max => String::new(),
+        Arrivals::Uniform => " evenly".into(),
+        Arrivals::Poisson => " at random (Poisson)".into(),
+        Arrivals::Bursts(ns) => format!(" in bursts every {} ms", millis(ns)),
+    };
     format!(
-        "{load}; acks={}; {} B records, up to {} a batch; {} partitions; {} producers x {} \
-         connections x {} in flight; {} consumers; {} s after {} s of warm-up",
+        "{load}{arrivals}; acks={}; {} B records, up to {} a batch; {} partitions; \
+         {} producers x {} connections x {} in flight; {} consumers; {} s after {} s of warm-up",
         plan.acks_name(),
         plan.record_bytes,
         plan.records_per_batch,
@@ -149,6 +157,31 @@ pub fn warnings(warnings: &[Warning]) -> String {
     out
 }
 
+fn stage(result: &StageResult) -> String {
+    let stage = &result.stage;
+    let mut out = if stage.from == stage.to {
+        format!("{} records/s", grouped(stage.from as u64))
+    } else {
+        format!("{} to {} records/s", grouped(stage.from as u64), grouped(stage.to as u64))
+    };
+    let _ = write!(
+        out,
+        " for {} s: {} acknowledged/s",
+        stage.seconds,
+        grouped(result.produced_per_s as u64)
+    );
+    for (name, summary) in
+        [("produce", &result.produce_latency), ("end to end", &result.end_to_end_latency)]
+    {
+        if let Some(summary) = summary {
+            let max = millis(summary.max_ns);
+            let p99 = percentile(summary.p99);
+            let _ = write!(out, "; {name} p50 {} p99 {p99} max {max} ms", percentile(summary.p50));
+        }
+    }
+    out
+}
+
 /// A whole run.
 pub fn run(result: &RunResult) -> String {
     let mut out = String::new();
@@ -169,11 +202,20 @@ pub fn run(result: &RunResult) -> String {
     if let Some(summary) = &result.produce_latency_from_send {
         line("  from send", latency(summary));
     }
+    if let Some(summary) = &result.send_delay {
+        line("  send delay", latency(summary));
+    }
     if let Some(summary) = &result.end_to_end_latency {
         line("end to end", latency(summary));
     }
+    if let Some(summary) = &result.fetch_latency {
+        line("  fetch", format!("{} (long polls wait for records)", latency(summary)));
+    }
     if let Some(summary) = &result.schedule_lag {
-        line("lag", format!("{} (the generator's own)", latency(summary)));
+        line("lag", format!("{} (the generator's own pacing error)", latency(summary)));
+    }
+    for one in &result.stages {
+        line("stage", stage(one));
     }
     line("verified", verdict(&result.verdict));
     for thread in &result.threads {

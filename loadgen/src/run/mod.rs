@@ -9,14 +9,16 @@ use std::thread;
 
 use crate::admin::{Admin, TopicMap, error_name};
 use crate::clock;
-use crate::collect::{self, Collected, Parcel, Role};
+use crate::collect::{self, Collected, Parcel, Role, StageSum};
 use crate::consume::{self, Consumed, ReaderSpec, Targets};
 use crate::environment::Environment;
-use crate::histogram::Series;
+use crate::histogram::{Latency, Series};
+use crate::pace::{Offer, Stage};
+use crate::payload::Filler;
 use crate::plan::{Consume, Load, Plan};
 use crate::produce::{self, Effort, LaneSpec, Produced};
 use crate::recorder::{Recorder, Window};
-use crate::report::{Backlog, Flow, RunResult, ThreadUse};
+use crate::report::{Backlog, Flow, RunResult, StageResult, ThreadUse};
 use crate::verify::{Oddities, Seen, Verdict};
 use crate::warnings::{self, Signs, Warning, Weight};
 
@@ -56,7 +58,8 @@ pub fn run(mut plan: Plan, stop: &Arc<AtomicBool>) -> Result<RunResult, String> 
     let wall_offset = clock::wall_offset_ns();
 
     let (parcels, collected) = sync_channel(PARCELS_MAX);
-    let collector = thread::spawn(move || collect::collect(&collected));
+    let stages = stage_sums(&plan);
+    let collector = thread::spawn(move || collect::collect(&collected, stages, &mut []));
     let targets = Arc::new(Targets::new(plan.partitions));
     let lanes = ground.lanes.len() as u32;
     let consumers = |window: Window| {
@@ -166,21 +169,58 @@ fn lanes(plan: &Plan, map: &TopicMap) -> Vec<LaneSpec> {
                     address: leader,
                     partitions: mine,
                     identity: (-1, -1),
-                    rate: None,
-                    phase: 0.0,
+                    offer: None,
                 });
             }
         }
     }
-    if let Load::Rate(rate) = plan.load {
+    if let Some(stages) = plan.stages() {
         let all: usize = lanes.iter().map(|lane| lane.partitions.len()).sum();
         let count = lanes.len() as f64;
+        let mut seeds = Filler::new(plan.seed);
         for (index, lane) in lanes.iter_mut().enumerate() {
-            lane.rate = Some(rate * lane.partitions.len() as f64 / all as f64);
-            lane.phase = index as f64 / count;
+            let share = lane.partitions.len() as f64 / all as f64;
+            let mine = |stage: &Stage| Stage {
+                from: stage.from * share,
+                to: stage.to * share,
+                seconds: stage.seconds,
+            };
+            lane.offer = Some(Offer {
+                stages: stages.iter().map(mine).collect(),
+                arrivals: plan.arrivals,
+                phase: index as f64 / count,
+                seed: seeds.next_u64(),
+            });
         }
     }
     lanes
+}
+
+/// The parts of a changing load that are reported for themselves; none of an unchanging one.
+fn stage_sums(plan: &Plan) -> Vec<StageSum> {
+    let Load::Stages(stages) = &plan.load else { return Vec::new() };
+    let mut from = plan.warmup_s;
+    let sum = |stage: &Stage| {
+        let begin = from;
+        from += stage.seconds;
+        StageSum::between(begin, from)
+    };
+    stages.iter().map(sum).collect()
+}
+
+fn stage_results(plan: &Plan, sums: &[StageSum]) -> Vec<StageResult> {
+    let Load::Stages(stages) = &plan.load else { return Vec::new() };
+    let result = |(stage, sum): (&Stage, &StageSum)| {
+        let seconds = sum.to.saturating_sub(sum.from).max(1) as f64;
+        let summary = |latency: &Latency| (!latency.is_empty()).then(|| latency.summary());
+        StageResult {
+            stage: *stage,
+            produced_per_s: sum.produced_records as f64 / seconds,
+            produce_latency: summary(&sum.produce),
+            end_to_end_latency: summary(&sum.end_to_end),
+        }
+    };
+    stages.iter().zip(sums).map(result).collect()
 }
 
 fn readers(plan: &Plan, map: &TopicMap, starts: &[i64]) -> Vec<ReaderSpec> {
@@ -275,7 +315,7 @@ fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
         let latency = end.collected.of(series);
         (!latency.is_empty()).then(|| latency.summary())
     };
-    let is_open = matches!(plan.load, Load::Rate(_));
+    let is_open = plan.load != Load::Max;
     let mut errors: BTreeMap<String, u64> = BTreeMap::new();
     let refused = end.produced.iter().flat_map(|p| &p.errors);
     for (code, count) in refused.chain(end.consumed.iter().flat_map(|c| &c.errors)) {
@@ -293,6 +333,9 @@ fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
         produce_latency_from_send: summary(Series::ProduceSent),
         end_to_end_latency: summary(Series::EndToEnd),
         schedule_lag: summary(Series::Lag),
+        send_delay: summary(Series::SendDelay),
+        fetch_latency: summary(Series::Fetch),
+        stages: stage_results(plan, &end.collected.stages),
         verdict,
         errors,
         disconnects: end.produced.iter().map(|p| p.disconnects).sum::<u64>()
@@ -325,10 +368,7 @@ fn doubts(result: &RunResult, end: &End, stopped: bool) -> Vec<Warning> {
     let plan = &result.plan;
     let from_the_future = end.consumed.iter().map(|c| c.from_the_future).sum();
     let signs = Signs {
-        offered: match plan.load {
-            Load::Rate(rate) => Some(rate),
-            Load::Max => None,
-        },
+        offered: plan.offered_per_s(),
         achieved: result.produced.records_per_s,
         backlog: end.produced.iter().map(|p| p.backlog).sum(),
         threads: result.threads.iter().map(|t| (t.role, t.cpu_share, t.waited_share)).collect(),

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::batch::Keys;
+use crate::pace::Arrivals;
 use crate::plan::Compression;
 use crate::sink::{Fault, Sink, Store};
 
@@ -51,6 +52,37 @@ fn an_open_loop_offers_exactly_its_schedule_and_all_of_it_is_verified() {
     assert_eq!(seconds, result.verdict.acknowledged);
     let seconds: u64 = result.seconds.iter().map(|s| s.consumed_records).sum();
     assert_eq!(seconds, result.verdict.read);
+}
+
+#[test]
+fn ramps_bursts_and_random_arrivals_offer_what_they_say_and_verify() {
+    let sink = keeping(None);
+    let ramp = Stage { from: 10_000.0, to: 30_000.0, seconds: 0.5 };
+    let result = go(Plan { load: Load::Stages(vec![ramp]), ..plan(&sink) });
+    // 0.1 s at 10,000/s, then 20,000/s on average.
+    assert!(result.verdict.sent.abs_diff(11_000) <= 4, "{:?}", result.verdict);
+    assert!(result.verdict.is_clean() && result.stages.len() == 1, "{:?}", result.verdict);
+    for arrivals in [Arrivals::Bursts(50_000_000), Arrivals::Poisson] {
+        let result = go(Plan { arrivals, linger_ns: 1_000_000, ..plan(&sink) });
+        let verdict = &result.verdict;
+        assert!(verdict.is_clean() && verdict.read == verdict.sent, "{arrivals:?}: {verdict:?}");
+        // 12,000 expected; a Poisson count deviates by some 110.
+        assert!(verdict.sent.abs_diff(12_000) < 600, "{arrivals:?}: {verdict:?}");
+        assert_eq!(result.send_delay.unwrap().records, result.produce_latency.unwrap().records);
+        assert!(result.fetch_latency.unwrap().records > 0);
+    }
+}
+
+#[test]
+fn each_step_of_a_load_has_its_own_figures() {
+    let sink = keeping(None);
+    let stages = vec![Stage::steady(1000.0, 1.0), Stage::steady(5000.0, 1.0)];
+    let load = Load::Stages(stages);
+    let result = go(Plan { load, duration_s: 2.0, warmup_s: 0.0, ..plan(&sink) });
+    let rates: Vec<f64> = result.stages.iter().map(|stage| stage.produced_per_s).collect();
+    assert!((900.0..1100.0).contains(&rates[0]) && rates[1] > 4000.0, "{rates:?}");
+    let records = |stage: usize| result.stages[stage].produce_latency.as_ref().unwrap().records;
+    assert_eq!(records(0) + records(1), result.produce_latency.unwrap().records);
 }
 
 #[test]

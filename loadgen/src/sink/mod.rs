@@ -5,9 +5,12 @@
 //! One thread, one epoll set. Produce v7 requests with one partition take a fast path: parsed
 //! from their first bytes, the rest read and thrown away.
 
+mod delay;
 mod store;
 mod topics;
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -20,10 +23,13 @@ use thalweg::protocol::{ApiKey, ErrorCode, RequestBody, RequestHeader};
 use thalweg::wire::Reader;
 
 use crate::clock;
+use crate::histogram::Latency;
 use crate::poll::Poller;
 use crate::request::{Malformed, PRODUCE, Walk};
+use delay::Clockwork;
 use topics::{Outcome, Topics};
 
+pub use delay::Delay;
 pub use store::{Fault, Store};
 
 const TICK: Duration = Duration::from_millis(5);
@@ -42,7 +48,7 @@ pub struct Sink {
     /// Where it listens.
     pub address: SocketAddr,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Option<JoinHandle<io::Result<Option<Latency>>>>,
 }
 
 impl Sink {
@@ -51,6 +57,19 @@ impl Sink {
     /// # Errors
     /// When the address cannot be had.
     pub fn start(address: &str, store: Store) -> io::Result<Self> {
+        Self::start_with(address, store, None, clock::sharpen_timers)
+    }
+
+    /// The same with late answers to Produce requests; `prepare` is called first on its thread.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub fn start_with(
+        address: &str,
+        store: Store,
+        delay: Option<Delay>,
+        prepare: fn(),
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -60,31 +79,44 @@ impl Sink {
             poller: Poller::new()?,
             peers: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
+            clockwork: delay.map(Clockwork::new),
+            waiting: BinaryHeap::new(),
+            arrived_ns: 0,
         };
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("sink".into())
-            .spawn(move || server.serve(&listener, &stopped))?;
+        let thread = std::thread::Builder::new().name("sink".into()).spawn(move || {
+            prepare();
+            server.serve(&listener, &stopped)?;
+            Ok(server.clockwork.map(|clockwork| clockwork.caused))
+        })?;
         Ok(Self { address, stop, thread: Some(thread) })
     }
 
-    /// Serve until `stop` is set by somebody else.
+    /// Serve until `stop` is set by somebody else; then as [`Sink::finish`].
     ///
     /// # Errors
     /// What made it end.
-    pub fn wait(mut self, stop: &AtomicBool) -> io::Result<()> {
+    pub fn wait(self, stop: &AtomicBool) -> io::Result<Option<Latency>> {
         while !stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
         }
+        self.finish()
+    }
+
+    /// Stop, and tell the delays that were caused if it was to cause any.
+    ///
+    /// # Errors
+    /// What made it end before.
+    pub fn finish(mut self) -> io::Result<Option<Latency>> {
         self.end()
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<Option<Latency>> {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(io::Error::other("the sink's thread panicked")),
-            None => Ok(()),
+            None => Ok(None),
         }
     }
 }
@@ -95,12 +127,23 @@ impl Drop for Sink {
     }
 }
 
+/// An answer that waits for its time.
+struct Delayed {
+    release_ns: u64,
+    arrived_ns: u64,
+    records: u64,
+    pieces: Vec<Bytes>,
+}
+
 struct Peer {
+    token: usize,
     stream: TcpStream,
     partial: Vec<u8>,
     /// Bytes of the current request still to be thrown away.
     skip: usize,
     outbox: Vec<Bytes>,
+    /// Oldest first; answers keep the order of requests.
+    delayed: VecDeque<Delayed>,
     /// A fetch that waits: its frame and when to answer it anyway.
     parked: Option<(Bytes, u64)>,
 }
@@ -110,14 +153,24 @@ struct Server {
     poller: Poller,
     peers: Vec<Option<Peer>>,
     scratch: Vec<u8>,
+    clockwork: Option<Clockwork>,
+    /// Times at which peers have an answer to send, earliest first.
+    waiting: BinaryHeap<Reverse<(u64, usize)>>,
+    /// When the bytes at hand were read; only kept for the clockwork.
+    arrived_ns: u64,
 }
 
 impl Server {
     fn serve(&mut self, listener: &TcpListener, stop: &AtomicBool) -> io::Result<()> {
-        clock::sharpen_timers();
         self.poller.add(listener, LISTENER)?;
         while !stop.load(Ordering::Relaxed) {
-            for event in 0..self.poller.wait(TICK)? {
+            let wait = match self.waiting.peek() {
+                None => TICK,
+                Some(Reverse((at, _))) => {
+                    Duration::from_nanos(at.saturating_sub(clock::monotonic_ns())).min(TICK)
+                }
+            };
+            for event in 0..self.poller.wait(wait)? {
                 let ready = self.poller.ready(event);
                 if ready.token == LISTENER {
                     self.accept(listener)?;
@@ -130,9 +183,51 @@ impl Server {
                     self.peers[ready.token] = Some(peer);
                 }
             }
+            self.release_due();
             self.retry_parked();
         }
         Ok(())
+    }
+
+    /// Send the delayed answers whose time has come.
+    fn release_due(&mut self) {
+        while let Some(Reverse((at, token))) = self.waiting.peek().copied() {
+            let now = clock::monotonic_ns();
+            if at > now {
+                return;
+            }
+            self.waiting.pop();
+            let (Some(peer), Some(clockwork)) = (&mut self.peers[token], &mut self.clockwork)
+            else {
+                continue;
+            };
+            let due = peer.delayed.iter().take_while(|answer| answer.release_ns <= now).count();
+            let gone: Vec<Delayed> = peer.delayed.drain(..due).collect();
+            peer.outbox.extend(gone.iter().flat_map(|answer| answer.pieces.iter().cloned()));
+            if flush(peer).is_err() {
+                self.peers[token] = None;
+                continue;
+            }
+            let written = clock::monotonic_ns();
+            for answer in gone.iter().filter(|answer| answer.records > 0) {
+                clockwork.answered(answer.arrived_ns, written, answer.records);
+            }
+        }
+    }
+
+    /// Answer now, or when the clockwork says so.
+    fn respond(&mut self, peer: &mut Peer, pieces: Vec<Bytes>, records: u64) {
+        let Some(clockwork) = self.clockwork.as_mut().filter(|_| {
+            // What is not delayed itself must still not overtake what is.
+            records > 0 || !peer.delayed.is_empty()
+        }) else {
+            return peer.outbox.extend(pieces);
+        };
+        let arrived_ns = self.arrived_ns;
+        let own = if records > 0 { clockwork.release_ns(arrived_ns) } else { arrived_ns };
+        let release_ns = own.max(peer.delayed.back().map_or(0, |before| before.release_ns));
+        peer.delayed.push_back(Delayed { release_ns, arrived_ns, records, pieces });
+        self.waiting.push(Reverse((release_ns, peer.token)));
     }
 
     fn accept(&mut self, listener: &TcpListener) -> io::Result<()> {
@@ -151,7 +246,9 @@ impl Server {
             stream.set_nodelay(true)?;
             self.poller.add(&stream, token)?;
             let (partial, outbox) = (Vec::new(), Vec::new());
-            let peer = Some(Peer { stream, partial, skip: 0, outbox, parked: None });
+            let delayed = VecDeque::new();
+            let peer =
+                Some(Peer { token, stream, partial, skip: 0, outbox, delayed, parked: None });
             if token == self.peers.len() {
                 self.peers.push(peer);
             } else {
@@ -182,6 +279,9 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
+            if self.clockwork.is_some() {
+                self.arrived_ns = clock::monotonic_ns();
+            }
             self.take(peer, &scratch[..begin + got])?;
             if got < SCRATCH_BYTES {
                 return Ok(());
@@ -231,7 +331,12 @@ impl Server {
                 Ok(base_offset) => (ErrorCode::NONE, base_offset),
                 Err(code) => (code, -1),
             };
-            peer.outbox.push(produce_answer(&found, code, base_offset));
+            let answer = produce_answer(&found, code, base_offset);
+            if self.clockwork.is_some() {
+                self.respond(peer, vec![answer], found.records as u64);
+            } else {
+                peer.outbox.push(answer);
+            }
         }
         true
     }
@@ -248,9 +353,10 @@ impl Server {
             RequestBody::decode(key, &mut reader, version).map_err(invalid)?
         };
         let version = if key.serves(version) { version } else { 0 };
+        let records = if self.clockwork.is_some() { store::records_in(&body) } else { 0 };
         let outcome = self.topics.answer(version, header.correlation_id, body);
         match outcome.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))? {
-            Outcome::Answer(pieces) => peer.outbox.extend(pieces),
+            Outcome::Answer(pieces) => self.respond(peer, pieces, records),
             Outcome::Silence => {}
             Outcome::HangUp => return Err(io::ErrorKind::ConnectionAborted.into()),
             Outcome::Park { wait_ms } => {

@@ -5,6 +5,7 @@
 //! on purpose if asked: it is how verification itself is tested.
 
 use bytes::Bytes;
+use thalweg::protocol::RequestBody;
 
 use crate::batch::{BatchFields, HEADER_BYTES, Template};
 
@@ -73,6 +74,14 @@ pub fn records_of(batch: &[u8]) -> Option<i32> {
     let header = batch.first_chunk::<HEADER_BYTES>()?;
     let count = i32::from_be_bytes([header[57], header[58], header[59], header[60]]);
     (header[16] == 2 && count > 0 && batch.len() > HEADER_BYTES + 9).then_some(count)
+}
+
+/// The records of a Produce request; 0 for any other.
+pub fn records_in(body: &RequestBody) -> u64 {
+    let RequestBody::Produce(request) = body else { return 0 };
+    let parts = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let count = |records: Bytes| records_of(&records).map_or(0, |count| count as u64);
+    parts.map(|part| count(part.records.clone().into_bytes())).sum()
 }
 
 /// One valid batch without its base offset, and its records.

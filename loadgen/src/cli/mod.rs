@@ -1,12 +1,15 @@
 //! The command line: one definition per flag with its unit, and what it becomes in the plan.
 
+mod load;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::batch::{Keys, Template};
-use crate::plan::{Compression, Consume, Load, Plan};
-use crate::sink::Fault;
+use crate::pace::Arrivals;
+use crate::plan::{Compression, Consume, Plan};
+use crate::sink::{Delay, Fault};
 
 /// An open-loop load generator for Kafka-protocol brokers that verifies what it writes and
 /// doubts what it measures.
@@ -28,6 +31,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Be a broker that does nothing: the ceiling of any generator on this path.
     Sink(SinkArgs),
+    /// Check this instrument on this machine: latencies against a stub of known delays, pacing
+    /// error at three rates.
+    Calibrate(CalibrateArgs),
     /// Measure the disk: direct writes with and without flushes, direct reads.
     Device(DeviceArgs),
 }
@@ -67,17 +73,45 @@ pub enum Acks {
     All,
 }
 
+/// The load of a run: exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct LoadArgs {
+    /// Open loop: offer this many records per second, whatever the broker does.
+    #[arg(long, value_name = "RECORDS/S")]
+    pub rate: Option<f64>,
+    /// Open loop: a rate that rises or falls evenly over --duration, e.g. 1000:50000.
+    #[arg(long, value_name = "FROM:TO", value_parser = load::ramp)]
+    pub ramp: Option<load::Ramp>,
+    /// Open loop: these rates one after the other, each for its part of --duration, e.g.
+    /// 1000,5000,20000.
+    #[arg(long, value_name = "RECORDS/S,...", value_delimiter = ',')]
+    pub steps: Vec<f64>,
+    /// Open loop: this many rates between two, evenly spaced by their ratio, in shuffled order
+    /// so that nothing that drifts looks like an effect of the rate, e.g. 1000:64000:7.
+    #[arg(long, value_name = "FROM:TO:COUNT", value_parser = load::sweep)]
+    pub sweep: Option<load::Sweep>,
+    /// Closed loop: as many as answers allow.
+    #[arg(long)]
+    pub max: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// HOST:PORT of any broker of the cluster.
     #[arg(long, short = 'b', value_name = "HOST:PORT")]
     pub bootstrap_server: String,
-    /// Open loop: offer this many records per second, whatever the broker does.
-    #[arg(long, required_unless_present = "max", conflicts_with = "max")]
-    pub rate: Option<f64>,
-    /// Closed loop: as many as answers allow.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Records of an open loop at random distances, as from many independent devices.
+    #[arg(long, conflicts_with = "max")]
+    pub poisson: bool,
+    /// Milliseconds from one burst to the next: all records of that time come at once.
+    #[arg(long, value_name = "MS", conflicts_with_all = ["max", "poisson"])]
+    pub burst_every: Option<f64>,
+    /// Seed of everything drawn at random; a fresh one by default.
     #[arg(long)]
-    pub max: bool,
+    pub seed: Option<u64>,
     /// Topic; created if absent.
     #[arg(long, default_value = "loadgen")]
     pub topic: String,
@@ -159,6 +193,10 @@ pub struct RunArgs {
     /// Do not compare sequences: for a source that repeats itself, like `loadgen sink`.
     #[arg(long)]
     pub no_check_order: bool,
+    /// Give the generator's threads a real-time scheduling class, if allowed: neighbours then
+    /// disturb it less, but a broker on the same cores has less of them.
+    #[arg(long)]
+    pub realtime: bool,
     /// Seconds to wait at the end for answers, and again for the last records.
     #[arg(long, default_value_t = 30.0)]
     pub drain: f64,
@@ -173,12 +211,19 @@ impl RunArgs {
         let batch = self.records_per_batch.unwrap_or_else(|| {
             Template::records_for(self.batch_bytes, self.record_size, self.key_size)
         });
+        let seed = self.seed.unwrap_or_else(load::fresh_seed);
         Plan {
             bootstrap_server: self.bootstrap_server.clone(),
             topic: self.topic.clone(),
             partitions: self.partitions,
             replication_factor: self.replication_factor,
-            load: self.rate.map_or(Load::Max, Load::Rate),
+            load: self.load.load(self.duration, seed),
+            arrivals: match self.burst_every {
+                Some(ms) => Arrivals::Bursts((ms.max(0.0) * 1e6) as u64),
+                None if self.poisson => Arrivals::Poisson,
+                None => Arrivals::Uniform,
+            },
+            seed,
             acks: match self.acks {
                 Acks::Zero => 0,
                 Acks::One => 1,
@@ -205,6 +250,7 @@ impl RunArgs {
             fetch_wait_ms: self.fetch_wait,
             check_crc: !self.no_check_crc,
             request_timeout_ms: 30_000,
+            is_real_time: self.realtime,
             drain_s: self.drain,
             check_order: !self.no_check_order,
         }
@@ -228,6 +274,28 @@ pub struct SinkArgs {
     /// Make this mistake with every 50th batch kept: see whether verification notices.
     #[arg(long, value_enum, requires = "keep_bytes")]
     pub fault: Option<Fault>,
+    /// Answer Produce requests late, by a delay that is known: fixed:5ms,
+    /// bimodal:1ms,20ms,0.05 (the last is the share of slow ones), or stall:1s,10s (no answer
+    /// during the last second of every ten). Units ns, us, ms, s.
+    #[arg(long)]
+    pub delay: Option<Delay>,
+    /// Write the delays that were really caused as JSON when stopped.
+    #[arg(long, requires = "delay")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Seconds of each case with a fixed or bimodal delay, and of each pacing rate; the stalls
+    /// take three periods of ten of these seconds.
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Leave the scheduling class of the threads as it is; otherwise real-time, if allowed.
+    #[arg(long)]
+    pub no_realtime: bool,
+    /// Write the result as JSON; `-` is standard output.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -249,6 +317,7 @@ pub struct DeviceArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Load;
 
     #[test]
     fn the_definition_is_sound_and_the_defaults_make_a_good_plan() {
