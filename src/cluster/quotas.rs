@@ -130,12 +130,12 @@ pub enum Match {
 }
 
 /// A question for quotas.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct QuotaFilter {
     /// By type of entity.
     parts: BTreeMap<String, Match>,
     /// Whether an entity of further parts is left out.
-    pub is_strict: bool,
+    is_strict: bool,
 }
 
 /// Why a filter cannot be.
@@ -148,6 +148,11 @@ pub enum FilterError {
 }
 
 impl QuotaFilter {
+    /// Every entity fits; if it is strict, only one without parts.
+    pub fn new(is_strict: bool) -> Self {
+        Self { parts: BTreeMap::new(), is_strict }
+    }
+
     /// Ask further that the part `kind` is `wanted`.
     ///
     /// # Errors
@@ -245,7 +250,7 @@ mod tests {
         let both = entity(&[("user", Some("u")), ("client-id", None)]);
         let user = entity(&[("user", Some("u"))]);
         let fits = |parts: &[(&str, Match)], is_strict: bool| {
-            let mut filter = QuotaFilter { is_strict, ..QuotaFilter::default() };
+            let mut filter = QuotaFilter::new(is_strict);
             for (kind, wanted) in parts {
                 filter.add(kind, wanted.clone()).unwrap();
             }
@@ -259,7 +264,7 @@ mod tests {
         assert_eq!(fits(&[("user", Match::Default)], false), (false, false));
         assert_eq!(fits(&[("client-id", Match::Default)], false), (true, false));
         assert_eq!(fits(&[("client-id", Match::Any), ("user", Match::Any)], true), (true, false));
-        let mut filter = QuotaFilter::default();
+        let mut filter = QuotaFilter::new(false);
         filter.add("user", Match::Any).unwrap();
         assert!(matches!(filter.add("user", Match::Any), Err(FilterError::Invalid(_))));
         assert!(matches!(filter.add("ip", Match::Any), Err(FilterError::Invalid(_))));

@@ -16,6 +16,8 @@ pub enum Source {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// The level of the broker's log lines.
+    BrokerLogger = 6,
     /// Set on the group.
     Group = 8,
 }

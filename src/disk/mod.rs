@@ -9,6 +9,7 @@ pub mod dma;
 pub mod lease;
 pub mod sim;
 pub(crate) mod sim_time;
+pub mod space;
 
 use std::fmt;
 use std::future::Future;

@@ -195,36 +195,36 @@ registry! {
     28 TxnOffsetCommit [none] in txn_offset_commit:
         TxnOffsetCommitRequest => TxnOffsetCommitResponse;
     32 DescribeConfigs [1-4] in describe_configs: DescribeConfigsRequest => DescribeConfigsResponse;
-    33 AlterConfigs [none] in alter_configs: AlterConfigsRequest => AlterConfigsResponse;
-    35 DescribeLogDirs [none] in describe_log_dirs:
+    33 AlterConfigs [0-2] in alter_configs: AlterConfigsRequest => AlterConfigsResponse;
+    35 DescribeLogDirs [1-5] in describe_log_dirs:
         DescribeLogDirsRequest => DescribeLogDirsResponse;
     37 CreatePartitions [0-3] in create_partitions:
         CreatePartitionsRequest => CreatePartitionsResponse;
     42 DeleteGroups [0-2] in delete_groups: DeleteGroupsRequest => DeleteGroupsResponse;
-    43 ElectLeaders [none] in elect_leaders: ElectLeadersRequest => ElectLeadersResponse;
-    44 IncrementalAlterConfigs [none] in incremental_alter_configs:
+    43 ElectLeaders [0-2] in elect_leaders: ElectLeadersRequest => ElectLeadersResponse;
+    44 IncrementalAlterConfigs [0-1] in incremental_alter_configs:
         IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse;
-    45 AlterPartitionReassignments [none] in alter_partition_reassignments:
+    45 AlterPartitionReassignments [0-1] in alter_partition_reassignments:
         AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse;
-    46 ListPartitionReassignments [none] in list_partition_reassignments:
+    46 ListPartitionReassignments [0] in list_partition_reassignments:
         ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
     47 OffsetDelete [0-0] in offset_delete: OffsetDeleteRequest => OffsetDeleteResponse;
-    48 DescribeClientQuotas [none] in describe_client_quotas:
+    48 DescribeClientQuotas [0-1] in describe_client_quotas:
         DescribeClientQuotasRequest => DescribeClientQuotasResponse;
-    49 AlterClientQuotas [none] in alter_client_quotas:
+    49 AlterClientQuotas [0-1] in alter_client_quotas:
         AlterClientQuotasRequest => AlterClientQuotasResponse;
-    50 DescribeUserScramCredentials [none] in describe_user_scram_credentials:
+    50 DescribeUserScramCredentials [0] in describe_user_scram_credentials:
         DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse;
-    55 DescribeQuorum [none] in describe_quorum: DescribeQuorumRequest => DescribeQuorumResponse;
-    57 UpdateFeatures [none] in update_features: UpdateFeaturesRequest => UpdateFeaturesResponse;
+    55 DescribeQuorum [0-2] in describe_quorum: DescribeQuorumRequest => DescribeQuorumResponse;
+    57 UpdateFeatures [0-2] in update_features: UpdateFeaturesRequest => UpdateFeaturesResponse;
     60 DescribeCluster [0-2] in describe_cluster: DescribeClusterRequest => DescribeClusterResponse;
-    61 DescribeProducers [none] in describe_producers:
+    61 DescribeProducers [0] in describe_producers:
         DescribeProducersRequest => DescribeProducersResponse;
     68 ConsumerGroupHeartbeat [none] in consumer_group_heartbeat:
         ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse;
     69 ConsumerGroupDescribe [none] in consumer_group_describe:
         ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse;
-    74 ListConfigResources [none] in list_config_resources:
+    74 ListConfigResources [0-1] in list_config_resources:
         ListConfigResourcesRequest => ListConfigResourcesResponse;
     75 DescribeTopicPartitions [0] in describe_topic_partitions:
         DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse;

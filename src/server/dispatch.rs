@@ -49,11 +49,15 @@ pub fn begin<R: Runtime>(caller: &Rc<Caller<R>>, frame: Bytes) -> Began {
             key.advertised().max
         )));
     }
-    route(caller, header, reader)
+    route(caller, header, reader).unwrap_or_else(Began::Refused)
 }
 
 /// One arm for each API that is served.
-fn route<R: Runtime>(caller: &Rc<Caller<R>>, header: RequestHeader, reader: Reader) -> Began {
+fn route<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    header: RequestHeader,
+    reader: Reader,
+) -> Result<Began, Hangup> {
     macro_rules! alone {
         ($request:ty, $handle:path) => {
             alone::<R, $request, _, _>(caller, &header, reader, $handle)
@@ -119,7 +123,52 @@ fn route<R: Runtime>(caller: &Rc<Caller<R>>, header: RequestHeader, reader: Read
         ApiKey::ConsumerGroupDescribe => {
             alone!(m::consumer_group_describe::ConsumerGroupDescribeRequest, h::groups::many)
         }
-        other => Began::Refused(Hangup(format!("{} is not served", other.name()))),
+        ApiKey::AlterClientQuotas => {
+            alone!(m::alter_client_quotas::AlterClientQuotasRequest, h::alter_client_quotas::handle)
+        }
+        ApiKey::AlterConfigs => {
+            alone!(m::alter_configs::AlterConfigsRequest, h::alter_configs::handle)
+        }
+        ApiKey::AlterPartitionReassignments => alone!(
+            m::alter_partition_reassignments::AlterPartitionReassignmentsRequest,
+            h::alter_partition_reassignments::handle
+        ),
+        ApiKey::DescribeClientQuotas => alone!(
+            m::describe_client_quotas::DescribeClientQuotasRequest,
+            h::describe_client_quotas::handle
+        ),
+        ApiKey::DescribeLogDirs => {
+            alone!(m::describe_log_dirs::DescribeLogDirsRequest, h::describe_log_dirs::handle)
+        }
+        ApiKey::DescribeProducers => {
+            alone!(m::describe_producers::DescribeProducersRequest, h::describe_producers::handle)
+        }
+        ApiKey::DescribeQuorum => {
+            alone!(m::describe_quorum::DescribeQuorumRequest, h::describe_quorum::handle)
+        }
+        ApiKey::DescribeUserScramCredentials => alone!(
+            m::describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
+            h::describe_user_scram_credentials::handle
+        ),
+        ApiKey::ElectLeaders => {
+            alone!(m::elect_leaders::ElectLeadersRequest, h::elect_leaders::handle)
+        }
+        ApiKey::IncrementalAlterConfigs => alone!(
+            m::incremental_alter_configs::IncrementalAlterConfigsRequest,
+            h::incremental_alter_configs::handle
+        ),
+        ApiKey::ListConfigResources => alone!(
+            m::list_config_resources::ListConfigResourcesRequest,
+            h::list_config_resources::handle
+        ),
+        ApiKey::ListPartitionReassignments => alone!(
+            m::list_partition_reassignments::ListPartitionReassignmentsRequest,
+            h::list_partition_reassignments::handle
+        ),
+        ApiKey::UpdateFeatures => {
+            alone!(m::update_features::UpdateFeaturesRequest, h::update_features::handle)
+        }
+        other => Err(Hangup(format!("{} is not served", other.name()))),
     }
 }
 
@@ -129,37 +178,35 @@ fn alone<R, Q, H, F>(
     header: &RequestHeader,
     mut reader: Reader,
     handle: H,
-) -> Began
+) -> Result<Began, Hangup>
 where
     R: Runtime,
     Q: Request + 'static,
     H: FnOnce(Rc<Caller<R>>, i16, Q) -> F + 'static,
     F: Future<Output = Result<Q::Response, Hangup>> + 'static,
 {
-    let request = match decode::<Q>(&mut reader, header) {
-        Ok(request) => request,
-        Err(hangup) => return Began::Refused(hangup),
-    };
+    let request = decode::<Q>(&mut reader, header)?;
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
-    Began::Alone(Box::pin(async move {
+    Ok(Began::Alone(Box::pin(async move {
         let shard = caller.shard.clone();
         let response = handle(caller, version, request).await?;
         let answer = encode(Q::KEY, version, correlation_id, &response)?;
         shard.metrics.response(Q::KEY as i16, answer.bytes(), false);
         Ok(Some(answer))
-    }))
+    })))
 }
 
 /// Fetch is timed, and its partitions' errors are counted.
-fn fetch<R: Runtime>(caller: &Rc<Caller<R>>, header: &RequestHeader, mut reader: Reader) -> Began {
-    let request = match decode::<m::fetch::FetchRequest>(&mut reader, header) {
-        Ok(request) => request,
-        Err(hangup) => return Began::Refused(hangup),
-    };
+fn fetch<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    header: &RequestHeader,
+    mut reader: Reader,
+) -> Result<Began, Hangup> {
+    let request = decode::<m::fetch::FetchRequest>(&mut reader, header)?;
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
-    Began::Alone(Box::pin(async move {
+    Ok(Began::Alone(Box::pin(async move {
         let shard = caller.shard.clone();
         let memory = caller.fetch_memory.clone();
         let begun = shard.runtime.now();
@@ -172,7 +219,7 @@ fn fetch<R: Runtime>(caller: &Rc<Caller<R>>, header: &RequestHeader, mut reader:
         shard.metrics.response(ApiKey::Fetch as i16, answer.bytes(), has_error);
         shard.metrics.record(Latency::Fetch, shard.runtime.now().saturating_sub(begun));
         Ok(Some(answer))
-    }))
+    })))
 }
 
 /// Produce begins at once, so that its batches keep their order, and is answered when durable.
@@ -180,16 +227,13 @@ fn produce<R: Runtime>(
     caller: &Rc<Caller<R>>,
     header: &RequestHeader,
     mut reader: Reader,
-) -> Began {
-    let request = match decode::<m::produce::ProduceRequest>(&mut reader, header) {
-        Ok(request) => request,
-        Err(hangup) => return Began::Refused(hangup),
-    };
+) -> Result<Began, Hangup> {
+    let request = decode::<m::produce::ProduceRequest>(&mut reader, header)?;
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     let shard = caller.shard.clone();
     let begun = shard.runtime.now();
     let answering = h::produce::begin(caller, version, request);
-    Began::Ordered(Box::pin(async move {
+    Ok(Began::Ordered(Box::pin(async move {
         let answered = answering.await?;
         shard.metrics.record(Latency::Produce, shard.runtime.now().saturating_sub(begun));
         let Some(response) = answered else { return Ok(None) };
@@ -198,7 +242,7 @@ fn produce<R: Runtime>(
         let answer = encode(ApiKey::Produce, version, correlation_id, &response)?;
         shard.metrics.response(ApiKey::Produce as i16, answer.bytes(), has_error);
         Ok(Some(answer))
-    }))
+    })))
 }
 
 /// Bytes behind a request are passed over, as Kafka passes over them: librdkafka 2.16 sends three

@@ -10,7 +10,8 @@ use crate::cluster::quotas::QuotaAlteration;
 use crate::coordinator::{ClientInfo, Request, Response};
 use crate::metrics::ShardSnapshot;
 use crate::model::{
-    LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TimestampMs, TopicPartition, Uuid,
+    LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TimestampMs,
+    TopicPartition, Uuid,
 };
 use crate::partition::append::{Acks, AppendFailure, ProduceBatch};
 use crate::partition::read::{ReadOutcome, ReadRefusal};
@@ -42,6 +43,8 @@ pub enum Call {
     Metrics,
     /// Sizes of logs (DescribeLogDirs).
     Sizes,
+    /// The producers that a partition remembers (DescribeProducers).
+    Producers(TopicPartition),
 }
 
 /// The answer to the [`Call`] of the same name.
@@ -71,8 +74,23 @@ pub enum Reply {
     Metrics(Box<ShardSnapshot>),
     /// (partition, bytes, log end offset).
     Sizes(Vec<(TopicPartition, u64, Offset)>),
+    /// The producers; `None` without such a partition.
+    Producers(Option<Vec<KnownProducer>>),
     /// The shard is stopping or the call was not understood.
     Gone,
+}
+
+/// An idempotent producer that a partition remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownProducer {
+    /// Its id.
+    pub id: ProducerId,
+    /// Its newest incarnation.
+    pub epoch: ProducerEpoch,
+    /// Sequence of its last record, or -1.
+    pub last_sequence: i32,
+    /// The largest timestamp of its last batch, or -1.
+    pub last_timestamp_ms: TimestampMs,
 }
 
 /// One batch to append.

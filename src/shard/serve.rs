@@ -12,14 +12,15 @@ use futures_util::future::{join_all, ready};
 
 use crate::metrics::Value;
 use crate::model::{Offset, ShardId, TopicPartition};
+use crate::partition::Partition;
 use crate::partition::read::ReadRefusal;
 use crate::partition::waiters::FetchWaiter;
 use crate::runtime::Runtime;
 
 use super::Shard;
 use super::call::{
-    Call, FetchCall, FetchItem, FetchRefusal, FetchResult, OffsetQuery, OffsetRefusal,
-    OffsetTarget, ProduceItem, ProduceRefusal, ProduceResult, Produced, Reply,
+    Call, FetchCall, FetchItem, FetchRefusal, FetchResult, KnownProducer, OffsetQuery,
+    OffsetRefusal, OffsetTarget, ProduceItem, ProduceRefusal, ProduceResult, Produced, Reply,
 };
 
 /// A call that has begun.
@@ -97,6 +98,10 @@ impl<R: Runtime> Shard<R> {
                     (p.id(), bytes, p.log().end_offset())
                 });
                 Box::pin(ready(Reply::Sizes(sizes.collect())))
+            }
+            Call::Producers(id) => {
+                let known = self.partition(id).map(|partition| known_producers(&partition));
+                Box::pin(ready(Reply::Producers(known)))
             }
         }
     }
@@ -224,4 +229,22 @@ impl<R: Runtime> Shard<R> {
     pub async fn ask_all(self: &Rc<Self>, ask: impl Fn() -> Call) -> Vec<Reply> {
         join_all((0..self.shards).map(|to| self.call(to, ask()))).await
     }
+}
+
+/// The producers of a partition, by id.
+fn known_producers<R: Runtime>(partition: &Partition<R>) -> Vec<KnownProducer> {
+    let mut known: Vec<_> = partition.with_producers(|producers| {
+        let state = producers.iter().map(|(id, producer)| {
+            let last = producer.batches.back();
+            KnownProducer {
+                id,
+                epoch: producer.epoch,
+                last_sequence: last.map_or(-1, |batch| batch.last_sequence),
+                last_timestamp_ms: last.map_or(-1, |batch| batch.timestamp_ms),
+            }
+        });
+        state.collect()
+    });
+    known.sort_unstable_by_key(|producer| producer.id);
+    known
 }

@@ -6,10 +6,11 @@
 use std::rc::Rc;
 
 use crate::protocol::messages::api_versions::{
-    ApiVersion, ApiVersionsRequest, ApiVersionsResponse,
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use crate::protocol::{ApiKey, ErrorCode};
 use crate::runtime::Runtime;
+use crate::server::features::{self, Feature};
 use crate::server::request::{Caller, Hangup};
 
 /// Every API that is served.
@@ -29,7 +30,24 @@ pub async fn handle<R: Runtime>(
         caller.software.replace(software);
     }
     let served = ApiKey::ALL.iter().copied().filter(|key| key.advertised().max >= 0);
-    Ok(ApiVersionsResponse { api_keys: served.map(range).collect(), ..Default::default() })
+    let supported = features::all().map(|Feature { name, level }| SupportedFeatureKey {
+        name: name.into(),
+        min_version: level,
+        max_version: level,
+    });
+    let finalized = features::all().map(|Feature { name, level }| FinalizedFeatureKey {
+        name: name.into(),
+        max_version_level: level,
+        min_version_level: level,
+    });
+    Ok(ApiVersionsResponse {
+        api_keys: served.map(range).collect(),
+        supported_features: supported.collect(),
+        finalized_features: finalized.collect(),
+        // The offset of the metadata, as in Kafka; levels never change here.
+        finalized_features_epoch: i64::try_from(caller.shard.image().version()).unwrap_or(i64::MAX),
+        ..Default::default()
+    })
 }
 
 /// The answer to a version that is not served.

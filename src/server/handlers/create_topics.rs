@@ -28,7 +28,7 @@ pub async fn handle<R: Runtime>(
 ) -> Result<CreateTopicsResponse, Hangup> {
     let max = caller.shard.config.limits.request_topics_max;
     check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
-    let config = caller.shard.config.clone();
+    let config = caller.shard.live_config();
     let mut named: HashMap<String, usize> = HashMap::new();
     for topic in &request.topics {
         *named.entry(topic.name.to_string()).or_default() += 1;

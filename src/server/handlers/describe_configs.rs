@@ -1,19 +1,20 @@
-//! DescribeConfigs (32): configuration of topics and of this broker. Versions 1-4.
+//! DescribeConfigs (32): configuration of topics, groups and this broker. Versions 1-4.
 
 use std::rc::Rc;
 
-use crate::config::{ConfigEntry, describe_broker, describe_topic};
+use crate::cluster::image::ConfigOverrides;
+use crate::config::{
+    ConfigEntry, Kind, Source, describe_broker, describe_dynamic_default, describe_group,
+    describe_topic,
+};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::runtime::Runtime;
+use crate::server::configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::server::request::{Caller, Hangup};
-
-/// `org.apache.kafka.common.config.ConfigResource.Type`
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
 
 /// Every resource asked for, every key asked for.
 pub async fn handle<R: Runtime>(
@@ -30,7 +31,8 @@ pub async fn handle<R: Runtime>(
         };
         match entries(&caller, resource) {
             Ok(entries) => {
-                let keys = resource.configuration_keys.as_ref();
+                // No keys are all keys, as in Kafka.
+                let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
                 let wanted = entries
                     .into_iter()
                     .filter(|e| keys.is_none_or(|keys| keys.iter().any(|k| **k == *e.name)));
@@ -52,8 +54,9 @@ fn entries<R: Runtime>(
     caller: &Caller<R>,
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<ConfigEntry>, (ErrorCode, String)> {
-    let config = &caller.shard.config;
+    let config = &caller.shard.live_config();
     let name = &*resource.resource_name;
+    let invalid = |text: String| Err((ErrorCode::INVALID_REQUEST, text));
     match resource.resource_type {
         TOPIC => match caller.shard.image().topic(name) {
             Some(topic) => Ok(describe_topic(&topic.overrides, config)),
@@ -65,20 +68,45 @@ fn entries<R: Runtime>(
                 "This server does not host this topic-partition.".into(),
             )),
         },
-        // The empty name stands for the dynamic defaults of all brokers: there are none.
-        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER if name.is_empty() => Ok(describe_dynamic_default(config)),
         BROKER if name.parse() == Ok(config.node_id) => Ok(describe_broker(config)),
-        BROKER => Err((
-            ErrorCode::INVALID_REQUEST,
-            format!(
-                "Unexpected broker id, expected {} or empty string, but received {name}",
-                config.node_id
-            ),
+        BROKER => invalid(format!(
+            "Unexpected broker id, expected {} or empty string, but received {name}",
+            config.node_id
         )),
-        other => Err((
-            ErrorCode::INVALID_REQUEST,
-            format!("Configuration of resource type {other} is not kept by this broker."),
+        GROUP if name.is_empty() => invalid("Group name must not be empty".into()),
+        GROUP => {
+            let image = caller.shard.image();
+            let none = ConfigOverrides::new();
+            Ok(describe_group(image.group_overrides(name).unwrap_or(&none), config))
+        }
+        BROKER_LOGGER if name.is_empty() => invalid("Broker id must not be empty".into()),
+        BROKER_LOGGER if name.parse() == Ok(config.node_id) => Ok(vec![log_level()]),
+        BROKER_LOGGER => invalid(format!(
+            "Unexpected broker id, expected {} but received {name}",
+            config.node_id
         )),
+        CLIENT_METRICS if name.is_empty() => {
+            invalid("Client metrics subscription name must not be empty".into())
+        }
+        // None is kept (KIP-714).
+        CLIENT_METRICS => Ok(Vec::new()),
+        other => invalid(format!("Unsupported resource type: {other}")),
+    }
+}
+
+/// The most detailed level of log lines, set when the broker was started.
+fn log_level() -> ConfigEntry {
+    let level = tracing::level_filters::LevelFilter::current().to_string();
+    ConfigEntry {
+        name: "root",
+        value: Some(level.to_uppercase()),
+        source: Source::BrokerLogger,
+        is_read_only: true,
+        is_sensitive: false,
+        kind: Kind::String,
+        documentation: "The most detailed level of log lines (--log).".into(),
+        synonyms: Vec::new(),
     }
 }
 

@@ -1,0 +1,204 @@
+//! What the APIs for configurations share: kinds of resources, and altering them.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use crate::cluster::change::ConfigResource;
+use crate::cluster::configs::{Alteration, Operation};
+use crate::cluster::controller::ControlError;
+use crate::model::NodeId;
+use crate::protocol::ErrorCode;
+use crate::runtime::Runtime;
+use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
+
+use super::errors::{self, Refused};
+use super::request::{Caller, Hangup};
+
+// Kinds of resources, `org.apache.kafka.common.config.ConfigResource.Type`.
+/// A topic, by name.
+pub const TOPIC: i8 = 2;
+/// A broker, by id; empty for all brokers.
+pub const BROKER: i8 = 4;
+/// The levels of a broker's log lines.
+pub const BROKER_LOGGER: i8 = 8;
+/// Subscriptions of client metrics (KIP-714).
+pub const CLIENT_METRICS: i8 = 16;
+/// A group, by id.
+pub const GROUP: i8 = 32;
+
+/// One setting that is to be altered, unchecked.
+#[derive(Clone, Debug)]
+pub struct AskedChange {
+    /// Its key.
+    pub name: String,
+    /// What is to happen to it: Kafka's number of the operation.
+    pub operation: i8,
+    /// Its value, or the words to add or to take away.
+    pub value: Option<String>,
+}
+
+/// `AlterConfigOp.OpType.SET`
+pub const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+/// One resource that is to be altered, unchecked.
+#[derive(Clone, Debug)]
+pub struct AskedAlteration {
+    /// Kind of the resource.
+    pub kind: i8,
+    /// Its name.
+    pub name: String,
+    /// Setting by setting.
+    pub changes: Vec<AskedChange>,
+    /// Whether what is not named gets its default back.
+    pub replaces_all: bool,
+}
+
+/// Carry out what can be; the outcome of each resource, in order.
+pub async fn alter<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    asked: Vec<AskedAlteration>,
+    validate_only: bool,
+) -> Result<Vec<Refused>, Hangup> {
+    let mut named: HashMap<(i8, &str), usize> = HashMap::new();
+    for one in &asked {
+        *named.entry((one.kind, one.name.as_str())).or_default() += 1;
+    }
+    let mut outcomes = Vec::with_capacity(asked.len());
+    let (mut slots, mut alterations) = (Vec::new(), Vec::new());
+    for one in &asked {
+        let is_named_twice = named[&(one.kind, one.name.as_str())] > 1;
+        outcomes.push(match alteration(one, caller.identity.node_id, is_named_twice) {
+            Ok(alteration) => {
+                slots.push(outcomes.len());
+                alterations.push(alteration);
+                (ErrorCode::NONE, None)
+            }
+            Err(text) => (ErrorCode::INVALID_REQUEST, Some(text)),
+        });
+    }
+    if alterations.is_empty() {
+        return Ok(outcomes);
+    }
+    let request = ControlRequest::Configs { alterations, validate_only };
+    let reply = caller.shard.call(0, Call::Control(request)).await;
+    let Reply::Control(ControlReply::Altered(results)) = reply else {
+        return Err(Hangup("the controller is stopping".into()));
+    };
+    for (slot, result) in slots.into_iter().zip(results) {
+        if let Err(error) = result {
+            outcomes[slot] = refusal(asked[slot].kind, &error);
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Kafka refuses what a broker cannot take with INVALID_REQUEST (KAFKA-13609).
+fn refusal(kind: i8, error: &ControlError) -> Refused {
+    match errors::control(error) {
+        (ErrorCode::INVALID_CONFIG, text) if kind == BROKER => (ErrorCode::INVALID_REQUEST, text),
+        refused => refused,
+    }
+}
+
+/// The request as the controller wants it.
+fn alteration(
+    asked: &AskedAlteration,
+    node_id: NodeId,
+    is_named_twice: bool,
+) -> Result<Alteration, String> {
+    if is_named_twice {
+        return Err("Each resource must appear at most once.".into());
+    }
+    let mut keys = HashSet::new();
+    if !asked.changes.iter().all(|change| keys.insert(change.name.as_str())) {
+        return Err("Error due to duplicate config keys".into());
+    }
+    let resource = match asked.kind {
+        TOPIC => ConfigResource::Topic(asked.name.clone()),
+        BROKER => {
+            check_broker(&asked.name, node_id)?;
+            ConfigResource::Broker(asked.name.clone())
+        }
+        GROUP => ConfigResource::Group(asked.name.clone()),
+        BROKER_LOGGER => {
+            return Err(
+                "The levels of log lines are set when the broker is started (--log).".into()
+            );
+        }
+        CLIENT_METRICS => return Err("This broker takes no metrics of clients (KIP-714).".into()),
+        other => return Err(format!("Unknown resource type {other}")),
+    };
+    let operations =
+        asked.changes.iter().map(|change| Ok((change.name.clone(), operation(change)?)));
+    Ok(Alteration {
+        resource,
+        operations: operations.collect::<Result<_, String>>()?,
+        replaces_all: asked.replaces_all,
+    })
+}
+
+fn operation(change: &AskedChange) -> Result<Operation, String> {
+    let value = || {
+        let missing = || format!("Null value not supported for : {}", change.name);
+        change.value.clone().ok_or_else(missing)
+    };
+    Ok(match change.operation {
+        SET => Operation::Set(value()?),
+        DELETE => Operation::Delete,
+        APPEND => Operation::Append(value()?),
+        SUBTRACT => Operation::Subtract(value()?),
+        other => return Err(format!("Unknown operations type {other}")),
+    })
+}
+
+/// The empty name, or ours.
+fn check_broker(name: &str, node_id: NodeId) -> Result<(), String> {
+    match name.parse::<NodeId>() {
+        _ if name.is_empty() => Ok(()),
+        Ok(id) if id == node_id => Ok(()),
+        Ok(_) => Err(format!("Unexpected broker id, expected {node_id}, but received {name}")),
+        Err(_) => Err(format!("Node id must be an integer, but it is: {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_checked_before_the_controller_sees_them() {
+        let change = |name: &str, operation, value: Option<&str>| AskedChange {
+            name: name.into(),
+            operation,
+            value: value.map(Into::into),
+        };
+        let asked = |kind, name: &str, changes: &[AskedChange]| AskedAlteration {
+            kind,
+            name: name.into(),
+            changes: changes.to_vec(),
+            replaces_all: false,
+        };
+        let check = |one: &AskedAlteration| alteration(one, 1, false).map(|a| a.operations.len());
+        let set = change("k", SET, Some("v"));
+        for (kind, name) in [(TOPIC, "t"), (BROKER, "1"), (BROKER, ""), (GROUP, "g")] {
+            assert_eq!(check(&asked(kind, name, &[set.clone()])), Ok(1));
+        }
+        for (kind, name, changes) in [
+            (BROKER, "2", vec![set.clone()]),
+            (BROKER, "x", vec![set.clone()]),
+            (BROKER_LOGGER, "1", vec![set.clone()]),
+            (CLIENT_METRICS, "m", vec![set.clone()]),
+            (7, "x", vec![set.clone()]),
+            (TOPIC, "t", vec![set.clone(), set.clone()]),
+            (TOPIC, "t", vec![change("k", SET, None)]),
+            (TOPIC, "t", vec![change("k", 4, Some("v"))]),
+        ] {
+            assert!(check(&asked(kind, name, &changes)).is_err(), "{kind} {name} {changes:?}");
+        }
+        assert_eq!(check(&asked(TOPIC, "t", &[change("k", DELETE, None)])), Ok(1));
+        assert!(alteration(&asked(TOPIC, "t", &[set]), 1, true).is_err());
+    }
+}
