@@ -249,8 +249,11 @@ fn group_settings_keep_to_the_brokers_bounds() {
     let check = |pairs: &[(&str, &str)]| check_group(&overrides(pairs), &config);
     assert!(check(&[("consumer.session.timeout.ms", "50000")]).is_ok());
     for (name, value) in [
-        ("consumer.session.timeout.ms", "5000"),
         ("consumer.session.timeout.ms", "0"),
+        ("consumer.session.timeout.ms", "44999"),
+        ("consumer.session.timeout.ms", "60001"),
+        ("consumer.heartbeat.interval.ms", "4999"),
+        ("consumer.heartbeat.interval.ms", "15001"),
         ("consumer.heartbeat.interval.ms", "x"),
         ("consumer.session.timeout", "50000"),
     ] {

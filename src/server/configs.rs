@@ -184,7 +184,7 @@ mod tests {
         let check = |one: &AskedAlteration| alteration(one, 1, false).map(|a| a.operations.len());
         let set = change("k", SET, Some("v"));
         for (kind, name) in [(TOPIC, "t"), (BROKER, "1"), (BROKER, ""), (GROUP, "g")] {
-            assert_eq!(check(&asked(kind, name, &[set.clone()])), Ok(1));
+            assert_eq!(check(&asked(kind, name, std::slice::from_ref(&set))), Ok(1));
         }
         for (kind, name, changes) in [
             (BROKER, "2", vec![set.clone()]),

@@ -4,7 +4,8 @@
 //! cuts the byte stream into frames, within [`memory`]; [`connection`] keeps the order of answers;
 //! [`dispatch`] decodes a frame and calls the one handler of its API in [`handlers`], which asks
 //! the shards that own what it is about; [`errors`] is the only translation from our errors to
-//! Kafka's; [`configs`] and [`features`] are shared by the APIs about them; [`socket`] sends the answer without copying the batches in it.
+//! Kafka's; [`configs`] and [`features`] are what several handlers share; [`socket`] sends the
+//! answer without copying the batches in it.
 
 pub mod configs;
 pub mod connection;

@@ -182,7 +182,21 @@ pub fn operations_is_complete(page: &str) -> Vec<String> {
             .filter(|name| is_ours(name) && !known.contains(name))
             .map(|name| format!("docs/OPERATIONS.md names `{name}`, which nothing has: drop it")),
     );
+    findings.extend(dynamic_settings_are_listed(page));
     findings
+}
+
+/// Findings about broker settings that the lists of what changes at run time lack or have wrongly.
+fn dynamic_settings_are_listed(page: &str) -> Vec<String> {
+    let heads = ["- Of the broker:", "- Accepted without effect:"];
+    let lists = page.lines().filter(|line| heads.iter().any(|head| line.starts_with(head)));
+    let listed: Vec<&str> = lists.flat_map(names_in).collect();
+    let keys = config::BROKER_KEYS.iter().map(|key| key.name);
+    keys.filter(|name| config::is_dynamic(name) != listed.contains(name))
+        .map(|name| {
+            format!("docs/OPERATIONS.md: `{name}` is listed and fixed, or dynamic and not listed")
+        })
+        .collect()
 }
 
 /// First words of what stands in backticks.
