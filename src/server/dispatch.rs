@@ -58,116 +58,70 @@ fn route<R: Runtime>(
     header: RequestHeader,
     reader: Reader,
 ) -> Result<Began, Hangup> {
+    // The handler has the name of the file of its messages, unless it is named.
     macro_rules! alone {
-        ($request:ty, $handle:path) => {
-            alone::<R, $request, _, _>(caller, &header, reader, $handle)
+        ($module:ident $request:ident) => {
+            alone!($module $request by $module::handle)
+        };
+        ($module:ident $request:ident by $file:ident::$handle:ident) => {
+            alone::<R, m::$module::$request, _, _>(caller, &header, reader, h::$file::$handle)
         };
     }
     match header.api_key {
         ApiKey::Produce => produce(caller, &header, reader),
         ApiKey::Fetch => fetch(caller, &header, reader),
-        ApiKey::ListOffsets => alone!(m::list_offsets::ListOffsetsRequest, h::list_offsets::handle),
-        ApiKey::Metadata => alone!(m::metadata::MetadataRequest, h::metadata::handle),
-        ApiKey::FindCoordinator => {
-            alone!(m::find_coordinator::FindCoordinatorRequest, h::find_coordinator::handle)
+        ApiKey::ListOffsets => alone!(list_offsets ListOffsetsRequest),
+        ApiKey::Metadata => alone!(metadata MetadataRequest),
+        ApiKey::FindCoordinator => alone!(find_coordinator FindCoordinatorRequest),
+        ApiKey::ApiVersions => alone!(api_versions ApiVersionsRequest),
+        ApiKey::CreateTopics => alone!(create_topics CreateTopicsRequest),
+        ApiKey::DeleteTopics => alone!(delete_topics DeleteTopicsRequest),
+        ApiKey::InitProducerId => alone!(init_producer_id InitProducerIdRequest),
+        ApiKey::OffsetForLeaderEpoch => alone!(offset_for_leader_epoch OffsetForLeaderEpochRequest),
+        ApiKey::DeleteRecords => alone!(delete_records DeleteRecordsRequest),
+        ApiKey::CreatePartitions => alone!(create_partitions CreatePartitionsRequest),
+        ApiKey::DescribeConfigs => alone!(describe_configs DescribeConfigsRequest),
+        ApiKey::DescribeCluster => alone!(describe_cluster DescribeClusterRequest),
+        ApiKey::DescribeTopicPartitions => {
+            alone!(describe_topic_partitions DescribeTopicPartitionsRequest)
         }
-        ApiKey::ApiVersions => alone!(m::api_versions::ApiVersionsRequest, h::api_versions::handle),
-        ApiKey::CreateTopics => {
-            alone!(m::create_topics::CreateTopicsRequest, h::create_topics::handle)
-        }
-        ApiKey::DeleteTopics => {
-            alone!(m::delete_topics::DeleteTopicsRequest, h::delete_topics::handle)
-        }
-        ApiKey::InitProducerId => {
-            alone!(m::init_producer_id::InitProducerIdRequest, h::init_producer_id::handle)
-        }
-        ApiKey::OffsetForLeaderEpoch => {
-            alone!(
-                m::offset_for_leader_epoch::OffsetForLeaderEpochRequest,
-                h::offset_for_leader_epoch::handle
-            )
-        }
-        ApiKey::DeleteRecords => {
-            alone!(m::delete_records::DeleteRecordsRequest, h::delete_records::handle)
-        }
-        ApiKey::CreatePartitions => {
-            alone!(m::create_partitions::CreatePartitionsRequest, h::create_partitions::handle)
-        }
-        ApiKey::DescribeConfigs => {
-            alone!(m::describe_configs::DescribeConfigsRequest, h::describe_configs::handle)
-        }
-        ApiKey::DescribeCluster => {
-            alone!(m::describe_cluster::DescribeClusterRequest, h::describe_cluster::handle)
-        }
-        ApiKey::DescribeTopicPartitions => alone!(
-            m::describe_topic_partitions::DescribeTopicPartitionsRequest,
-            h::describe_topic_partitions::handle
-        ),
-        ApiKey::JoinGroup => alone!(m::join_group::JoinGroupRequest, h::groups::one),
-        ApiKey::SyncGroup => alone!(m::sync_group::SyncGroupRequest, h::groups::one),
-        ApiKey::Heartbeat => alone!(m::heartbeat::HeartbeatRequest, h::groups::one),
-        ApiKey::LeaveGroup => alone!(m::leave_group::LeaveGroupRequest, h::groups::one),
-        ApiKey::OffsetCommit => alone!(m::offset_commit::OffsetCommitRequest, h::groups::one),
-        ApiKey::OffsetFetch => {
-            alone!(m::offset_fetch::OffsetFetchRequest, h::groups::offset_fetch)
-        }
-        ApiKey::OffsetDelete => alone!(m::offset_delete::OffsetDeleteRequest, h::groups::one),
-        ApiKey::ListGroups => alone!(m::list_groups::ListGroupsRequest, h::groups::all),
-        ApiKey::DescribeGroups => {
-            alone!(m::describe_groups::DescribeGroupsRequest, h::groups::many)
-        }
-        ApiKey::DeleteGroups => alone!(m::delete_groups::DeleteGroupsRequest, h::groups::many),
+        ApiKey::JoinGroup => alone!(join_group JoinGroupRequest by groups::one),
+        ApiKey::SyncGroup => alone!(sync_group SyncGroupRequest by groups::one),
+        ApiKey::Heartbeat => alone!(heartbeat HeartbeatRequest by groups::one),
+        ApiKey::LeaveGroup => alone!(leave_group LeaveGroupRequest by groups::one),
+        ApiKey::OffsetCommit => alone!(offset_commit OffsetCommitRequest by groups::one),
+        ApiKey::OffsetFetch => alone!(offset_fetch OffsetFetchRequest by groups::offset_fetch),
+        ApiKey::OffsetDelete => alone!(offset_delete OffsetDeleteRequest by groups::one),
+        ApiKey::ListGroups => alone!(list_groups ListGroupsRequest by groups::all),
+        ApiKey::DescribeGroups => alone!(describe_groups DescribeGroupsRequest by groups::many),
+        ApiKey::DeleteGroups => alone!(delete_groups DeleteGroupsRequest by groups::many),
         ApiKey::ConsumerGroupHeartbeat => {
-            alone!(m::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest, h::groups::one)
+            alone!(consumer_group_heartbeat ConsumerGroupHeartbeatRequest by groups::one)
         }
         ApiKey::ConsumerGroupDescribe => {
-            alone!(m::consumer_group_describe::ConsumerGroupDescribeRequest, h::groups::many)
+            alone!(consumer_group_describe ConsumerGroupDescribeRequest by groups::many)
         }
-        ApiKey::AlterClientQuotas => {
-            alone!(m::alter_client_quotas::AlterClientQuotasRequest, h::alter_client_quotas::handle)
+        ApiKey::AlterClientQuotas => alone!(alter_client_quotas AlterClientQuotasRequest),
+        ApiKey::AlterConfigs => alone!(alter_configs AlterConfigsRequest),
+        ApiKey::AlterPartitionReassignments => {
+            alone!(alter_partition_reassignments AlterPartitionReassignmentsRequest)
         }
-        ApiKey::AlterConfigs => {
-            alone!(m::alter_configs::AlterConfigsRequest, h::alter_configs::handle)
+        ApiKey::DescribeClientQuotas => alone!(describe_client_quotas DescribeClientQuotasRequest),
+        ApiKey::DescribeLogDirs => alone!(describe_log_dirs DescribeLogDirsRequest),
+        ApiKey::DescribeProducers => alone!(describe_producers DescribeProducersRequest),
+        ApiKey::DescribeQuorum => alone!(describe_quorum DescribeQuorumRequest),
+        ApiKey::DescribeUserScramCredentials => {
+            alone!(describe_user_scram_credentials DescribeUserScramCredentialsRequest)
         }
-        ApiKey::AlterPartitionReassignments => alone!(
-            m::alter_partition_reassignments::AlterPartitionReassignmentsRequest,
-            h::alter_partition_reassignments::handle
-        ),
-        ApiKey::DescribeClientQuotas => alone!(
-            m::describe_client_quotas::DescribeClientQuotasRequest,
-            h::describe_client_quotas::handle
-        ),
-        ApiKey::DescribeLogDirs => {
-            alone!(m::describe_log_dirs::DescribeLogDirsRequest, h::describe_log_dirs::handle)
+        ApiKey::ElectLeaders => alone!(elect_leaders ElectLeadersRequest),
+        ApiKey::IncrementalAlterConfigs => {
+            alone!(incremental_alter_configs IncrementalAlterConfigsRequest)
         }
-        ApiKey::DescribeProducers => {
-            alone!(m::describe_producers::DescribeProducersRequest, h::describe_producers::handle)
+        ApiKey::ListConfigResources => alone!(list_config_resources ListConfigResourcesRequest),
+        ApiKey::ListPartitionReassignments => {
+            alone!(list_partition_reassignments ListPartitionReassignmentsRequest)
         }
-        ApiKey::DescribeQuorum => {
-            alone!(m::describe_quorum::DescribeQuorumRequest, h::describe_quorum::handle)
-        }
-        ApiKey::DescribeUserScramCredentials => alone!(
-            m::describe_user_scram_credentials::DescribeUserScramCredentialsRequest,
-            h::describe_user_scram_credentials::handle
-        ),
-        ApiKey::ElectLeaders => {
-            alone!(m::elect_leaders::ElectLeadersRequest, h::elect_leaders::handle)
-        }
-        ApiKey::IncrementalAlterConfigs => alone!(
-            m::incremental_alter_configs::IncrementalAlterConfigsRequest,
-            h::incremental_alter_configs::handle
-        ),
-        ApiKey::ListConfigResources => alone!(
-            m::list_config_resources::ListConfigResourcesRequest,
-            h::list_config_resources::handle
-        ),
-        ApiKey::ListPartitionReassignments => alone!(
-            m::list_partition_reassignments::ListPartitionReassignmentsRequest,
-            h::list_partition_reassignments::handle
-        ),
-        ApiKey::UpdateFeatures => {
-            alone!(m::update_features::UpdateFeaturesRequest, h::update_features::handle)
-        }
+        ApiKey::UpdateFeatures => alone!(update_features UpdateFeaturesRequest),
         other => Err(Hangup(format!("{} is not served", other.name()))),
     }
 }
