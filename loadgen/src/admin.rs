@@ -3,7 +3,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use thalweg::client::{BrokerAddress, Client, ClientError, ClientOptions, NewTopic, OffsetSpec};
+use thalweg::client::{
+    BrokerAddress, Client, ClientError, ClientOptions, ConfigEntity, NewTopic, OffsetSpec,
+};
 use thalweg::protocol::{ApiKey, ErrorCode};
 
 use crate::request;
@@ -122,7 +124,7 @@ impl Admin {
 
     /// What the broker says about flushing before it answers, in its own setting's words.
     pub fn durability(&mut self, topic: &str) -> String {
-        let Ok(settings) = self.client.topic_configs(topic) else {
+        let Ok(settings) = self.client.configs(&ConfigEntity::Topic(topic.to_owned())) else {
             return "unknown: the broker does not describe its settings".into();
         };
         let value = |name: &str| {

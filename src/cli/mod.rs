@@ -6,6 +6,7 @@
 
 mod banner;
 mod broker;
+mod config;
 mod consume;
 mod failure;
 mod format;
@@ -35,6 +36,7 @@ pub struct Arguments {
 enum Command {
     Serve(serve::ServeArguments),
     Topic(topic::TopicArguments),
+    Config(config::ConfigArguments),
     Produce(produce::ProduceArguments),
     Consume(consume::ConsumeArguments),
     Segment(segment::SegmentArguments),
@@ -45,6 +47,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     let result = match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Topic(arguments) => topic::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
         Command::Segment(arguments) => segment::run(arguments),

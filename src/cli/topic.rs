@@ -7,7 +7,10 @@ use serde_json::json;
 
 use super::Failure;
 use super::broker::{BrokerArguments, Output, print_json, print_table, stdout};
-use crate::client::{Client, ConfigChange, ConfigSetting, NewTopic, OffsetSpec, TopicInfo};
+use crate::client::{
+    Client, ConfigChange, ConfigEntity, ConfigSetting, ConfigSource, NewTopic, OffsetSpec,
+    TopicInfo,
+};
 use crate::model::Offset;
 use crate::protocol::ErrorCode;
 
@@ -269,8 +272,8 @@ fn describe(client: &mut Client, arguments: &DescribeArguments) -> Result<(), Fa
             all.map(ask_if_led(one)).collect()
         };
         let (start, end) = (offsets(OffsetSpec::Earliest), offsets(OffsetSpec::Latest));
-        let mut configs = client.topic_configs(&topic.name)?;
-        configs.retain(|config| config.is_set || arguments.all_configs);
+        let mut configs = client.configs(&ConfigEntity::Topic(topic.name.clone()))?;
+        configs.retain(|config| config.source == ConfigSource::Own || arguments.all_configs);
         descriptions.push(Description { topic, start, end, configs });
     }
     let mut out = stdout();
@@ -384,7 +387,7 @@ fn alter(
     let mut out = stdout();
     for name in names {
         if !changes.is_empty() {
-            client.alter_topic_configs(name, &changes)?;
+            client.alter_configs(&ConfigEntity::Topic(name.to_owned()), &changes, false)?;
         }
         if let Some(count) = arguments.partitions {
             client.add_partitions(name, count)?;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::{show_address, split_address};
+
 /// The port of Kafka's own examples.
 const PORT_DEFAULT: u16 = 9092;
 
@@ -38,49 +40,24 @@ impl FromStr for BrokerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // A listener of Kafka's configuration is not an address, but often pasted as one.
-        let text = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
-        let refuse = |why: &str| Err(format!("broker address {text:?} {why}; give host:port"));
-        if text.contains("://") {
-            return refuse("names a protocol other than PLAINTEXT, which is not supported");
-        }
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => match rest.split_once(']') {
-                Some((host, "")) => (host, None),
-                Some((host, port)) => match port.strip_prefix(':') {
-                    Some(port) => (host, Some(port)),
-                    None => return refuse("has something other than :port behind ']'"),
-                },
-                None => return refuse("has no ']'"),
-            },
-            // More than one colon without brackets: a bare IPv6 address.
-            None if text.matches(':').count() > 1 => (text, None),
-            None => match text.rsplit_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            },
+        let refuse = |why: &str| Err(format!("broker address {text:?}: {why}; give host:port"));
+        let (host, port) = match split_address(text) {
+            Ok(parts) => parts,
+            Err(why) => return refuse(&why),
         };
         if host.is_empty() {
-            return refuse("has no host");
+            return refuse("it has no host");
         }
-        let port = match port {
-            None => PORT_DEFAULT,
-            Some(port) => match port.parse() {
-                Ok(port) if port > 0 => port,
-                _ => return refuse("has no port from 1 to 65535"),
-            },
-        };
-        Ok(Self { host: host.to_owned(), port })
+        match port.unwrap_or(PORT_DEFAULT) {
+            0 => refuse("port 0 is none"),
+            port => Ok(Self { host: host.to_owned(), port }),
+        }
     }
 }
 
 impl fmt::Display for BrokerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        show_address(f, &self.host, self.port)
     }
 }
 

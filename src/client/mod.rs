@@ -21,7 +21,7 @@ mod write;
 
 pub use address::BrokerAddress;
 pub use cluster::{Client, ClientOptions, PartitionInfo, TopicInfo};
-pub use configs::{ConfigChange, ConfigSetting};
+pub use configs::{ConfigChange, ConfigEntity, ConfigSetting, ConfigSource};
 pub use connection::{Connection, ConnectionOptions};
 pub use error::ClientError;
 pub use read::{FetchOptions, FetchPosition, Fetched, OffsetSpec};

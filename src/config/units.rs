@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::{show_address, split_address};
+
 /// Read a number of bytes: digits, or digits with `KiB MiB GiB TiB` (1024) or `kB MB GB TB` (1000).
 ///
 /// # Errors
@@ -86,26 +88,11 @@ impl HostPort {
     /// # Errors
     /// Says what is wrong in words that follow the value.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            None => text,
-            Some(("PLAINTEXT", rest)) => rest,
-            Some((other, _)) => {
-                return Err(format!("listener {other:?} is not served; only PLAINTEXT is"));
-            }
-        };
-        if rest.contains(',') {
+        if text.contains(',') {
             return Err("it lists several listeners; one is served".into());
         }
-        let (host, port) = rest.rsplit_once(':').ok_or("it has no port")?;
-        let port = port.parse().map_err(|_| format!("{port:?} is no port (0 to 65535)"))?;
-        let host = match host.strip_prefix('[') {
-            Some(inner) => inner.strip_suffix(']').ok_or("the bracket is not closed")?,
-            None if host.contains(':') => return Err("an IPv6 address needs brackets".into()),
-            None => host,
-        };
-        if host.len() > 253 || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err("the host is no name or address".into());
-        }
+        let (host, port) = split_address(text)?;
+        let port = port.ok_or("it has no port")?;
         Ok(Self { host: host.to_owned(), port })
     }
 
@@ -117,11 +104,7 @@ impl HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        show_address(f, &self.host, self.port)
     }
 }
 

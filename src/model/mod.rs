@@ -3,11 +3,13 @@
 //! Two numbers that mean different things have different types: an [`Offset`] is a
 //! logical place in a partition, a [`Position`] a byte place in a file.
 
+mod address;
 mod ids;
 mod offset;
 mod time;
 mod topic;
 
+pub use address::{show_address, split_address};
 pub use ids::{NodeId, ProducerEpoch, ProducerId, ShardId, Uuid};
 pub use offset::{LeaderEpoch, Offset, Position};
 pub use time::{TimestampMs, TimestampType};

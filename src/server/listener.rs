@@ -30,11 +30,12 @@ const PORT_RELEASE: Duration = Duration::from_secs(3);
 /// Rest between two attempts at a port.
 const PORT_RETRY: Duration = Duration::from_millis(10);
 
-/// Bind `address`.
+/// Bind `address`. When a broker that has just ended may still have it (`was_ours`), wait a little
+/// for it; another program's port is refused at once.
 ///
 /// # Errors
 /// With address, cause and fix.
-pub fn bind(address: &str, backlog: i32) -> Result<StdListener, String> {
+pub fn bind(address: &str, backlog: i32, was_ours: bool) -> Result<StdListener, String> {
     let mut resolved = address
         .to_socket_addrs()
         .map_err(|e| format!("cannot resolve {address}: {e}; give HOST:PORT or IP:PORT"))?;
@@ -49,7 +50,8 @@ pub fn bind(address: &str, backlog: i32) -> Result<StdListener, String> {
         Ok(socket.into())
     };
     // The broker starts here: no shard waits for this thread yet.
-    let mut attempts_left = PORT_RELEASE.as_millis() / PORT_RETRY.as_millis();
+    let patience = if was_ours { PORT_RELEASE } else { Duration::ZERO };
+    let mut attempts_left = patience.as_millis() / PORT_RETRY.as_millis();
     let bound = loop {
         match attempt() {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && attempts_left > 0 => {
@@ -186,8 +188,13 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_refused_with_the_fix() {
-        let first = bind("127.0.0.1:0", 16).unwrap();
-        let again = bind(&first.local_addr().unwrap().to_string(), 16).unwrap_err();
+        let first = bind("127.0.0.1:0", 16, false).unwrap();
+        let again = bind(&first.local_addr().unwrap().to_string(), 16, false).unwrap_err();
         assert!(again.contains("another process listens there"), "{again}");
+        // One of ours that is on its way out is waited for.
+        let address = first.local_addr().unwrap().to_string();
+        let leaving = std::thread::spawn(move || drop(first));
+        bind(&address, 16, true).unwrap();
+        leaving.join().unwrap();
     }
 }

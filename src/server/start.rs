@@ -9,8 +9,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -55,6 +58,8 @@ const RING_ENTRIES: usize = 1024;
 const OUTBOX_RETRY: Duration = Duration::from_micros(50);
 /// A client that takes no answers for so long is cut off.
 const STALLED: Duration = Duration::from_secs(60);
+/// Two addresses and more.
+const LOCK_BYTES_MAX: u64 = 4096;
 /// How long connections may take to finish when the broker stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -100,14 +105,20 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     let config = Arc::new(config);
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|e| format!("cannot create {}: {e}", config.data_dir.display()))?;
-    let _lock = lock(&config)?;
+    let lock = lock(&config)?;
     let backlog = config.limits.listen_backlog_max;
-    let listener = listener::bind(&config.listen.to_string(), backlog)?;
-    let listening = listener.local_addr().map_err(|e| e.to_string())?;
-    let metrics = match &config.metrics_listen {
-        Some(address) => Some(listener::bind(&address.to_string(), backlog)?),
-        None => None,
+    let last_run = lock.last_run();
+    let bind = |address: &HostPort| {
+        let address = address.to_string();
+        listener::bind(&address, backlog, last_run.lines().any(|line| line == address))
     };
+    let listener = bind(&config.listen)?;
+    let listening = listener.local_addr().map_err(|e| e.to_string())?;
+    let metrics = config.metrics_listen.as_ref().map(bind).transpose()?;
+    // As configured, and as bound: port 0 has become another one.
+    let mut addresses = vec![config.listen.to_string(), listening.to_string()];
+    addresses.extend(config.metrics_listen.iter().map(ToString::to_string));
+    lock.remember(&addresses)?;
     let Opened { properties, image, writer } = metadata::open(&config.data_dir, config.node_id)?;
     let advertised = config.advertised(listening);
     let told = Ready {
@@ -570,10 +581,35 @@ fn peer_of(fd: &OwnedFd) -> SocketAddr {
     socket.peer_addr().ok().and_then(|a| a.as_socket()).unwrap_or(unknown)
 }
 
+/// The lock of a data directory, held while it is open. It names the addresses that its broker
+/// listens on: the next one knows by them whose a port is that does not come free at once.
+struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// The addresses of the broker before this one, one in a line; nothing when there was none.
+    fn last_run(&self) -> String {
+        let mut text = String::new();
+        // What cannot be read costs patience with a port, nothing else.
+        let _ = (&self.file).take(LOCK_BYTES_MAX).read_to_string(&mut text);
+        text
+    }
+
+    fn remember(&self, addresses: &[String]) -> Result<(), String> {
+        let text = addresses.join("\n");
+        let written =
+            self.file.set_len(0).and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+        written.map_err(|e| format!("cannot write {}: {e}", self.path.display()))
+    }
+}
+
 /// One broker per data directory.
-fn lock(config: &Config) -> Result<File, String> {
+fn lock(config: &Config) -> Result<Lock, String> {
     let path = config.data_dir.join("lock");
     let file = std::fs::OpenOptions::new()
+        .read(true)
         .write(true)
         .create(true)
         .truncate(false)
@@ -587,7 +623,7 @@ fn lock(config: &Config) -> Result<File, String> {
             path.display()
         )
     })?;
-    Ok(file)
+    Ok(Lock { file, path })
 }
 
 /// A panic ends the process, also in builds that unwind.

@@ -397,3 +397,58 @@ fn the_quorum_is_this_broker_and_its_features_are_fixed() {
     let response = c.call(0, &request).expect("DescribeUserScramCredentials");
     assert_eq!(response.results[0].error_code, RESOURCE_NOT_FOUND);
 }
+
+/// One `thalweg config` command against the broker: what it printed.
+fn config_command(broker: &Broker, arguments: &[&str]) -> Result<String, String> {
+    let address = format!("127.0.0.1:{}", broker.port());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["config", "-b", &address])
+        .args(arguments)
+        .output()
+        .expect("the binary runs");
+    let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(said(&output.stdout)) } else { Err(said(&output.stderr)) }
+}
+
+#[test]
+fn the_config_command_reads_and_changes_settings() {
+    let broker = Broker::start("config-command");
+    let mut c = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(c.create_topic("t", 1, &[]).expect("CreateTopics"), NONE);
+    let run = |arguments: &[&str]| config_command(&broker, arguments);
+    let lines = |arguments: &[&str]| -> Vec<String> {
+        let said = run(arguments).expect("it is described");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        said.lines().skip(1).map(words).collect()
+    };
+    let set = run(&["set", "--topic", "t", "retention.ms=60000", "segment.bytes=2097152"]);
+    assert_eq!(set.as_deref(), Ok("changed 2 settings of topic \"t\"\n"));
+    let own = ["get", "--entity-type", "topics", "--entity-name", "t", "--describe"];
+    let two = ["retention.ms 60000 topic any time", "segment.bytes 2097152 topic any time"];
+    await_answer(&two.map(String::from).to_vec(), || lines(&own));
+    let back = ["alter", "--alter", "--entity-type", "topics", "--entity-name", "t"];
+    run(&[&back[..], &["--delete-config", "retention.ms,segment.bytes"]].concat()).expect("taken");
+    await_answer(&Vec::new(), || lines(&own));
+    let one = ["get", "--topic", "t", "retention.ms"];
+    assert_eq!(lines(&one), ["retention.ms 604800000 default any time"]);
+
+    run(&["set", "--broker-defaults", "message.max.bytes=2000000"]).expect("taken");
+    run(&["set", "--broker", "1", "message.max.bytes=3000000"]).expect("taken");
+    let own = ["get", "--broker", "1"];
+    let taken = vec!["message.max.bytes 3000000 broker any time".to_owned()];
+    await_answer(&taken, || lines(&own));
+    let all = ["get", "--entity-type", "brokers", "--entity-default"];
+    // Kafka with eligible leader replicas has one more there.
+    let wanted = "message.max.bytes 2000000 all brokers any time".to_owned();
+    assert!(lines(&all).contains(&wanted));
+    run(&["set", "--group", "g", "consumer.session.timeout.ms=50000"]).expect("taken");
+    let taken = vec!["consumer.session.timeout.ms 50000 group any time".to_owned()];
+    await_answer(&taken, || lines(&["get", "--group", "g"]));
+
+    let wrong = run(&["set", "--topic", "t", "segment.bytes=x"]).expect_err("no number");
+    assert!(wrong.starts_with("error: ") && wrong.contains("INVALID_CONFIG"), "{wrong}");
+    let checked = run(&["set", "--topic", "t", "segment.bytes=1048577", "--validate-only"]);
+    assert_eq!(checked.as_deref(), Ok("could change 1 setting of topic \"t\"\n"));
+    let missing = run(&["get", "--topic", "t", "no.such.key"]).expect_err("no such key");
+    assert!(missing.contains("no.such.key"), "{missing}");
+}
