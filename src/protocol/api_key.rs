@@ -174,10 +174,10 @@ registry! {
     9 OffsetFetch [1-10] in offset_fetch: OffsetFetchRequest => OffsetFetchResponse;
     10 FindCoordinator [0-6] in find_coordinator:
         FindCoordinatorRequest => FindCoordinatorResponse;
-    11 JoinGroup [none] in join_group: JoinGroupRequest => JoinGroupResponse;
-    12 Heartbeat [none] in heartbeat: HeartbeatRequest => HeartbeatResponse;
-    13 LeaveGroup [none] in leave_group: LeaveGroupRequest => LeaveGroupResponse;
-    14 SyncGroup [none] in sync_group: SyncGroupRequest => SyncGroupResponse;
+    11 JoinGroup [0-9] in join_group: JoinGroupRequest => JoinGroupResponse;
+    12 Heartbeat [0-4] in heartbeat: HeartbeatRequest => HeartbeatResponse;
+    13 LeaveGroup [0-5] in leave_group: LeaveGroupRequest => LeaveGroupResponse;
+    14 SyncGroup [0-5] in sync_group: SyncGroupRequest => SyncGroupResponse;
     15 DescribeGroups [0-6] in describe_groups: DescribeGroupsRequest => DescribeGroupsResponse;
     16 ListGroups [0-5] in list_groups: ListGroupsRequest => ListGroupsResponse;
     18 ApiVersions [0-4] in api_versions: ApiVersionsRequest => ApiVersionsResponse;

@@ -40,11 +40,13 @@ def scratch(name):
 
 
 class Thalweg:
-    def __init__(self, directory, port, arguments):
+    def __init__(self, directory, port, arguments, settings):
         self.data_dir = directory / "data"
         self.log = directory / "log"
         self.port = port
-        self.arguments = arguments
+        self.arguments = [*arguments,
+                          *(word for key, value in settings.items()
+                            for word in ("--set", f"{key}={value}"))]
         self.process = None
 
     def start(self):
@@ -87,8 +89,9 @@ class Thalweg:
 
 
 class ApacheKafka:
-    def __init__(self, directory, port, arguments):
+    def __init__(self, directory, port, arguments, settings):
         assert not arguments, "thalweg's arguments mean nothing to Kafka"
+        self.settings = settings
         self.directory = directory
         self.data_dir = directory / "data"
         self.log = directory / "log"
@@ -100,7 +103,9 @@ class ApacheKafka:
                        env={**os.environ, "KAFKA_HEAP_OPTS": "-Xmx512m"})
 
     def start(self):
-        self.script("start", "--port", str(self.port))
+        settings = [word for key, value in self.settings.items()
+                    for word in ("--set", f"{key}={value}")]
+        self.script("start", "--port", str(self.port), *settings)
 
     def kill(self):
         os.kill(int((self.directory / "pid").read_text()), signal.SIGKILL)
@@ -112,10 +117,10 @@ class ApacheKafka:
 class Broker:
     """One broker on one directory, whose port stays the same from start to start."""
 
-    def __init__(self, name, port=0, arguments=()):
+    def __init__(self, name, port=0, arguments=(), settings=None):
         self.directory = scratch(name)
         kind = ApacheKafka if IS_KAFKA else Thalweg
-        self.inner = kind(self.directory, port, list(arguments))
+        self.inner = kind(self.directory, port, list(arguments), settings or {})
 
     @property
     def bootstrap(self):

@@ -1,0 +1,202 @@
+"""A group under test: member processes that come, go, die and stall, and what they told.
+
+What must hold, whatever happens to members or broker:
+- a partition has one owner at most at any time, from the moment a member hears that it is assigned
+  to the moment it hears that it is revoked, or is killed or stopped;
+- every record that was acknowledged to its producer is told by some member.
+"""
+
+import json
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from brokers import REPO, SUPPORT
+from java_tools import LOGGING, class_path, compiled
+
+HERE = pathlib.Path(__file__).parent
+PARTITIONS = 4
+# Sessions last 6 s; the rest is for a slow machine.
+SECONDS = 60
+
+
+def python_of(client):
+    made = subprocess.run([SUPPORT / "environment", client], check=True, capture_output=True,
+                          text=True)
+    return pathlib.Path(made.stdout.strip()) / "bin" / "python"
+
+
+def command_of(client):
+    if client == "java":
+        path = f"{compiled(HERE / 'Member.java')}:{class_path()}"
+        return ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", LOGGING,
+                "-cp", path, "Member"]
+    return [python_of(client), HERE / "member.py"]
+
+
+class Process:
+    """Some members in one process."""
+
+    def __init__(self, group, client, protocol, assignor, count):
+        self.count = count
+        self.events = []
+        self.is_stalled = False
+        errors = open(group.directory / f"{group.name}.errors", "ab")
+        self.inner = subprocess.Popen(
+            [*command_of(client), client, group.bootstrap, group.name, group.topic, protocol,
+             assignor, str(count)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.inner.stdout:
+            self.events.append(json.loads(line))
+
+    def mark(self, what):
+        """Whatever its members own, they own it no longer."""
+        self.events.append({"at": time.monotonic_ns(), "member": None, "what": what,
+                            "partitions": []})
+
+    def leave(self):
+        self.inner.stdin.close()
+        assert self.inner.wait(SECONDS) == 0
+        self.reader.join()
+
+    def kill(self):
+        self.mark("killed")
+        self.inner.send_signal(signal.SIGKILL)
+        self.inner.wait()
+        self.reader.join()
+
+    def stall(self):
+        self.is_stalled = True
+        self.inner.send_signal(signal.SIGSTOP)
+        self.mark("stalled")
+
+    def go_on(self):
+        self.is_stalled = False
+        self.inner.send_signal(signal.SIGCONT)
+
+    def owned(self):
+        """The partitions of each member, by its number."""
+        owned = {number: set() for number in range(self.count)}
+        for event in list(self.events):
+            if event["what"] == "assigned":
+                owned[event["member"]] |= set(event["partitions"])
+            elif event["what"] in ("revoked", "lost"):
+                owned[event["member"]] -= set(event["partitions"])
+        return owned
+
+
+class Group:
+    def __init__(self, broker, name, client, protocol, assignor):
+        self.name = name
+        self.topic = name
+        self.bootstrap = broker.bootstrap
+        self.directory = broker.directory
+        self.kind = (client, protocol, assignor)
+        self.processes = []
+        self.acknowledged = [0] * PARTITIONS
+        self.is_producing = True
+        ask = AdminClient({"bootstrap.servers": broker.bootstrap})
+        ask.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(SECONDS)
+        self.producing = threading.Thread(target=self._produce, daemon=True)
+        self.producing.start()
+
+    def _produce(self):
+        """A few records a second, for as long as the test lasts."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all",
+                             "enable.idempotence": True})
+
+        def acknowledged(error, message):
+            assert error is None, error
+            partition = message.partition()
+            self.acknowledged[partition] = max(self.acknowledged[partition], message.offset() + 1)
+
+        while self.is_producing:
+            for partition in range(PARTITIONS):
+                producer.produce(self.topic, b"x", partition=partition,
+                                 on_delivery=acknowledged)
+            producer.poll(0.02)
+        assert producer.flush(SECONDS) == 0
+
+    def start(self, count=1, client=None, protocol=None, assignor=None):
+        kind = (client or self.kind[0], protocol or self.kind[1], assignor or self.kind[2])
+        process = Process(self, *kind, count)
+        self.processes.append(process)
+        return process
+
+    def await_members(self, *processes):
+        """Until the members of these share all partitions evenly."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            shares = [share for each in processes for share in each.owned().values()]
+            sizes = [len(share) for share in shares]
+            if (sum(sizes) == PARTITIONS and set().union(*shares) == set(range(PARTITIONS))
+                    and max(sizes) - min(sizes) <= 1):
+                return
+            for process in processes:
+                assert process.inner.poll() is None, f"a member of {self.name} ended"
+            assert time.monotonic() < deadline, f"{self.name}: {shares} after {SECONDS} s"
+            time.sleep(0.05)
+
+    def told(self):
+        offsets = [set() for _ in range(PARTITIONS)]
+        for process in self.processes:
+            for event in list(process.events):
+                for partition, offset in event.get("records", ()):
+                    offsets[partition].add(offset)
+        return offsets
+
+    def await_records(self):
+        """Stop producing; every acknowledged record is told by somebody, none is skipped."""
+        self.is_producing = False
+        self.producing.join()
+        deadline = time.monotonic() + SECONDS
+        while True:
+            missing = [sorted(set(range(end)) - told)
+                       for end, told in zip(self.acknowledged, self.told())]
+            if not any(missing):
+                break
+            assert time.monotonic() < deadline, f"{self.name} skipped {missing}"
+            time.sleep(0.05)
+        assert min(self.acknowledged) > 0
+
+    def check_owners(self):
+        """No partition had two owners at a time."""
+        events = [(event["at"], number, event) for number, process in enumerate(self.processes)
+                  for event in process.events]
+        owners = {}
+        for _, number, event in sorted(events, key=lambda each: each[:2]):
+            member = (number, event["member"])
+            if event["what"] in ("killed", "stalled"):
+                owners = {each: owner for each, owner in owners.items() if owner[0] != number}
+            for partition in event["partitions"]:
+                if event["what"] == "assigned":
+                    other = owners.get(partition, member)
+                    assert other == member, \
+                        f"{self.name}-{partition} goes to {member} while {other} has it"
+                    owners[partition] = member
+                elif owners.get(partition) == member:
+                    del owners[partition]
+
+    def end(self):
+        self.is_producing = False
+        for process in self.processes:
+            if process.inner.poll() is None:
+                process.inner.kill()
+                process.inner.wait()
+
+    def finish(self):
+        """All that must hold at the end."""
+        self.await_records()
+        for process in self.processes:
+            if process.inner.poll() is None:
+                process.leave()
+        self.check_owners()
