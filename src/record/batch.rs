@@ -52,11 +52,11 @@ const _: () = assert!(size_of::<BatchHeader>() == BATCH_HEADER_BYTES);
 pub struct Attributes(pub i16);
 
 impl Attributes {
-    const CODEC: i16 = 0x07;
+    pub(super) const CODEC: i16 = 0x07;
     const LOG_APPEND_TIME: i16 = 0x08;
     const TRANSACTIONAL: i16 = 0x10;
     const CONTROL: i16 = 0x20;
-    const DELETE_HORIZON: i16 = 0x40;
+    pub(super) const DELETE_HORIZON: i16 = 0x40;
     const KNOWN: i16 = 0x7f;
 
     /// Attributes with these bits set.

@@ -39,6 +39,7 @@ mod compression;
     reason = "one record is the right name inside the layer of them"
 )]
 mod record;
+mod remainder;
 mod stream;
 mod validate;
 mod varint;
@@ -50,6 +51,7 @@ pub use batch::{
 pub use builder::{BatchBuilder, BuildError, ControlKind, control_batch};
 pub use compression::{Codec, CompressionError, compress, decompress};
 pub use record::{Headers, Record, RecordFault, Records};
+pub use remainder::{emptied, with_records};
 pub use validate::{
     BatchError, BatchErrorKind, BatchSummary, ProduceRules, decompressed_bytes_max,
     validate_produced,

@@ -41,6 +41,8 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// The headers, in order, duplicates kept.
     pub headers: Headers<'a>,
+    /// Key, value and headers as they are encoded, for a batch that is built of old records.
+    pub(super) fields: &'a [u8],
 }
 
 impl Record<'_> {
@@ -199,6 +201,7 @@ fn decode_body(body: &[u8]) -> Result<Record<'_>, &'static str> {
     cursor.take(1, BAD_LENGTH)?;
     let timestamp_delta = cursor.varlong(BAD_TIMESTAMP)?;
     let offset_delta = cursor.varint(BAD_OFFSET)?;
+    let fields = cursor.rest;
     let key = cursor.nullable(BAD_KEY)?;
     let value = cursor.nullable(BAD_VALUE)?;
     let count = cursor.varint(BAD_COUNT)?;
@@ -213,7 +216,7 @@ fn decode_body(body: &[u8]) -> Result<Record<'_>, &'static str> {
     if !cursor.rest.is_empty() {
         return Err(LEFT_OVER);
     }
-    Ok(Record { timestamp_delta, offset_delta, key, value, headers })
+    Ok(Record { timestamp_delta, offset_delta, key, value, headers, fields })
 }
 
 #[inline]

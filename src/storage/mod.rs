@@ -8,6 +8,7 @@ mod behind;
 mod checkpoint;
 mod checkpoint_file;
 mod chunk;
+mod clean;
 mod core;
 mod cursor;
 mod entry;
