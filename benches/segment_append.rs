@@ -105,6 +105,7 @@ async fn row(
         flush_messages: i64::MAX,
         flush_ms: i64::MAX,
         delete: true,
+        compaction: None,
     };
     let mut starts = recover(&runtime, &config, 1, &|_| None).await.expect("an empty directory");
     let store = Store::open(runtime, config, starts.remove(0)).await.expect("open");

@@ -341,6 +341,7 @@ pub fn topic_settings(
             flush_messages: topic.flush_messages,
             flush_ms: topic.flush_ms,
             delete: topic.delete,
+            compaction: None,
         },
         PartitionConfig {
             relaxed: topic.durability == Durability::Write,

@@ -18,6 +18,8 @@ pub(crate) struct BatchHeader {
     pub(crate) len: u64,
     pub(crate) max_timestamp: TimestampMs,
     pub(crate) crc: u32,
+    /// Records in it; a cleaning may leave none.
+    pub(crate) records: i32,
 }
 
 impl BatchHeader {
@@ -45,6 +47,7 @@ impl BatchHeader {
             len,
             max_timestamp: i64_at(35),
             crc: i32_at(17) as u32,
+            records: i32_at(57),
         })
     }
 }

@@ -193,6 +193,7 @@ impl<R: Runtime> Log<R> {
             snapshot,
             headers,
             is_cut: state.is_cut,
+            cleaned_to: state.cleaned_to,
         }
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct LogRecord {
     pub(crate) headers: Bytes,
     /// Whether the active file is cut to its length (a clean stop), with nothing claimed behind.
     pub(crate) is_cut: bool,
+    /// How far a compacted log was cleaned; too low costs work and nothing else.
+    pub(crate) cleaned_to: Offset,
 }
 
 impl LogRecord {
@@ -71,6 +73,7 @@ impl LogRecord {
             snapshot: Bytes::new(),
             headers: Bytes::new(),
             is_cut: false,
+            cleaned_to: 0,
         }
     }
 
@@ -91,6 +94,7 @@ impl LogRecord {
         put_sized(&mut out, &self.snapshot);
         put_sized(&mut out, &self.headers);
         out.put_u8(u8::from(self.is_cut));
+        out.put_i64_le(self.cleaned_to);
         out.freeze()
     }
 
@@ -121,6 +125,8 @@ impl LogRecord {
         let snapshot = Bytes::copy_from_slice(&fields.sized()?);
         let headers = Bytes::copy_from_slice(&fields.sized()?);
         let is_cut = fields.u8()? == 1;
+        // Records of before compaction end here.
+        let cleaned_to = if fields.left() == 0 { 0 } else { fields.i64()? };
         let log = LogKey { id: TopicPartition { topic_id, partition }, incarnation };
         if start_offset < 0
             || end_offset < start_offset
@@ -128,7 +134,17 @@ impl LogRecord {
         {
             return Err(Short);
         }
-        Ok(Self { log, start_offset, end_offset, segments, broken, snapshot, headers, is_cut })
+        Ok(Self {
+            log,
+            start_offset,
+            end_offset,
+            segments,
+            broken,
+            snapshot,
+            headers,
+            is_cut,
+            cleaned_to,
+        })
     }
 }
 
@@ -207,6 +223,7 @@ mod tests {
             snapshot: Bytes::from_static(b"producers"),
             headers: Bytes::from_static(&[3; 2 * HEADER_LEN]),
             is_cut: true,
+            cleaned_to: 33,
         };
         let header =
             CheckpointHeader { shard: 1, generation: 2, sequence: 3, cut: 4, next_incarnation: 10 };

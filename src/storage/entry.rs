@@ -1,4 +1,4 @@
-//! What a journal tells about: one entry per append, roll, start, creation and deletion.
+//! What a journal tells about: one entry per append, roll, start, swap, creation and deletion.
 //!
 //! An entry names its log by topic id, partition and *incarnation* (a partition that was deleted
 //! and created again is another log in the same place). Its checksum is that of the frame it
@@ -6,7 +6,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::checkpoint_file::SegmentRecord;
 use super::cursor::{Reader, Short, len_u32};
+use super::format::Pooled;
 use crate::model::{Offset, TimestampMs, TopicPartition, Uuid};
 
 /// Which life of which partition.
@@ -82,6 +84,16 @@ pub(crate) enum Change {
     Roll { sealed_base: Offset, sealed_bytes: u64, sealed_max_timestamp: TimestampMs, base: Offset },
     /// Records below this offset are deleted.
     Start { offset: Offset },
+    /// The sealed segments from `from` up to the one at `until` were cleaned, and `cleaned` take
+    /// their place: on the device, each under the name it has in the pool until it is renamed.
+    Swap { from: Offset, until: Offset, cleaned: Vec<Cleaned> },
+}
+
+/// A segment that a cleaning has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cleaned {
+    pub(crate) segment: SegmentRecord,
+    pub(crate) pooled: Pooled,
 }
 
 /// One entry of the journal.
@@ -96,11 +108,15 @@ const KIND_CREATE: u8 = 2;
 const KIND_DELETE: u8 = 3;
 const KIND_ROLL: u8 = 4;
 const KIND_START: u8 = 5;
+const KIND_SWAP: u8 = 6;
 
 /// Length, kind, padding, topic id, partition, incarnation.
 const PREFIX_LEN: usize = 4 + 1 + 3 + 16 + 4 + 8;
 /// Fixed fields of a data entry.
 const DATA_LEN: usize = 8 * 6 + 4 + 8 + 8 + 4 + 4;
+
+/// Bytes of a cleaned segment in a swap entry: base, bytes, timestamp, generation, shard, number.
+const CLEANED_LEN: usize = 8 + 8 + 8 + 8 + 2 + 8;
 
 /// Bytes of a batch header in a data entry with an extent.
 pub(crate) const HEADER_LEN: usize = 61;
@@ -120,6 +136,7 @@ impl Entry {
                 Change::Create | Change::Delete => 0,
                 Change::Roll { .. } => 32,
                 Change::Start { .. } => 8,
+                Change::Swap { cleaned, .. } => 8 + 8 + 4 + cleaned.len() * CLEANED_LEN,
             }
     }
 
@@ -131,6 +148,7 @@ impl Entry {
             Change::Delete => KIND_DELETE,
             Change::Roll { .. } => KIND_ROLL,
             Change::Start { .. } => KIND_START,
+            Change::Swap { .. } => KIND_SWAP,
         };
         out.put_u32_le(len_u32(self.encoded_len()));
         out.put_u8(kind);
@@ -148,6 +166,12 @@ impl Entry {
                 out.put_i64_le(*base);
             }
             Change::Start { offset } => out.put_i64_le(*offset),
+            Change::Swap { from, until, cleaned } => {
+                out.put_i64_le(*from);
+                out.put_i64_le(*until);
+                out.put_u32_le(len_u32(cleaned.len()));
+                cleaned.iter().for_each(|cleaned| cleaned.encode(out));
+            }
         }
     }
 
@@ -172,11 +196,47 @@ impl Entry {
                 base: fields.i64()?,
             },
             KIND_START => Change::Start { offset: fields.i64()? },
+            KIND_SWAP => decode_swap(&mut fields)?,
             _ => return Err(Short),
         };
         let log = LogKey { id: TopicPartition { topic_id, partition }, incarnation };
         Ok(Self { log, change })
     }
+}
+
+impl Cleaned {
+    fn encode(&self, out: &mut impl BufMut) {
+        out.put_i64_le(self.segment.base);
+        out.put_u64_le(self.segment.bytes);
+        out.put_i64_le(self.segment.max_timestamp);
+        out.put_u64_le(self.pooled.generation);
+        out.put_u16_le(self.pooled.shard);
+        out.put_u64_le(self.pooled.number);
+    }
+}
+
+fn decode_swap(fields: &mut Reader) -> Result<Change, Short> {
+    let (from, until) = (fields.i64()?, fields.i64()?);
+    let count = fields.u32()? as usize;
+    if count > fields.left() / CLEANED_LEN {
+        return Err(Short);
+    }
+    let mut cleaned: Vec<Cleaned> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let segment = SegmentRecord {
+            base: fields.i64()?,
+            bytes: fields.u64()?,
+            max_timestamp: fields.i64()?,
+        };
+        let pooled =
+            Pooled { generation: fields.u64()?, shard: fields.u16()?, number: fields.u64()? };
+        let least = cleaned.last().map_or(from, |before| before.segment.base + 1);
+        if !(least..until).contains(&segment.base) || segment.bytes >= 1 << 62 {
+            return Err(Short);
+        }
+        cleaned.push(Cleaned { segment, pooled });
+    }
+    if from < 0 { Err(Short) } else { Ok(Change::Swap { from, until, cleaned }) }
 }
 
 fn encode_data(data: &DataEntry, out: &mut impl BufMut) {

@@ -5,7 +5,8 @@
 //! runs/<generation>/shard-<n>/journal-<k>  the journal's files, written round and round
 //! runs/<generation>/shard-<n>/checkpoint-a and -b
 //! logs/<topic id>/<partition>/<base offset, 20 digits>.log .index .timeindex
-//! pool/<generation>-<shard>-<n>            written files of deleted segments, to be used again
+//! pool/<generation>-<shard>-<n>            written files of deleted segments, to be used again;
+//!                                          cleaned segments and their indexes, until renamed
 //! ```
 //! Directories of topics are named by id, never by name: a name is a stranger's input.
 
@@ -95,9 +96,39 @@ impl Layout {
         self.root.join("pool")
     }
 
-    pub(crate) fn pooled(&self, generation: u64, shard: ShardId, number: u64) -> PathBuf {
+    pub(crate) fn pooled(&self, name: Pooled) -> PathBuf {
+        let Pooled { generation, shard, number } = name;
         self.pool().join(format!("{generation}-{shard}-{number}"))
     }
+
+    /// The three files of a cleaned segment: where they were written, and where they belong.
+    pub(crate) fn cleaned(
+        &self,
+        pooled: Pooled,
+        id: TopicPartition,
+        base: Offset,
+    ) -> [(PathBuf, PathBuf); 3] {
+        let [offset_index, time_index, whole] = self.pooled_files(pooled);
+        [
+            (offset_index, self.offset_index(id, base)),
+            (time_index, self.time_index(id, base)),
+            (whole, self.segment(id, base)),
+        ]
+    }
+
+    /// The three files of a cleaned segment in the pool: its indexes, then itself.
+    pub(crate) fn pooled_files(&self, pooled: Pooled) -> [PathBuf; 3] {
+        let whole = self.pooled(pooled);
+        [whole.with_extension("index"), whole.with_extension("timeindex"), whole]
+    }
+}
+
+/// A name in the pool, given once in the life of a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pooled {
+    pub(crate) generation: u64,
+    pub(crate) shard: ShardId,
+    pub(crate) number: u64,
 }
 
 /// The base offset that a file of a log is named by, if it is one of ours.

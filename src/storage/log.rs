@@ -43,6 +43,10 @@ pub struct Log<R: Runtime> {
     pub(crate) behind_turn: TurnLock,
     /// One room-maker (allocate, roll) at a time.
     pub(crate) room_turn: TurnLock,
+    /// One who renames or removes files of sealed segments at a time.
+    pub(crate) front_turn: TurnLock,
+    /// A cleaning found something in it that does not check: it is left as it is.
+    pub(crate) is_uncleanable: Cell<bool>,
     /// Why this log takes and gives nothing, if so.
     pub(crate) broken: RefCell<Option<StorageError>>,
     pub(crate) deleted: Cell<bool>,
@@ -94,6 +98,10 @@ pub(crate) struct LogState<R: Runtime> {
     pub(crate) allocated: u64,
     /// Whether the active file is cut to its length, with nothing claimed behind.
     pub(crate) is_cut: bool,
+    /// Everything below was cleaned before.
+    pub(crate) cleaned_to: Offset,
+    /// How often cleaned segments took the place of others.
+    pub(crate) swaps: u64,
     /// No appends while the active segment is being sealed.
     pub(crate) is_rolling: bool,
     pub(crate) end_position: u64,
@@ -205,6 +213,8 @@ impl<R: Runtime> Log<R> {
             in_behind: Cell::new(false),
             behind_turn: TurnLock::default(),
             room_turn: TurnLock::default(),
+            front_turn: TurnLock::default(),
+            is_uncleanable: Cell::new(false),
             broken: RefCell::new(None),
             deleted: Cell::new(false),
             changed_in: Cell::new(0),

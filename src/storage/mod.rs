@@ -43,6 +43,10 @@ use bytes::Bytes;
 use crate::disk::DiskError;
 use crate::model::{LeaderEpoch, Offset, ShardId, TimestampMs};
 
+pub use clean::{
+    AbortedTransaction, CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Dirt,
+    LastRecord, Pace,
+};
 pub use hostile::parse_unknown;
 pub use log::Log;
 pub use recover::recover;
@@ -65,7 +69,7 @@ pub struct StorageConfig {
 }
 
 /// What a topic's configuration says about each of its logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`
     pub segment_bytes: u64,
@@ -83,6 +87,8 @@ pub struct LogConfig {
     pub flush_ms: i64,
     /// Whether `cleanup.policy` contains `delete`.
     pub delete: bool,
+    /// How its logs are compacted, when `cleanup.policy` contains `compact`.
+    pub compaction: Option<Compaction>,
 }
 
 /// Why storage could not do what was asked.

@@ -87,9 +87,12 @@ impl<R: Runtime> Log<R> {
             }
             let source = self.source_of(from);
             let found = self.read_source(&source, from, limit, bytes_max, at_least_one).await;
-            // The segment may have been deleted while this looked at it.
             if found.is_err() && source.file.is_gone.get() {
-                return Err(ReadError::OutOfRange);
+                if self.deleted.get() {
+                    return Err(ReadError::OutOfRange);
+                }
+                // The segment was deleted or replaced while this looked at it: look again.
+                continue;
             }
             match found? {
                 ControlFlow::Break(found) => return Ok(found),
@@ -167,14 +170,16 @@ impl<R: Runtime> Log<R> {
         let is_end = scan.position >= source.end;
         let next_position = scan.position;
         let (position, bytes) = scan.into_window();
-        core.readahead.put(Window {
-            incarnation: self.key.incarnation,
-            segment_base: source.base,
-            next_offset,
-            next_position,
-            position,
-            bytes,
-        });
+        if !source.file.is_gone.get() {
+            core.readahead.put(Window {
+                incarnation: self.key.incarnation,
+                segment_base: source.base,
+                next_offset,
+                next_position,
+                position,
+                bytes,
+            });
+        }
         if found.bytes == 0 && is_end {
             let state = self.state.borrow();
             let after = state.segments.iter().find(|s| s.base > source.base).map(|s| s.base);
@@ -205,6 +210,10 @@ impl<R: Runtime> Log<R> {
             return Ok(position);
         }
         self.load_index(source.base).await.map_err(ReadError::Storage)?;
+        if source.file.is_gone.get() {
+            let gone = format!("segment {} was replaced", source.base);
+            return Err(ReadError::Storage(StorageError::Io(gone)));
+        }
         let known = source.index.borrow().position_of(offset);
         Ok(known.unwrap_or(0))
     }
@@ -240,8 +249,11 @@ impl<R: Runtime> Log<R> {
             index.note(interval, at, header.len, header.last_offset, header.max_timestamp);
             scan.skip(&header);
         }
-        source.index.borrow_mut().prepend(index);
-        self.core.note_loaded(&source.index, until);
+        // The index file may have been another segment's by now.
+        if !source.file.is_gone.get() {
+            source.index.borrow_mut().prepend(index);
+            self.core.note_loaded(&source.index, until);
+        }
         Ok(())
     }
 
@@ -259,8 +271,8 @@ impl<R: Runtime> Log<R> {
         }
     }
 
-    /// Base offset of the first batch whose largest timestamp is at least `timestamp`, below
-    /// `limit`; the caller looks inside the batch.
+    /// Base offset of the first batch with records whose largest timestamp is at least
+    /// `timestamp`, below `limit`; the caller looks inside the batch.
     ///
     /// # Errors
     /// When a segment cannot be read.
@@ -269,16 +281,29 @@ impl<R: Runtime> Log<R> {
         timestamp: TimestampMs,
         limit: Offset,
     ) -> Result<Option<Offset>, ReadError> {
-        let matches = |header: &Passing| header.max_timestamp >= timestamp;
-        let numbers = self.segments_at_least(timestamp);
-        for base in numbers {
+        loop {
+            let swaps = self.state.borrow().swaps;
+            let found = self.find_by_timestamp(timestamp, limit).await;
+            // A segment that was replaced meanwhile may have been passed over.
+            if self.state.borrow().swaps == swaps {
+                return found;
+            }
+        }
+    }
+
+    async fn find_by_timestamp(
+        &self,
+        timestamp: TimestampMs,
+        limit: Offset,
+    ) -> Result<Option<Offset>, ReadError> {
+        for base in self.segments_at_least(timestamp) {
             let mut hit = None;
             let from = self.time_hint(base, timestamp).await?;
             self.pass(base, from, |batch| {
                 if batch.base_offset >= limit {
                     return ControlFlow::Break(());
                 }
-                if batch.last_offset >= self.start_offset() && matches(batch) {
+                if batch.last_offset >= self.start_offset() && batch.max_timestamp >= timestamp {
                     hit = Some(batch.base_offset);
                     return ControlFlow::Break(());
                 }
@@ -297,6 +322,16 @@ impl<R: Runtime> Log<R> {
     /// # Errors
     /// When a segment cannot be read.
     pub async fn batch_of_max_timestamp(&self, limit: Offset) -> Result<Option<Offset>, ReadError> {
+        loop {
+            let swaps = self.state.borrow().swaps;
+            let found = self.find_max_timestamp(limit).await;
+            if self.state.borrow().swaps == swaps {
+                return found;
+            }
+        }
+    }
+
+    async fn find_max_timestamp(&self, limit: Offset) -> Result<Option<Offset>, ReadError> {
         let mut candidates = self.segments();
         candidates.retain(|s| s.max_timestamp >= 0 && s.base_offset < limit);
         // The earliest of equals, as in Kafka.
@@ -337,7 +372,8 @@ impl<R: Runtime> Log<R> {
         Ok(segment.map_or(base, |s| s.index.borrow().offset_before(timestamp)))
     }
 
-    /// Walk over the batches of a segment from about `from` on, on disk, then in memory.
+    /// Walk over the batches of a segment from about `from` on, on disk, then in memory; those
+    /// that a cleaning left without records are passed over.
     async fn pass(
         &self,
         base: Offset,
@@ -357,7 +393,8 @@ impl<R: Runtime> Log<R> {
             let mut scan = self.scan(&source, start).await?;
             while let Some(header) = scan.header().await? {
                 next = header.last_offset + 1;
-                if header.last_offset >= from && visit(&Passing::from(&header)).is_break() {
+                let counts = header.last_offset >= from && header.records > 0;
+                if counts && visit(&Passing::from(&header)).is_break() {
                     return Ok(());
                 }
                 scan.skip(&header);

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -51,6 +52,13 @@ impl Readahead {
             let Some(oldest) = windows.pop_front() else { break };
             bytes -= oldest.bytes.len();
         }
+    }
+
+    /// Forget what was read of some segments of a log.
+    pub(crate) fn forget_segments(&self, incarnation: u64, bases: Range<Offset>) {
+        self.windows
+            .borrow_mut()
+            .retain(|w| w.incarnation != incarnation || !bases.contains(&w.segment_base));
     }
 
     /// Forget everything about a log.

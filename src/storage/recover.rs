@@ -1,7 +1,8 @@
 //! Recovery: the last run's journals go into their segments, then a new run begins.
 //!
 //! Until `CURRENT` names the new run nothing of the old one is changed except segment bytes that
-//! its journal still holds, so a crash in here is repaired by doing it again.
+//! its journal still holds and names of cleaned segments that it tells of, so a crash in here is
+//! repaired by doing it again.
 
 use bytes::Bytes;
 

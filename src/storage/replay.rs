@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::checkpoint_file::{LogRecord, SegmentRecord};
-use super::entry::{Change, DataEntry, Entry, batch_header};
+use super::entry::{Change, Cleaned, DataEntry, Entry, batch_header};
+use super::format::Pooled;
 use crate::model::{Offset, TopicPartition};
 
 /// One log as checkpoint and journal describe it.
@@ -29,6 +30,8 @@ pub(crate) struct LogPlan {
     pub(crate) damage: Option<String>,
     /// Sequence up to which its journal is known to have been flushed.
     pub(crate) flushed_sequence: u64,
+    /// Cleaned segments that may still have their names in the pool, by base.
+    pub(crate) pooled: BTreeMap<Offset, Pooled>,
 }
 
 impl LogPlan {
@@ -41,6 +44,7 @@ impl LogPlan {
             is_touched: false,
             damage: None,
             flushed_sequence: 0,
+            pooled: BTreeMap::new(),
         }
     }
 
@@ -101,6 +105,27 @@ impl LogPlan {
         }
         self.record.segments.push(SegmentRecord { base, bytes: 0, max_timestamp: -1 });
     }
+
+    fn swap(&mut self, sequence: u64, from: Offset, until: Offset, cleaned: Vec<Cleaned>) {
+        if self.misfit.is_some() {
+            return;
+        }
+        let segments = &mut self.record.segments;
+        let place = |base| segments.iter().position(|segment| segment.base == base);
+        // The segment at `until` is there too: the active one is never cleaned.
+        let places = place(from).zip(place(until)).filter(|(first, behind)| first < behind);
+        let Some((first, behind)) = places else {
+            let why = format!(
+                "the journal replaces the segments from {from} up to {until}, but the log has no \
+                 segments that begin there"
+            );
+            self.misfit = Some((sequence, why));
+            return;
+        };
+        segments.splice(first..behind, cleaned.iter().map(|cleaned| cleaned.segment));
+        self.pooled.retain(|base, _| !(from..until).contains(base));
+        self.pooled.extend(cleaned.iter().map(|cleaned| (cleaned.segment.base, cleaned.pooled)));
+    }
 }
 
 /// Logs by partition.
@@ -140,6 +165,12 @@ pub(crate) fn apply(plans: &mut Plans, sequence: u64, entry: Entry) {
                 }
                 Change::Start { offset } => {
                     plan.record.start_offset = plan.record.start_offset.max(offset);
+                    // Now: the segment behind may be cleaned away by a later entry, and with it
+                    // what tells that this one lies below the start.
+                    drop_below_start(&mut plan.record);
+                }
+                Change::Swap { from, until, cleaned } => {
+                    plan.swap(sequence, from, until, cleaned);
                 }
                 Change::Create | Change::Delete => {}
             }
@@ -151,5 +182,63 @@ pub(crate) fn apply(plans: &mut Plans, sequence: u64, entry: Entry) {
 pub(crate) fn drop_below_start(record: &mut LogRecord) {
     while record.segments.len() > 1 && record.segments[1].base <= record.start_offset {
         record.segments.remove(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Uuid;
+    use crate::storage::entry::LogKey;
+
+    fn segment(base: Offset) -> SegmentRecord {
+        SegmentRecord { base, bytes: 100, max_timestamp: 1 }
+    }
+
+    fn replayed(changes: Vec<Change>) -> LogPlan {
+        let id = TopicPartition { topic_id: Uuid([1; 16]), partition: 0 };
+        let log = LogKey { id, incarnation: 1 };
+        let mut record = LogRecord::empty(log);
+        record.segments = [0, 10, 20, 30, 40].map(segment).to_vec();
+        record.end_offset = 45;
+        let mut plans = plans_of(vec![record]);
+        for (change, sequence) in changes.into_iter().zip(1..) {
+            apply(&mut plans, sequence, Entry { log, change });
+        }
+        plans.remove(&id).expect("the log is there")
+    }
+
+    fn swap(from: Offset, until: Offset, bases: &[Offset], number: u64) -> Change {
+        let pooled = Pooled { generation: 1, shard: 0, number };
+        let cleaned = bases.iter().map(|base| Cleaned { segment: segment(*base), pooled });
+        Change::Swap { from, until, cleaned: cleaned.collect() }
+    }
+
+    fn bases(plan: &LogPlan) -> Vec<Offset> {
+        plan.record.segments.iter().map(|segment| segment.base).collect()
+    }
+
+    #[test]
+    fn swaps_replace_segments_and_the_last_name_of_each_counts() {
+        let plan =
+            replayed(vec![swap(0, 20, &[0], 7), swap(20, 40, &[20, 33], 8), swap(0, 33, &[0], 9)]);
+        assert_eq!((bases(&plan), plan.misfit), (vec![0, 33, 40], None));
+        let numbers: Vec<_> = plan.pooled.iter().map(|(base, p)| (*base, p.number)).collect();
+        assert_eq!(numbers, [(0, 9), (33, 8)]);
+    }
+
+    #[test]
+    fn a_segment_below_the_start_goes_although_the_one_behind_it_was_cleaned_away() {
+        let plan = replayed(vec![Change::Start { offset: 12 }, swap(10, 30, &[], 7)]);
+        assert_eq!((bases(&plan), plan.misfit), (vec![30, 40], None));
+    }
+
+    #[test]
+    fn a_swap_of_segments_that_are_not_there_is_a_misfit() {
+        for (from, until) in [(5, 20), (0, 25), (20, 10)] {
+            let plan = replayed(vec![swap(from, until, &[], 7)]);
+            assert_eq!(bases(&plan), [0, 10, 20, 30, 40]);
+            assert!(plan.misfit.is_some(), "{from}..{until}");
+        }
     }
 }

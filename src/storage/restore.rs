@@ -37,6 +37,7 @@ impl<D: Disk> Restore<'_, D> {
     /// Bring one log to the device up to the last append that arrived.
     pub(crate) async fn log(&self, mut plan: LogPlan) -> Result<Restored, StorageError> {
         let is_touched = plan.is_touched;
+        self.finish_swaps(&plan).await?;
         plan.record.is_cut &= !is_touched;
         if !plan.record.broken.is_empty() {
             plan.appends.clear();
@@ -60,6 +61,27 @@ impl<D: Disk> Restore<'_, D> {
         }
         finish(&mut plan);
         Ok(Restored { record: plan.record, newly_broken, is_touched })
+    }
+
+    /// Give cleaned segments their names, as far as that was not done before the crash. Their
+    /// files were on the device before the journal told of them.
+    async fn finish_swaps(&self, plan: &LogPlan) -> Result<(), StorageError> {
+        let id = plan.record.log.id;
+        let mut is_renamed = false;
+        for (base, pooled) in &plan.pooled {
+            for (from, to) in self.layout.cleaned(*pooled, id, *base) {
+                match self.disk.rename(&from, &to).await {
+                    Ok(()) => is_renamed = true,
+                    Err(DiskError::NotFound(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        if is_renamed {
+            self.disk.sync_dir(&self.layout.log(id)).await?;
+            self.disk.sync_dir(&self.layout.pool()).await?;
+        }
+        Ok(())
     }
 
     /// Check and write the appends of the active segment; says what is damaged, if anything is.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::entry::{Change, Entry};
+use super::format::Pooled;
 use super::segment::Segment;
 use super::stats::add;
 use super::{Log, LogConfig, StorageError};
@@ -48,6 +49,21 @@ impl<R: Runtime> Log<R> {
         wall_ms: TimestampMs,
     ) -> Result<usize, StorageError> {
         self.check()?;
+        self.roll_expired(high_watermark, wall_ms).await?;
+        let Some(start) = self.retained_from(high_watermark, wall_ms) else { return Ok(0) };
+        self.raise_start(start).await
+    }
+
+    /// Seal the active segment if it is expired.
+    ///
+    /// # Errors
+    /// As [`Log::apply_retention`].
+    pub async fn roll_expired(
+        &self,
+        high_watermark: Offset,
+        wall_ms: TimestampMs,
+    ) -> Result<(), StorageError> {
+        self.check()?;
         if self.active_expired(high_watermark, wall_ms) {
             let log = self.shared();
             let _turn = self.room_turn.turn().await;
@@ -55,8 +71,7 @@ impl<R: Runtime> Log<R> {
                 log.roll().await?;
             }
         }
-        let Some(start) = self.retained_from(high_watermark, wall_ms) else { return Ok(0) };
-        self.raise_start(start).await
+        Ok(())
     }
 
     /// Whether the active segment should not grow any more: older than `segment.ms`, or all of
@@ -121,19 +136,29 @@ impl<R: Runtime> Log<R> {
         let ordinal = self.core.journal.enqueue(entry, None, true);
         // Only when this is on the device may the files go: until then recovery needs them.
         self.core.flushed(ordinal).await?;
+        let _front = self.front_turn.turn().await;
         let count = gone.len();
-        let worth = self.state.borrow().config.segment_bytes / 2;
-        let worth = worth.min(self.core.limits.allocate_step_max);
+        let worth = self.pool_worth();
         for segment in gone {
             self.core.remove_segment(segment, worth).await?;
         }
         Ok(count)
     }
+
+    /// Bytes from which on a removed segment's file is kept to be written again.
+    pub(crate) fn pool_worth(&self) -> u64 {
+        let half = self.state.borrow().config.segment_bytes / 2;
+        half.min(self.core.limits.allocate_step_max)
+    }
 }
 
 impl<R: Runtime> Core<R> {
     /// Remove a segment's files, or keep the large one to be written again.
-    async fn remove_segment(&self, segment: Segment<R>, worth: u64) -> Result<(), StorageError> {
+    pub(crate) async fn remove_segment(
+        &self,
+        segment: Segment<R>,
+        worth: u64,
+    ) -> Result<(), StorageError> {
         let disk = self.runtime.disk();
         let (id, base) = (segment.file.id, segment.base);
         let path = self.layout.segment(id, base);
@@ -144,9 +169,7 @@ impl<R: Runtime> Core<R> {
         let is_worth_it = segment.bytes >= worth;
         let has_place = self.pool.borrow().len() < POOL_FILES_MAX;
         let removed = if is_worth_it && has_place && !is_read {
-            let number = self.pool_number.get();
-            self.pool_number.set(number + 1);
-            let pooled = self.layout.pooled(self.generation, self.shard, number);
+            let pooled = self.layout.pooled(self.new_pooled());
             let renamed = disk.rename(&path, &pooled).await;
             if renamed.is_ok() {
                 // The old name must not come back beside a new one.
@@ -163,6 +186,13 @@ impl<R: Runtime> Core<R> {
         }
         add(&self.stats.segments_deleted, 1);
         Ok(())
+    }
+
+    /// A name in the pool that no file has or had.
+    pub(crate) fn new_pooled(&self) -> Pooled {
+        let number = self.pool_number.get();
+        self.pool_number.set(number + 1);
+        Pooled { generation: self.generation, shard: self.shard, number }
     }
 
     /// A file of a deleted segment, if there is one.
@@ -198,7 +228,7 @@ impl<R: Runtime> Core<R> {
     }
 }
 
-fn tolerate_missing(result: Result<(), DiskError>) -> Result<(), StorageError> {
+pub(crate) fn tolerate_missing(result: Result<(), DiskError>) -> Result<(), StorageError> {
     match result {
         Err(DiskError::NotFound(_)) => Ok(()),
         other => Ok(other?),

@@ -269,7 +269,7 @@ impl<R: Runtime> Log<R> {
         Ok(())
     }
 
-    async fn write_index(&self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    pub(crate) async fn write_index(&self, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
         let disk = self.core.runtime.disk();
         let file = disk.open(path, true).await?;
         for (number, part) in bytes.chunks(INDEX_WRITE_BYTES).enumerate() {

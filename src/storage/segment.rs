@@ -22,6 +22,8 @@ pub(crate) struct Segment<R: Runtime> {
     pub(crate) max_timestamp: TimestampMs,
     pub(crate) file: Rc<SegmentFile<R>>,
     pub(crate) index: Rc<RefCell<Index>>,
+    /// Timestamp of its first batch, once a cleaning has asked for it.
+    pub(crate) first_timestamp: Option<TimestampMs>,
 }
 
 impl<R: Runtime> Segment<R> {
@@ -40,6 +42,7 @@ impl<R: Runtime> Segment<R> {
                 checkpoint_dirty: Cell::new(false),
             }),
             index: Rc::new(RefCell::new(index)),
+            first_timestamp: None,
         }
     }
 }
@@ -50,7 +53,7 @@ pub(crate) struct SegmentFile<R: Runtime> {
     pub(crate) base: Offset,
     pub(crate) open: RefCell<Option<Rc<<R::Disk as Disk>::File>>>,
     opening: TurnLock,
-    /// Its log is deleted: the name may soon belong to another log's file.
+    /// Its log or its segment is gone: the name may soon belong to another file.
     pub(crate) is_gone: Cell<bool>,
     /// Direct writes completed since its last flush was submitted.
     direct_dirty: Cell<bool>,

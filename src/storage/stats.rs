@@ -58,6 +58,16 @@ counters! {
     segments_deleted,
     /// Segment files taken from the pool of used ones.
     segments_recycled,
+    /// Cleanings of compacted logs completed.
+    cleanings,
+    /// Bytes of segments that cleanings replaced.
+    cleaned_bytes,
+    /// Bytes of the segments that took their place.
+    cleaned_kept_bytes,
+    /// Logs now that cannot be cleaned because something in them does not check.
+    uncleanable_logs,
+    /// Dirty share now of the dirtiest log, in percent of what may be cleaned of it.
+    dirtiest_log_percent,
 }
 
 /// Add to a counter.

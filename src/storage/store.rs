@@ -112,6 +112,8 @@ impl<R: Runtime> Store<R> {
         let entry = Entry { log: log.key, change: Change::Delete };
         let ordinal = self.core.journal.enqueue(entry, None, true);
         self.core.flushed(ordinal).await?;
+        // A swap under way must not put a file into another life of this log.
+        let _front = log.front_turn.turn().await;
         let disk = self.core.runtime.disk();
         disk.remove_dir_all(&self.core.layout.log(id)).await?;
         Ok(())
@@ -181,6 +183,8 @@ fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig
         is_materialized: end > 0,
         allocated: 0,
         is_cut: record.is_cut,
+        cleaned_to: record.cleaned_to,
+        swaps: 0,
         is_rolling: false,
         end_position: end,
         submitted: block_floor(end),

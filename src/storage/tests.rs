@@ -26,6 +26,7 @@ pub(super) fn log_config(segment_bytes: u64) -> LogConfig {
         flush_messages: i64::MAX,
         flush_ms: i64::MAX,
         delete: true,
+        compaction: None,
     }
 }
 

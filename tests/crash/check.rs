@@ -173,7 +173,7 @@ pub(crate) struct FoundLog {
     pub(crate) end_offset: Offset,
     pub(crate) broken: bool,
     why: String,
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     snapshot: Offset,
     headers: Vec<Offset>,
 }
@@ -194,6 +194,7 @@ pub(crate) fn log_config() -> LogConfig {
         flush_messages: i64::MAX,
         flush_ms: i64::MAX,
         delete: true,
+        compaction: None,
     }
 }
 
@@ -238,7 +239,7 @@ pub(crate) fn recover_in(world: &SimWorld, shards: ShardId) -> Result<Found, Str
     found.unwrap_or_else(|| Err("halted".into()))
 }
 
-async fn read_all(log: &Rc<Log<SimRuntime>>) -> Result<Vec<u8>, String> {
+pub(crate) async fn read_all(log: &Rc<Log<SimRuntime>>) -> Result<Vec<u8>, String> {
     let (mut from, end) = (log.start_offset(), log.end_offset());
     let mut all = Vec::new();
     while from < end {

@@ -6,6 +6,7 @@
 //! flushes do nothing must be found out: a checker is trusted only while it can still say no.
 
 mod check;
+mod compaction;
 mod script;
 mod sequences;
 

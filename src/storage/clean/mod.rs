@@ -6,10 +6,24 @@
 //! | [`key_map`] | the latest offset of each key, in bounded memory |
 //! | [`filter`] | the two passes over the batches: learn the keys, judge the records |
 //! | [`transactions`] | which markers and aborted records may go |
+//! | [`pace`] | how fast it may go |
+//! | [`round`] | one cleaning of one log |
+//! | [`output`] | writing a cleaned segment |
+//! | [`swap`] | cleaned segments take the place of others, as one step |
 
-pub(crate) mod filter;
-pub(crate) mod key_map;
+mod filter;
+mod key_map;
 #[cfg(test)]
 mod model_tests;
-pub(crate) mod range;
-pub(crate) mod transactions;
+mod output;
+mod pace;
+mod range;
+mod round;
+mod swap;
+mod transactions;
+
+pub use filter::{CleanFacts, LastRecord};
+pub use pace::Pace;
+pub use range::{Compaction, Dirt};
+pub use round::{CleanError, CleanLimits, CleanOutcome};
+pub use transactions::AbortedTransaction;
