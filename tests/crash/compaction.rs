@@ -18,7 +18,7 @@ use thalweg::runtime::sim::{SimRandom, SimRuntime, SimWorld};
 use thalweg::runtime::{Queue, Runtime};
 use thalweg::storage::{
     Append, AppendError, CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log,
-    LogConfig, LogObserver, Pace, StorageError, Store, recover,
+    LogConfig, LogObserver, Pace, StorageConfig, StorageError, Store, recover,
 };
 
 use crate::check::{FoundLog, log_config, read_all, recover_in, recovered_twice};
@@ -52,6 +52,11 @@ impl LogObserver for Observer {
     fn snapshot(&self) -> Bytes {
         Bytes::new()
     }
+}
+
+/// Limits so small that checkpoints come all the time, during swaps too.
+fn tight() -> StorageConfig {
+    StorageConfig { journal_bytes_max: 256 << 10, pending_bytes_max: 64 << 10, ..config() }
 }
 
 fn compacted() -> LogConfig {
@@ -159,10 +164,10 @@ fn read_meanwhile(
     runtime.spawn(Queue::Network, async move {
         while !until.get() {
             let (start, end) = (log.start_offset(), log.written_offset());
-            if let Ok(bytes) = read_all(&log).await
-                && log.start_offset() == start
-            {
-                judge(&history, &bytes, start, end).expect("a reader under way over a swap");
+            let read = read_all(&log).await;
+            if log.start_offset() == start {
+                let judged = read.and_then(|bytes| judge(&history, &bytes, start, end));
+                judged.expect("a reader under way over a swap");
             }
             sleeper.sleep(Duration::from_micros(300)).await;
         }
@@ -172,8 +177,8 @@ fn read_meanwhile(
 
 async fn script(runtime: SimRuntime, history: Rc<History>, seed: u64) {
     let mut random = SimRandom::new(seed ^ 0xc1ea);
-    let mut starts = recover(&runtime, &config(), 1, &owner(1)).await.unwrap();
-    let store = Store::open(runtime.clone(), config(), starts.remove(0)).await.unwrap();
+    let mut starts = recover(&runtime, &tight(), 1, &owner(1)).await.unwrap();
+    let store = Store::open(runtime.clone(), tight(), starts.remove(0)).await.unwrap();
     let log = store.create_log(id(0), compacted()).await.unwrap();
     history.is_created.set(true);
     log.set_observer(Rc::new(Observer(Rc::clone(&history))));
@@ -187,7 +192,7 @@ async fn script(runtime: SimRuntime, history: Rc<History>, seed: u64) {
             let (log, history, seed) = (Rc::clone(&log), Rc::clone(&history), random.bits());
             async move {
                 let mut random = SimRandom::new(seed);
-                for _ in 0..5 {
+                for _ in 0..14 {
                     append(&log, &history, &mut random).await;
                 }
             }
@@ -213,9 +218,9 @@ async fn script(runtime: SimRuntime, history: Rc<History>, seed: u64) {
 
 /// The same log on another shard, ended by the end of the world in the middle of a cleaning.
 async fn second_run(runtime: SimRuntime, history: Rc<History>, mut random: SimRandom) {
-    let starts = recover(&runtime, &config(), 2, &owner(2)).await.unwrap();
+    let starts = recover(&runtime, &tight(), 2, &owner(2)).await.unwrap();
     for start in starts {
-        let store = Store::open(runtime.clone(), config(), start).await.unwrap();
+        let store = Store::open(runtime.clone(), tight(), start).await.unwrap();
         for (log, _) in store.take_recovered() {
             log.set_observer(Rc::new(Observer(Rc::clone(&history))));
             for _ in 0..8 {
