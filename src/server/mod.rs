@@ -5,7 +5,7 @@
 //! [`dispatch`] decodes a frame and calls the one handler of its API in [`handlers`], which asks
 //! the shards that own what it is about; [`errors`] is the only translation from our errors to
 //! Kafka's; [`configs`] and [`features`] are what several handlers share; [`socket`] sends the
-//! answer without copying the batches in it.
+//! answer without copying the batches in it, and [`readiness`] says when it can.
 
 pub mod configs;
 pub mod connection;
@@ -19,6 +19,7 @@ pub mod handlers;
 pub mod http;
 pub mod listener;
 pub mod memory;
+pub mod readiness;
 pub mod request;
 pub mod signal;
 pub mod socket;

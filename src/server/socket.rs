@@ -1,16 +1,19 @@
-//! One TCP socket on a glommio executor, with what glommio's stream does not offer: reading into
-//! memory that is not initialised, and sending many pieces with one call.
+//! One TCP socket: reading into memory that is not initialised, sending many pieces with one call.
 //!
 //! Bytes are moved by non-blocking calls on the descriptor; only when the kernel says "not now"
-//! does the stream wait, which costs nothing.
+//! does [`super::readiness`] wait, which costs nothing.
 
+use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::TcpStream;
+
+use super::readiness::{Direction, Readiness, Watch};
 
 /// Pieces sent with one system call (the kernel's own limit, UIO_MAXIOV, is 1024).
 const PIECES_PER_CALL_MAX: usize = 64;
@@ -18,35 +21,39 @@ const PIECES_PER_CALL_MAX: usize = 64;
 /// ten thousand idle connections must not hold a large buffer each.
 const FIRST_READ_BYTES: usize = 512;
 
+/// Both halves own it. The watch goes first: it refers to the descriptor.
+struct Socket {
+    watch: Watch,
+    stream: TcpStream,
+}
+
 /// The receiving half.
 pub struct Receiver {
-    stream: TcpStream,
-    first: Box<[u8; FIRST_READ_BYTES]>,
-    /// The last read took everything there was: ask the kernel to wake us before trying again.
-    is_drained: bool,
+    socket: Rc<Socket>,
+    patience: Cell<Duration>,
 }
 
 /// The sending half.
 pub struct Sender {
-    stream: TcpStream,
+    socket: Rc<Socket>,
+    stalled: Duration,
 }
 
 /// Both halves of the connection `fd`, on this executor.
 ///
 /// # Errors
-/// When the descriptor cannot be duplicated (out of descriptors).
-pub fn split(fd: OwnedFd, stalled: Duration) -> io::Result<(Receiver, Sender)> {
-    let other = fd.try_clone()?;
-    let to_stream = |fd: OwnedFd| {
-        // SAFETY: the descriptor is an open TCP socket that nothing else owns.
-        unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) }
-    };
-    let receiving = to_stream(fd);
-    let sending = to_stream(other);
-    receiving.set_nodelay(true).map_err(io::Error::from)?;
-    sending.set_write_timeout(Some(stalled)).map_err(io::Error::from)?;
-    let first = Box::new([0; FIRST_READ_BYTES]);
-    Ok((Receiver { stream: receiving, first, is_drained: true }, Sender { stream: sending }))
+/// When the socket cannot be watched.
+pub fn split(
+    readiness: &Rc<Readiness>,
+    fd: OwnedFd,
+    stalled: Duration,
+) -> io::Result<(Receiver, Sender)> {
+    let stream = TcpStream::from(fd);
+    stream.set_nodelay(true)?;
+    let watch = readiness.watch(stream.as_raw_fd())?;
+    let socket = Rc::new(Socket { watch, stream });
+    let receiver = Receiver { socket: socket.clone(), patience: Cell::new(stalled) };
+    Ok((receiver, Sender { socket, stalled }))
 }
 
 impl Receiver {
@@ -56,46 +63,54 @@ impl Receiver {
     /// # Errors
     /// What the kernel says, or `TimedOut` after the idle time.
     pub async fn receive(&mut self, buffer: &mut BytesMut, max: usize) -> io::Result<usize> {
-        if !self.is_drained {
-            match self.receive_now(buffer, max) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                other => return other,
+        loop {
+            if self.socket.watch.take(Direction::Read) {
+                match self.receive_now(buffer, max) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    other => return other,
+                }
             }
+            self.socket.watch.ready(Direction::Read, self.patience.get()).await?;
         }
-        let most = max.min(FIRST_READ_BYTES);
-        let count = self.stream.read(&mut self.first[..most]).await?;
-        self.is_drained = count < most;
-        buffer.extend_from_slice(&self.first[..count]);
-        Ok(count)
     }
 
     /// Longest time that [`Receiver::receive`] waits.
     pub fn wait_at_most(&self, time: Duration) {
-        // Refused only for zero, which waits for ever; no limit is zero.
-        let _ = self.stream.set_read_timeout(Some(time.max(Duration::from_millis(1))));
+        self.patience.set(time);
     }
 
-    /// One non-blocking receive into the spare capacity of `buffer`.
+    /// One non-blocking receive: into the spare capacity of `buffer`, or a little into none.
     fn receive_now(&mut self, buffer: &mut BytesMut, max: usize) -> io::Result<usize> {
-        if buffer.capacity() == buffer.len() {
-            buffer.reserve(max.min(64 * 1024));
-        }
-        let spare = buffer.spare_capacity_mut();
+        let mut first = [MaybeUninit::uninit(); FIRST_READ_BYTES];
+        let is_first = buffer.capacity() == buffer.len();
+        let spare = if is_first { &mut first[..] } else { buffer.spare_capacity_mut() };
         let most = spare.len().min(max);
-        // SAFETY: the kernel writes at most `most` bytes into spare memory that we own.
+        // SAFETY: the kernel writes at most `most` bytes into memory that we own.
         let got = unsafe {
-            libc::recv(self.stream.as_raw_fd(), spare.as_mut_ptr().cast(), most, libc::MSG_DONTWAIT)
+            let fd = self.socket.stream.as_raw_fd();
+            libc::recv(fd, spare.as_mut_ptr().cast(), most, libc::MSG_DONTWAIT)
         };
         let count = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
-        // SAFETY: the kernel has initialised `count` bytes of the spare capacity.
-        unsafe { buffer.advance_mut(count) };
-        self.is_drained = count < most;
+        if is_first {
+            // SAFETY: the kernel has initialised `count` bytes.
+            let read = unsafe { std::slice::from_raw_parts(first.as_ptr().cast(), count) };
+            if count == most && count < max {
+                buffer.reserve(max.min(64 * 1024));
+            }
+            buffer.extend_from_slice(read);
+        } else {
+            // SAFETY: the kernel has initialised `count` bytes of the spare capacity.
+            unsafe { buffer.advance_mut(count) };
+        }
+        if count == most {
+            self.socket.watch.put_back(Direction::Read);
+        }
         Ok(count)
     }
 
     /// The descriptor, for [`shut_down`].
     pub fn fd(&self) -> RawFd {
-        self.stream.as_raw_fd()
+        self.socket.stream.as_raw_fd()
     }
 }
 
@@ -113,8 +128,10 @@ impl Sender {
             let sent = match self.send_now(pieces) {
                 Ok(sent) => sent,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let piece = pieces.last().map_or(&[][..], |p| &p[..]);
-                    self.stream.write(piece).await?
+                    let watch = &self.socket.watch;
+                    watch.take(Direction::Write);
+                    watch.ready(Direction::Write, self.stalled).await?;
+                    continue;
                 }
                 Err(e) => return Err(e),
             };
@@ -140,7 +157,7 @@ impl Sender {
         // SAFETY: the vectors point into `pieces`, which outlive the call; the kernel only reads.
         let sent = unsafe {
             libc::sendmsg(
-                self.stream.as_raw_fd(),
+                self.socket.stream.as_raw_fd(),
                 &message,
                 libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )

@@ -47,6 +47,7 @@ use super::fetch_session::FetchSessions;
 use super::frames::FrameReader;
 use super::listener::{self, Admissions};
 use super::memory::FrameMemory;
+use super::readiness::Readiness;
 use super::request::{Caller, Identity, LineLimit};
 use super::signal::Signal;
 use super::{http, socket};
@@ -220,7 +221,7 @@ async fn lead(common: Common, ends: MeshEnds, first: First) -> Result<(), String
         let controller = Controller::new((*common.image).clone(), limits, writer);
         let (shard, receivers) =
             open_shard(&common, 0, runtime, ends, own, Some(controller)).await?;
-        let serving = Serving::new(&common, shard);
+        let serving = Serving::new(&common, shard)?;
         serving.clone().hear_others(receivers);
         // Every shard installs the image; only then is anything accepted.
         let image = common.image.clone();
@@ -275,7 +276,7 @@ async fn follow(
     // Blocks this thread: nothing else runs here yet.
     let Ok(start) = started.recv() else { return std::future::pending().await };
     let (shard, receivers) = open_shard(&common, id, runtime, ends, start, None).await?;
-    let serving = Serving::new(&common, shard);
+    let serving = Serving::new(&common, shard)?;
     serving.clone().hear_others(receivers);
     serving.stopping.wait().await;
     serving.stop().await
@@ -393,6 +394,7 @@ impl Post for Channels {
 /// A serving shard: its connections and what they share.
 struct Serving {
     shard: Rc<Shard<GlommioRuntime>>,
+    readiness: Rc<Readiness>,
     identity: Arc<Identity>,
     memory: Rc<FrameMemory>,
     fetch_memory: Rc<FrameMemory>,
@@ -410,7 +412,14 @@ struct Serving {
 }
 
 impl Serving {
-    fn new(common: &Common, shard: Rc<Shard<GlommioRuntime>>) -> Rc<Self> {
+    fn new(common: &Common, shard: Rc<Shard<GlommioRuntime>>) -> Result<Rc<Self>, String> {
+        let readiness = Readiness::open().map_err(|e| {
+            format!(
+                "cannot open the ring of shard {}'s sockets: {e} (is io_uring allowed, and are \
+                 there descriptors left? see ulimit -n)",
+                shard.id
+            )
+        })?;
         let limits = &common.config.limits;
         let sessions = limits.fetch_sessions_max.div_ceil(common.config.shards());
         let seed = shard.runtime.wall_ms() as u32 ^ (u32::from(shard.id) << 24);
@@ -427,13 +436,20 @@ impl Serving {
             is_stopping: Cell::new(false),
             stopping: Signal::default(),
             last_closed: Signal::default(),
+            readiness,
             shard,
         });
         let shard = serving.shard.clone();
+        let passing = serving.readiness.clone().run();
+        shard.runtime.spawn(Queue::Network, async move {
+            // Without it the shard would be deaf, which nobody would notice.
+            passing.await.expect("the ring of the sockets answers");
+        });
+        shard.runtime.spawn(Queue::Network, serving.readiness.clone().keep_time());
         shard.runtime.spawn(Queue::Background, shard.clone().keep_house());
         shard.runtime.spawn(Queue::Network, shard.clone().tend_groups());
         shard.runtime.spawn(Queue::Network, shard.clone().watch_for_stalls());
-        serving
+        Ok(serving)
     }
 
     /// Hear what other shards send, and send them what found no room at first.
@@ -515,7 +531,7 @@ impl Serving {
         let raw = fd.as_raw_fd();
         let limits = &self.shard.config.limits;
         let idle = Duration::from_millis(limits.connection_idle_ms_max);
-        let (receiver, sender) = match socket::split(fd, STALLED) {
+        let (receiver, sender) = match socket::split(&self.readiness, fd, STALLED) {
             Ok(halves) => halves,
             Err(error) => {
                 tracing::warn!(%peer, "cannot serve a connection: {error}");

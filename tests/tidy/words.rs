@@ -64,6 +64,7 @@ const CLOCKS: &[&str] = &[
     "src/runtime/glommio.rs",
     // How long a frame takes to arrive on a real socket.
     "src/server/frames.rs",
+    "src/server/readiness.rs",
     "src/client/",
     "src/cli/",
     "loadgen/",

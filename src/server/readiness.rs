@@ -1,0 +1,442 @@
+//! When a shard's sockets can be read or written: a ring of its own beside glommio's.
+//!
+//! glommio asks its ring anew before every read, and the kernel interrupts the shard's core for
+//! every answer. Here one multishot poll stays armed for each socket and the kernel keeps what it
+//! has to tell until it is asked (`IORING_SETUP_DEFER_TASKRUN`): nothing is submitted and nobody
+//! is interrupted for a request. glommio awaits an eventfd that the ring signals, and so sleeps
+//! when nothing happens.
+//!
+//! Always true: only the thread that opened it uses it. The bytes are moved by [`super::socket`].
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use glommio::io::BufferedFile;
+use io_uring::{IoUring, opcode, squeue, types};
+use slab::Slab;
+
+/// Submissions between two system calls: a few per connection in its whole life.
+const SUBMISSIONS: u32 = 128;
+/// Events the kernel can note before it needs its overflow list.
+const EVENTS: u32 = 4096;
+/// How precise time limits are.
+const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP_MIN: Duration = Duration::from_millis(10);
+/// What tells a socket's submissions apart in the lowest bits of their user data.
+const READ: u64 = 0;
+const WRITE: u64 = 1;
+const REMOVE: u64 = 2;
+const KIND_BITS: u32 = 2;
+
+/// The sockets of one shard that are waited for.
+pub struct Readiness {
+    ring: RefCell<IoUring>,
+    event: OwnedFd,
+    sockets: RefCell<Slab<Watched>>,
+}
+
+/// One direction of a socket.
+#[derive(Default)]
+struct Side {
+    is_ready: bool,
+    waiting: Option<Waker>,
+    deadline: Option<Instant>,
+    is_late: bool,
+}
+
+impl Side {
+    fn set_ready(&mut self) -> Option<Waker> {
+        self.is_ready = true;
+        self.waiting.take()
+    }
+}
+
+struct Watched {
+    fd: RawFd,
+    read: Side,
+    write: Side,
+    /// Submissions whose last event has not come: the number is not given away before.
+    outstanding: u8,
+    is_closed: bool,
+    /// The kernel would not watch it any longer.
+    is_broken: bool,
+}
+
+/// A socket that is watched until this is dropped. Who clears a direction ([`Watch::take`]) must
+/// then use it up until the kernel says "not now".
+pub struct Watch {
+    readiness: Rc<Readiness>,
+    number: usize,
+}
+
+/// Reading or writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Bytes, the end of the stream or an error have come.
+    Read,
+    /// The peer has made room.
+    Write,
+}
+
+impl Readiness {
+    /// A ring with nothing to watch. glommio's executor must run on this thread.
+    ///
+    /// # Errors
+    /// What the kernel says: io_uring forbidden or descriptors used up.
+    pub fn open() -> io::Result<Rc<Self>> {
+        let mut newest = IoUring::builder();
+        newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+        // Before Linux 6.1: each event interrupts, everything else is the same.
+        let oldest = IoUring::builder();
+        let build = |mut b: io_uring::Builder| b.setup_cqsize(EVENTS).build(SUBMISSIONS);
+        let ring = match build(newest) {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => build(oldest)?,
+            other => other?,
+        };
+        // SAFETY: creates a descriptor.
+        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if event < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: just created, nobody else owns it.
+        let event = unsafe { OwnedFd::from_raw_fd(event) };
+        ring.submitter().register_eventfd(event.as_raw_fd())?;
+        Ok(Rc::new(Self { ring: RefCell::new(ring), event, sockets: RefCell::default() }))
+    }
+
+    /// Watch the socket `fd`, which must stay open as long as the watch. It counts as readable and
+    /// writable until it says otherwise.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn watch(self: &Rc<Self>, fd: RawFd) -> io::Result<Watch> {
+        let number = self.sockets.borrow_mut().insert(Watched {
+            fd,
+            read: Side { is_ready: true, ..Side::default() },
+            write: Side { is_ready: true, ..Side::default() },
+            outstanding: 0,
+            is_closed: false,
+            is_broken: false,
+        });
+        let watch = Watch { readiness: self.clone(), number };
+        self.arm(number, Direction::Read)?;
+        Ok(watch)
+    }
+
+    /// Pass on what the kernel tells, for as long as the shard lives.
+    ///
+    /// # Errors
+    /// When the eventfd cannot be awaited.
+    pub async fn run(self: Rc<Self>) -> io::Result<()> {
+        let event = self.event.try_clone()?;
+        // SAFETY: an open descriptor that glommio owns from here on.
+        let event = unsafe { BufferedFile::from_raw_fd(event.into_raw_fd()) };
+        loop {
+            while self.pass_on()? > 0 {
+                glommio::executor().yield_now().await;
+            }
+            event.read_at(0, 8).await.map_err(io::Error::from)?;
+        }
+    }
+
+    /// End waits that took too long.
+    pub async fn keep_time(self: Rc<Self>) {
+        loop {
+            glommio::timer::sleep(self.expire(Instant::now())).await;
+        }
+    }
+
+    /// End the waits whose time is over; how long to sleep until the next look.
+    fn expire(&self, now: Instant) -> Duration {
+        let mut next = now + SWEEP;
+        let mut late = Vec::new();
+        for (_, watched) in self.sockets.borrow_mut().iter_mut() {
+            for side in [&mut watched.read, &mut watched.write] {
+                match side.deadline {
+                    Some(deadline) if deadline <= now => {
+                        side.deadline = None;
+                        side.is_late = true;
+                        late.extend(side.waiting.take());
+                    }
+                    Some(deadline) => next = next.min(deadline),
+                    None => {}
+                }
+            }
+        }
+        late.into_iter().for_each(Waker::wake);
+        (next - now).max(SWEEP_MIN)
+    }
+
+    /// Take the events there are; how many.
+    fn pass_on(self: &Rc<Self>) -> io::Result<usize> {
+        let mut events = Vec::new();
+        {
+            let mut ring = self.ring.borrow_mut();
+            let submission = ring.submission();
+            let has_more = submission.taskrun() || submission.cq_overflow();
+            drop(submission);
+            if has_more {
+                let flags = io_uring::EnterFlags::GETEVENTS.bits();
+                // SAFETY: asks for events only; no argument is passed.
+                unsafe { ring.submitter().enter::<libc::sigset_t>(0, 0, flags, None) }?;
+            }
+            events.extend(ring.completion().map(|e| (e.user_data(), e.result(), e.flags())));
+        }
+        let count = events.len();
+        for (data, result, flags) in events {
+            self.note(data, result, io_uring::cqueue::more(flags));
+        }
+        Ok(count)
+    }
+
+    fn note(self: &Rc<Self>, data: u64, result: i32, has_more: bool) {
+        let number = usize::try_from(data >> KIND_BITS).unwrap_or(usize::MAX);
+        let kind = data & ((1 << KIND_BITS) - 1);
+        let mut rearm = false;
+        let waker = {
+            let mut sockets = self.sockets.borrow_mut();
+            let Some(watched) = sockets.get_mut(number) else { return };
+            if !has_more {
+                watched.outstanding -= 1;
+            }
+            if watched.is_closed {
+                if watched.outstanding == 0 {
+                    sockets.remove(number);
+                }
+                return;
+            }
+            match kind {
+                READ => {
+                    // After an error reading tells what it was.
+                    rearm = !has_more && result >= 0;
+                    watched.read.set_ready()
+                }
+                WRITE => watched.write.set_ready(),
+                _ => None,
+            }
+        };
+        if rearm && self.arm(number, Direction::Read).is_err() {
+            // Waiting ends the connection then.
+            if let Some(watched) = self.sockets.borrow_mut().get_mut(number) {
+                watched.is_broken = true;
+            }
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Arm a poll: for reading once for all, for writing for one time.
+    fn arm(&self, number: usize, direction: Direction) -> io::Result<()> {
+        let mut sockets = self.sockets.borrow_mut();
+        let Some(watched) = sockets.get_mut(number) else { return Ok(()) };
+        let fd = types::Fd(watched.fd);
+        let data = (number as u64) << KIND_BITS;
+        let entry = match direction {
+            Direction::Read => {
+                let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+                opcode::PollAdd::new(fd, events).multi(true).build().user_data(data | READ)
+            }
+            Direction::Write => {
+                opcode::PollAdd::new(fd, libc::POLLOUT as u32).build().user_data(data | WRITE)
+            }
+        };
+        self.submit(&entry)?;
+        watched.outstanding += 1;
+        Ok(())
+    }
+
+    fn submit(&self, entry: &squeue::Entry) -> io::Result<()> {
+        let mut ring = self.ring.borrow_mut();
+        // SAFETY: a poll refers to a descriptor and to no memory.
+        let pushed = unsafe { ring.submission().push(entry) };
+        pushed.map_err(|_| io::Error::other("the ring of the sockets takes no submission"))?;
+        ring.submit()?;
+        Ok(())
+    }
+}
+
+impl Watch {
+    /// Whether `direction` may go; it counts as used up from now on.
+    pub fn take(&self, direction: Direction) -> bool {
+        self.with(direction, |side| std::mem::take(&mut side.is_ready)).unwrap_or(true)
+    }
+
+    /// There may be more.
+    pub fn put_back(&self, direction: Direction) {
+        self.with(direction, |side| side.is_ready = true);
+    }
+
+    /// Wait until `direction` may go, at most for `time` (give or take a second).
+    ///
+    /// # Errors
+    /// `TimedOut`, or what the kernel says when it is asked.
+    pub async fn ready(&self, direction: Direction, time: Duration) -> io::Result<()> {
+        let asks = Cell::new(true);
+        poll_fn(|cx| {
+            let ask = {
+                let mut sockets = self.readiness.sockets.borrow_mut();
+                let Some(watched) = sockets.get_mut(self.number).filter(|w| !w.is_broken) else {
+                    return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+                };
+                let side = match direction {
+                    Direction::Read => &mut watched.read,
+                    Direction::Write => &mut watched.write,
+                };
+                if side.is_ready {
+                    side.deadline = None;
+                    return Poll::Ready(Ok(()));
+                }
+                let is_first = asks.replace(false);
+                if is_first {
+                    side.deadline = Some(Instant::now() + time);
+                    side.is_late = false;
+                }
+                if side.is_late {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                side.waiting = Some(cx.waker().clone());
+                is_first && direction == Direction::Write
+            };
+            if ask && let Err(error) = self.readiness.arm(self.number, Direction::Write) {
+                return Poll::Ready(Err(error));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn with<T>(&self, direction: Direction, change: impl FnOnce(&mut Side) -> T) -> Option<T> {
+        let mut sockets = self.readiness.sockets.borrow_mut();
+        let watched = sockets.get_mut(self.number)?;
+        Some(change(match direction {
+            Direction::Read => &mut watched.read,
+            Direction::Write => &mut watched.write,
+        }))
+    }
+}
+
+impl Drop for Watch {
+    /// Ends the polls: each holds the socket open by itself.
+    fn drop(&mut self) {
+        let is_over = {
+            let mut sockets = self.readiness.sockets.borrow_mut();
+            let Some(watched) = sockets.get_mut(self.number) else { return };
+            watched.is_closed = true;
+            let is_over = watched.outstanding == 0;
+            if is_over {
+                sockets.remove(self.number);
+            } else {
+                watched.outstanding += 2;
+            }
+            is_over
+        };
+        if is_over {
+            return;
+        }
+        let data = (self.number as u64) << KIND_BITS;
+        for kind in [READ, WRITE] {
+            let remove = opcode::PollRemove::new(data | kind).build().user_data(data | REMOVE);
+            // Refused only when the ring itself is broken; the number then stays taken.
+            let _ = self.readiness.submit(&remove);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::super::socket;
+    use super::*;
+
+    /// Run `test` on an executor with a watched connection and its other end.
+    fn with_connection<F>(test: impl FnOnce(Rc<Readiness>, TcpStream, TcpStream) -> F)
+    where
+        F: Future<Output = ()>,
+    {
+        glommio::LocalExecutor::default().run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (near, _) = listener.accept().unwrap();
+            let readiness = Readiness::open().unwrap();
+            let running = readiness.clone();
+            glommio::spawn_local(async move { running.run().await.unwrap() }).detach();
+            glommio::spawn_local(readiness.clone().keep_time()).detach();
+            test(readiness, near, far).await;
+        });
+    }
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn bytes_wake_the_reader_again_and_again() {
+        with_connection(|readiness, near, mut far| async move {
+            let (mut receiver, _sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            let mut buffer = bytes::BytesMut::new();
+            let mut expected = Vec::new();
+            for round in 0..100u8 {
+                // Larger than one first read every other time.
+                let sent = vec![round; 1 + usize::from(round % 2) * 5000];
+                far.write_all(&sent).unwrap();
+                expected.extend_from_slice(&sent);
+                while buffer.len() < expected.len() {
+                    assert!(receiver.receive(&mut buffer, 1 << 16).await.unwrap() > 0);
+                }
+            }
+            assert_eq!(buffer, expected);
+            drop(far);
+            assert_eq!(receiver.receive(&mut buffer, 1 << 16).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_time() {
+        with_connection(|readiness, near, far| async move {
+            let _open = far;
+            let (mut receiver, _sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            receiver.wait_at_most(Duration::from_millis(20));
+            let mut buffer = bytes::BytesMut::new();
+            let error = receiver.receive(&mut buffer, 100).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
+    }
+
+    #[test]
+    fn a_full_peer_holds_the_sender_until_it_reads() {
+        with_connection(|readiness, near, mut far| async move {
+            let (receiver, mut sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            let piece = bytes::Bytes::from(vec![7u8; 1 << 20]);
+            let reader = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                far.read_to_end(&mut all).unwrap();
+                all
+            });
+            sender.send(&mut vec![piece.clone(); 32]).await.unwrap();
+            socket::shut_down(receiver.fd());
+            let all = glommio::executor().spawn_blocking(move || reader.join().unwrap()).await;
+            assert_eq!(all.len(), 32 << 20);
+            assert!(all.iter().all(|byte| *byte == 7));
+        });
+    }
+
+    #[test]
+    fn dropping_both_halves_closes_the_connection_and_frees_the_number() {
+        with_connection(|readiness, near, mut far| async move {
+            let halves = socket::split(&readiness, near.into(), LONG).unwrap();
+            drop(halves);
+            let read = glommio::executor().spawn_blocking(move || far.read(&mut [0; 8]));
+            assert_eq!(read.await.unwrap(), 0);
+            // The events of the removed polls are what frees it.
+            while !readiness.sockets.borrow().is_empty() {
+                glommio::timer::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+}
