@@ -17,6 +17,7 @@ use crate::protocol::messages::offset_delete::{
 use crate::wire::StrBytes;
 
 use super::Coordinator;
+use super::group::Group;
 use super::offsets::{CommittedOffset, tombstone};
 
 /// The first version that goes by topic id.
@@ -68,7 +69,7 @@ impl Coordinator {
         &mut self,
         version: i16,
         request: &OffsetCommitRequest,
-        _topics: &[Topic],
+        topics: &[Topic],
     ) -> Result<(), ErrorCode> {
         let generation = request.generation_id_or_member_epoch;
         if !self.groups.contains_key(&request.group_id) {
@@ -85,12 +86,19 @@ impl Coordinator {
             self.classic_group(&request.group_id);
         }
         match self.groups.get_mut(&request.group_id) {
-            Some(super::group::Group::Classic(group)) => group.may_commit(
+            Some(Group::Classic(group)) => group.may_commit(
                 &mut self.desk,
                 &request.member_id,
                 request.group_instance_id.as_ref(),
                 generation,
             ),
+            Some(Group::Consumer(group)) => {
+                let valid = topics.iter().flat_map(|topic| {
+                    let valid = topic.partitions.iter().filter(|(_, error)| error.is_ok());
+                    valid.map(|(partition, _)| (topic.id, partition.partition_index))
+                });
+                group.may_commit(version, &request.member_id, generation, valid)
+            }
             None => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
         }
     }

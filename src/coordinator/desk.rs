@@ -63,6 +63,18 @@ impl Desk {
         self.timers.set(timer, self.now.saturating_add(after_ms.max(0)));
     }
 
+    /// Set a timer unless it is set.
+    pub fn set_timer_if_absent(
+        &mut self,
+        kind: TimerKind,
+        group: &StrBytes,
+        member: &StrBytes,
+        after_ms: i64,
+    ) {
+        let timer = Timer { group: group.clone(), kind, member: member.clone() };
+        self.timers.set_if_absent(timer, self.now.saturating_add(after_ms.max(0)));
+    }
+
     /// Forget a timer.
     pub fn cancel_timer(&mut self, kind: TimerKind, group: &StrBytes, member: &StrBytes) {
         self.timers.cancel(&Timer { group: group.clone(), kind, member: member.clone() });

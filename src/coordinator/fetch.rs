@@ -11,6 +11,7 @@ use crate::protocol::messages::offset_fetch::{
 use crate::wire::StrBytes;
 
 use super::Coordinator;
+use super::group::Group;
 use super::offsets::CommittedOffset;
 
 /// The first version with an error for the whole answer.
@@ -40,6 +41,11 @@ impl Coordinator {
         request: &OffsetFetchRequestGroup,
     ) -> OffsetFetchResponseGroup {
         let group_id = &request.group_id;
+        if let Some(Group::Consumer(group)) = self.groups.get(group_id)
+            && let Err(error) = group.may_fetch(request.member_id.as_ref(), request.member_epoch)
+        {
+            return refused(version, request, error);
+        }
         let topics = match &request.topics {
             None => self.fetch_all(image, version, group_id),
             Some(topics) => {

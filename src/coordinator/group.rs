@@ -1,23 +1,30 @@
 //! A group of either protocol.
 
+use crate::cluster::image::Image;
 use crate::protocol::ErrorCode;
+use crate::protocol::consumer_protocol::PROTOCOL_TYPE;
 use crate::wire::StrBytes;
 
 use super::classic::ClassicGroup;
+use super::consumer::ConsumerGroup;
 use super::desk::Desk;
 use super::expiry::Ages;
+use super::timers::Timer;
 
 /// One group.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Group {
     /// Members assign among themselves.
     Classic(ClassicGroup),
+    /// The coordinator assigns.
+    Consumer(ConsumerGroup),
 }
 
 impl Group {
     pub fn member_count(&self) -> usize {
         match self {
             Self::Classic(group) => group.members.len(),
+            Self::Consumer(group) => group.members.len(),
         }
     }
 
@@ -25,6 +32,7 @@ impl Group {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Classic(group) => group.is_empty(),
+            Self::Consumer(group) => group.members.is_empty(),
         }
     }
 
@@ -32,6 +40,7 @@ impl Group {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Classic(_) => "classic",
+            Self::Consumer(_) => "consumer",
         }
     }
 
@@ -39,6 +48,7 @@ impl Group {
     pub fn state(&self) -> &'static str {
         match self {
             Self::Classic(group) => group.state.name(),
+            Self::Consumer(group) => group.state(),
         }
     }
 
@@ -46,6 +56,7 @@ impl Group {
     pub fn protocol_type(&self) -> StrBytes {
         match self {
             Self::Classic(group) => group.protocol_type.clone().unwrap_or_default(),
+            Self::Consumer(_) => StrBytes::from_static(PROTOCOL_TYPE),
         }
     }
 
@@ -53,6 +64,7 @@ impl Group {
     pub fn is_subscribed_to(&self, topic: &StrBytes) -> bool {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.is_subscribed_to(topic),
         }
     }
 
@@ -60,6 +72,7 @@ impl Group {
     pub fn offsets_age(&self) -> Ages {
         match self {
             Self::Classic(group) => group.offsets_age(),
+            Self::Consumer(_) => Ages::SinceCommit,
         }
     }
 
@@ -70,6 +83,27 @@ impl Group {
     pub fn may_delete_offsets(&self) -> Result<(), ErrorCode> {
         match self {
             Self::Classic(group) => group.may_delete_offsets(),
+            Self::Consumer(_) => Ok(()),
+        }
+    }
+
+    /// It has been read from the log: sessions begin now.
+    pub fn loaded(&mut self, desk: &mut Desk, image: &Image) {
+        match self {
+            Self::Classic(group) => group.loaded(desk),
+            Self::Consumer(group) => group.loaded(desk, image),
+        }
+    }
+
+    /// A timer is due.
+    pub fn timer_due(&mut self, desk: &mut Desk, image: &Image, timer: &Timer) {
+        match self {
+            Self::Classic(group) => group.timer_due(desk, timer),
+            Self::Consumer(group) => {
+                if let Some(classic) = group.timer_due(desk, image, timer) {
+                    *self = Self::Classic(classic);
+                }
+            }
         }
     }
 
@@ -77,6 +111,7 @@ impl Group {
     pub fn write_tombstones(&self, desk: &mut Desk) {
         match self {
             Self::Classic(group) => group.write_tombstone(desk),
+            Self::Consumer(group) => group.write_tombstones(desk),
         }
     }
 }

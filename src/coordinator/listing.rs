@@ -1,7 +1,12 @@
 //! ListGroups, DescribeGroups, DeleteGroups.
 
+use crate::cluster::image::Image;
 use crate::model::PartitionIndex;
 use crate::protocol::ErrorCode;
+use crate::protocol::messages::consumer_group_describe::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
+    DescribedGroup as DescribedConsumerGroup,
+};
 use crate::protocol::messages::delete_groups::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
 };
@@ -58,6 +63,30 @@ impl Coordinator {
             }
         });
         DescribeGroupsResponse { groups: groups.collect(), ..Default::default() }
+    }
+
+    pub(super) fn describe_consumer_groups(
+        &self,
+        image: &Image,
+        request: &ConsumerGroupDescribeRequest,
+    ) -> ConsumerGroupDescribeResponse {
+        let groups = request.group_ids.iter().map(|id| match self.groups.get(id) {
+            _ if id.is_empty() => DescribedConsumerGroup {
+                error_code: ErrorCode::INVALID_GROUP_ID,
+                ..Default::default()
+            },
+            Some(Group::Consumer(group)) => group.describe(&self.desk, image),
+            other => {
+                let why = if other.is_some() { "is not a consumer group" } else { "not found" };
+                DescribedConsumerGroup {
+                    error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+                    error_message: Some(format!("Group {id} {why}.").into()),
+                    group_id: id.clone(),
+                    ..Default::default()
+                }
+            }
+        });
+        ConsumerGroupDescribeResponse { groups: groups.collect(), ..Default::default() }
     }
 
     pub(super) fn delete_groups(&mut self, request: &DeleteGroupsRequest) -> DeleteGroupsResponse {

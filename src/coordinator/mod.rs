@@ -18,6 +18,7 @@
 //! | [`offsets`], [`commit`], [`fetch`], [`expiry`] | committed offsets and their end |
 //! | [`classic`] | groups whose members assign among themselves |
 //! | [`members`] | requests of members, on their way to their group |
+//! | [`consumer`] | groups whose partitions the coordinator assigns (KIP-848) |
 //! | [`listing`] | lists, descriptions, deletion |
 //! | [`desk`], [`timers`], [`ids`] | what rules write to: outcome, timers, member ids |
 //!
@@ -25,6 +26,7 @@
 
 mod classic;
 mod commit;
+mod consumer;
 mod desk;
 mod expiry;
 mod fetch;
@@ -220,9 +222,7 @@ impl Coordinator {
         self.next_cleanup = Some(now.saturating_add(self.desk.settings.offsets_check_interval_ms));
         let Self { groups, desk, .. } = self;
         for group in groups.values_mut() {
-            match group {
-                Group::Classic(group) => group.loaded(desk),
-            }
+            group.loaded(desk, image);
         }
         // Topics may have gone while nobody followed.
         self.image_changed(image);
@@ -289,8 +289,11 @@ impl Coordinator {
                 Response::DescribeGroups(self.describe_groups(version, &request))
             }
             Request::DeleteGroups(request) => Response::DeleteGroups(self.delete_groups(&request)),
+            Request::ConsumerGroupDescribe(request) => {
+                Response::ConsumerGroupDescribe(self.describe_consumer_groups(image, &request))
+            }
             // The rest is answered by its group, now or later.
-            request => return self.member_request(ticket, client, version, request),
+            request => return self.member_request(image, ticket, client, version, request),
         };
         self.desk.reply(ticket, response);
     }
@@ -298,9 +301,8 @@ impl Coordinator {
     fn tick(&mut self, image: &Image) {
         while let Some(timer) = self.desk.timers.pop(self.desk.now) {
             let Self { groups, desk, .. } = self;
-            match groups.get_mut(&timer.group) {
-                Some(Group::Classic(group)) => group.timer_due(desk, &timer),
-                None => {}
+            if let Some(group) = groups.get_mut(&timer.group) {
+                group.timer_due(desk, image, &timer);
             }
         }
         self.cleanup_when_due(image);

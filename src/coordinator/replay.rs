@@ -10,6 +10,7 @@ use crate::wire::{DecodeError, StrBytes};
 
 use super::Coordinator;
 use super::classic::ClassicGroup;
+use super::consumer::ConsumerGroup;
 use super::group::Group;
 use super::offsets::CommittedOffset;
 
@@ -68,7 +69,28 @@ impl Coordinator {
                     self.groups.remove(&key.group);
                 }
             }
-            _ => self.skipped += 1,
+            GroupRecord::ConsumerGroupMetadata(key, None) => {
+                if let Some(Group::Consumer(_)) = self.groups.get(&key.group_id) {
+                    self.groups.remove(&key.group_id);
+                }
+            }
+            record => self.apply_to_consumer_group(record),
+        }
+    }
+
+    fn apply_to_consumer_group(&mut self, record: GroupRecord) {
+        let Some((id, is_tombstone)) = consumer_group_of(&record) else { return };
+        // A classic group in its place was made for its offsets, or has gone without leaving its
+        // tombstone in the log.
+        if !matches!(self.groups.get(id), Some(Group::Consumer(_))) {
+            if is_tombstone {
+                return;
+            }
+            let id = id.detached();
+            self.groups.insert(id.clone(), Group::Consumer(ConsumerGroup::new(id)));
+        }
+        if let Some(Group::Consumer(group)) = self.groups.get_mut(id) {
+            group.apply(record);
         }
     }
 
@@ -83,4 +105,24 @@ impl Coordinator {
         let id = id.detached();
         self.groups.entry(id.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(id)))
     }
+}
+
+/// The consumer group that a record belongs to, and whether it is a tombstone.
+fn consumer_group_of(record: &GroupRecord) -> Option<(&StrBytes, bool)> {
+    Some(match record {
+        GroupRecord::ConsumerGroupMetadata(key, value) => (&key.group_id, value.is_none()),
+        GroupRecord::ConsumerGroupPartitionMetadata(key, value) => (&key.group_id, value.is_none()),
+        GroupRecord::ConsumerGroupMemberMetadata(key, value) => (&key.group_id, value.is_none()),
+        GroupRecord::ConsumerGroupTargetAssignmentMetadata(key, value) => {
+            (&key.group_id, value.is_none())
+        }
+        GroupRecord::ConsumerGroupTargetAssignmentMember(key, value) => {
+            (&key.group_id, value.is_none())
+        }
+        GroupRecord::ConsumerGroupCurrentMemberAssignment(key, value) => {
+            (&key.group_id, value.is_none())
+        }
+        GroupRecord::ConsumerGroupRegularExpression(key, value) => (&key.group_id, value.is_none()),
+        GroupRecord::OffsetCommit(..) | GroupRecord::GroupMetadata(..) => return None,
+    })
 }

@@ -9,7 +9,6 @@ use crate::wire::StrBytes;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(dead_code, reason = "consumer groups follow in the next change")]
 pub(super) enum TimerKind {
     /// The join phase of a classic group ends.
     Join,
@@ -51,7 +50,6 @@ impl Timers {
     }
 
     /// Set `timer` unless it is set.
-    #[cfg_attr(not(test), expect(dead_code, reason = "consumer groups follow in the next change"))]
     pub fn set_if_absent(&mut self, timer: Timer, at: TimestampMs) {
         if !self.at.contains_key(&timer) {
             self.set(timer, at);

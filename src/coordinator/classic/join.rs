@@ -15,7 +15,7 @@ use crate::coordinator::timers::TimerKind;
 use crate::coordinator::{ClientInfo, Response};
 
 /// The first version in which a new dynamic member is given its id before it may join (KIP-394).
-const MEMBER_ID_REQUIRED_MIN: i16 = 4;
+pub(in crate::coordinator) const MEMBER_ID_REQUIRED_MIN: i16 = 4;
 /// The first version in which the protocol's name may be null.
 const NULL_PROTOCOL_MIN: i16 = 7;
 /// The first version in which a leader may be told not to assign (KIP-814).

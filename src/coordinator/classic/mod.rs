@@ -27,9 +27,8 @@ use crate::wire::StrBytes;
 
 use super::desk::Desk;
 use super::expiry::Ages;
-pub(super) use join::Join;
-use member::ClassicMember;
-pub(super) use member::Waiting;
+pub(super) use join::{Join, MEMBER_ID_REQUIRED_MIN};
+pub(super) use member::{ClassicMember, Protocol, Waiting};
 
 /// Where a classic group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,12 +130,36 @@ impl ClassicGroup {
         group
     }
 
+    /// The group of these members, who agree on what they have been assigned; written at once.
+    pub fn from_members(
+        desk: &mut Desk,
+        id: StrBytes,
+        generation: i32,
+        members: Vec<ClassicMember>,
+    ) -> Self {
+        let mut group = Self::new(id);
+        group.generation = generation;
+        for member in members {
+            group.add(member);
+        }
+        group.protocol = group.select_protocol();
+        group.subscribed = group.read_subscriptions();
+        group.state = State::Stable;
+        group.state_since = Some(desk.now);
+        desk.write(&group.to_record());
+        for id in group.members.keys() {
+            group.restart_session(desk, id);
+        }
+        group
+    }
+
     /// Whether nobody is in it, or on the way in with a whole join.
     pub fn is_empty(&self) -> bool {
         self.state == State::Empty
     }
 
-    fn speaks_consumer(&self) -> bool {
+    /// Whether its members are consumers.
+    pub fn speaks_consumer(&self) -> bool {
         self.protocol_type.as_ref().is_some_and(|kind| *kind == consumer_protocol::PROTOCOL_TYPE)
     }
 

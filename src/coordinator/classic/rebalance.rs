@@ -73,7 +73,7 @@ impl ClassicGroup {
     }
 
     /// Begin a join phase.
-    pub(super) fn prepare_rebalance(&mut self, desk: &mut Desk) {
+    pub fn prepare_rebalance(&mut self, desk: &mut Desk) {
         if self.state == State::CompletingRebalance {
             for member in self.members.values_mut() {
                 member.assignment = Bytes::new();
@@ -227,6 +227,16 @@ impl ClassicGroup {
         if let Some(mut member) = self.remove(id) {
             self.answer_waiting(desk, &mut member, error, &StrBytes::default());
         }
+    }
+
+    /// Answer everybody who waits: the group becomes another one, join again.
+    pub fn dissolve(&mut self, desk: &mut Desk) {
+        let mut members = std::mem::take(&mut self.members);
+        for (id, member) in &mut members {
+            self.answer_waiting(desk, member, ErrorCode::REBALANCE_IN_PROGRESS, id);
+        }
+        self.members = members;
+        desk.timers.cancel_group(&self.id);
     }
 
     /// Answer what a member waits for with `error`; its join says that it is `id`.

@@ -121,6 +121,7 @@ impl Bench {
     fn classic(&self) -> &super::super::classic::ClassicGroup {
         match &self.coordinator.groups[&StrBytes::from("g")] {
             Group::Classic(group) => group,
+            Group::Consumer(_) => panic!("a consumer group"),
         }
     }
 

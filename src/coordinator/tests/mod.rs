@@ -4,6 +4,7 @@
 //! replayed into another coordinator, which must know the same.
 
 mod classic;
+mod consumer;
 mod offsets;
 mod records;
 
