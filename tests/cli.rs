@@ -52,6 +52,13 @@ fn usage_errors_have_exit_code_2() {
         &["produce", "t", "--tombstone"],
         &["consume", "t", "-b", "host:port"],
         &["segment", "verify"],
+        &["group", "describe"],
+        &["group", "delete"],
+        &["group", "reset-offsets", "g", "--topic", "t"],
+        &["group", "reset-offsets", "g", "--to-earliest"],
+        &["group", "reset-offsets", "g", "--topic", "t:x", "--to-earliest"],
+        &["group", "reset-offsets", "g", "--topic", "t", "--to-earliest", "--to-latest"],
+        &["group", "reset-offsets", "g", "--topic", "t", "--by-duration", "15m"],
     ] {
         let output = thalweg(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));

@@ -10,6 +10,8 @@ mod config;
 mod consume;
 mod failure;
 mod format;
+mod group;
+mod group_reset;
 mod place;
 mod preflight;
 mod probe;
@@ -36,6 +38,7 @@ pub struct Arguments {
 enum Command {
     Serve(serve::ServeArguments),
     Topic(topic::TopicArguments),
+    Group(group::GroupArguments),
     Config(config::ConfigArguments),
     Produce(produce::ProduceArguments),
     Consume(consume::ConsumeArguments),
@@ -47,6 +50,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     let result = match &arguments.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Topic(arguments) => topic::run(arguments),
+        Command::Group(arguments) => group::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),

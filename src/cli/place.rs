@@ -40,7 +40,7 @@ impl std::str::FromStr for Place {
 
 /// Milliseconds since 1970, `-15m` before now, or a UTC date `2026-11-21` or
 /// `2026-11-21T03:00:00Z`.
-fn parse_time(text: &str, now_ms: TimestampMs) -> Result<TimestampMs, String> {
+pub(super) fn parse_time(text: &str, now_ms: TimestampMs) -> Result<TimestampMs, String> {
     let wrong = || {
         format!(
             "time {text:?}: write milliseconds since 1970, -N with s, m, h or d (before now), \

@@ -1,0 +1,113 @@
+"""`thalweg group` against a running broker, ours or Kafka."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from brokers import REPO
+
+SECONDS = 60
+THALWEG = os.environ.get("THALWEG_BIN", REPO / "target" / "debug" / "thalweg")
+
+
+def run(broker, *arguments, code=0):
+    done = subprocess.run([THALWEG, "group", "-b", broker.bootstrap, *arguments],
+                          capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def asked(broker, *arguments):
+    return json.loads(run(broker, *arguments, "--output", "json"))
+
+
+def offsets(broker, group):
+    [described] = asked(broker, "describe", group)
+    return {(each["topic"], each["partition"]): (each["offset"], each["end"], each["lag"])
+            for each in described["partitions"]}
+
+
+def prepare(broker, topic):
+    """Ten records in each of two partitions; the time of record n is n seconds."""
+    ask = AdminClient({"bootstrap.servers": broker.bootstrap})
+    ask.create_topics([NewTopic(topic, 2, 1)])[topic].result(SECONDS)
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for number in range(10):
+        for partition in range(2):
+            producer.produce(topic, b"x", partition=partition, timestamp=1000 + number * 1000)
+    producer.flush(SECONDS)
+
+
+def test_offsets_are_moved(broker, topic, tmp_path):
+    prepare(broker, topic)
+    group = f"{topic}-g"
+
+    def reset(*place, scope=("--topic", topic)):
+        moved = asked(broker, "reset-offsets", "--group", group, *scope, *place)
+        return [each["new_offset"] for each in moved]
+
+    assert reset("--to-latest") == [10, 10]
+    assert "does not exist" in run(broker, "describe", group, code=1), "a dry run changes nothing"
+    assert reset("--to-offset", "4", "--execute") == [4, 4]
+    assert offsets(broker, group) == {(topic, 0): (4, 10, 6), (topic, 1): (4, 10, 6)}
+    assert reset("--shift-by", "-1", "--execute", scope=("--topic", f"{topic}:1")) == [3]
+    assert reset("--to-current", scope=("--all-topics",)) == [4, 3]
+    assert reset("--shift-by", "100") == [10, 10], "an offset outside becomes one inside"
+    assert reset("--to-datetime", "1970-01-01T00:00:03.000") == [2, 2]
+    assert reset("--to-datetime", "1970-01-01T00:00:02.001Z") == [2, 2]
+    assert reset("--by-duration", "PT1H") == [10, 10]
+    assert reset("--to-earliest", "--dry-run") == [0, 0]
+    file = tmp_path / "offsets"
+    file.write_text(f'"{group}","{topic}",0,7\nother,{topic},0,1\n{topic},1,8\n')
+    assert reset("--from-file", str(file), "--execute", scope=()) == [7, 8]
+    assert offsets(broker, group) == {(topic, 0): (7, 10, 3), (topic, 1): (8, 10, 2)}
+    assert [each for each in asked(broker, "list") if each["group"] == group] \
+        == [{"group": group, "type": "classic", "state": "Empty", "protocol_type": ""}]
+    run(broker, "delete-offsets", group, "--topic", f"{topic}:0")
+    assert offsets(broker, group) == {(topic, 1): (8, 10, 2)}
+    run(broker, "delete", group)
+    assert group not in [each["group"] for each in asked(broker, "list")]
+    assert "GROUP_ID_NOT_FOUND" in run(broker, "delete", group, code=1)
+
+
+def test_members_are_described(broker, topic):
+    prepare(broker, topic)
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": topic,
+                         "client.id": "reader", "auto.offset.reset": "earliest",
+                         "enable.auto.commit": False})
+    consumer.subscribe([topic])
+    got = []
+    deadline = time.monotonic() + SECONDS
+    while len(got) < 20 and time.monotonic() < deadline:
+        got += [each for each in consumer.consume(20, 0.2) if not each.error()]
+    consumer.commit(asynchronous=False)
+    # It has to go on polling to stay a member.
+    stopping = threading.Event()
+    polling = threading.Thread(target=lambda: [consumer.poll(0.1) for _ in iter(stopping.is_set,
+                                                                               True)])
+    polling.start()
+    [described] = asked(broker, "describe", topic)
+    assert (described["type"], described["state"]) == ("classic", "Stable")
+    [member] = described["members"]
+    assert member["assignment"] == {topic: [0, 1]}
+    assert (member["client_id"], member["host"]) == ("reader", "/127.0.0.1")
+    assert {each["member"] for each in described["partitions"]} == {member["member"]}
+    assert {each["lag"] for each in described["partitions"]} == {0}
+    shown = run(broker, "describe", topic, "--members", "--verbose").splitlines()
+    assert shown[0].split() \
+        == ["GROUP", "MEMBER", "INSTANCE", "HOST", "CLIENT", "PARTITIONS", "ASSIGNMENT"]
+    assert shown[1].split()[-2:] == ["2", f"{topic}:0,1"]
+    assert run(broker, "describe", topic, "--state").splitlines()[1].split()[1:3] \
+        == ["classic", "Stable"]
+    refused = run(broker, "reset-offsets", topic, "--topic", topic, "--to-earliest", code=1)
+    assert "is Stable" in refused
+    assert "NON_EMPTY_GROUP" in run(broker, "delete", topic, code=1)
+    stopping.set()
+    polling.join()
+    consumer.close()
+    assert asked(broker, "list", "--state", "empty", "--type", "classic")
