@@ -33,6 +33,8 @@ public final class Member {
         settings.put("group.id", arguments[2]);
         settings.put("client.id", arguments[2] + "-" + number);
         settings.put("group.protocol", arguments[4]);
+        // Else it forgets all topics when no broker answers, and joins anew because they changed.
+        settings.put("metadata.recovery.strategy", "none");
         settings.put("enable.auto.commit", "false");
         settings.put("auto.offset.reset", "earliest");
         settings.put("key.deserializer", ByteArrayDeserializer.class.getName());

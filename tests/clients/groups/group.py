@@ -154,6 +154,19 @@ class Group:
                     offsets[partition].add(offset)
         return offsets
 
+    def await_told(self, more):
+        """So many more records of each partition."""
+        wanted = [len(told) + more for told in self.told()]
+        deadline = time.monotonic() + SECONDS
+        while any(len(told) < least for told, least in zip(self.told(), wanted)):
+            assert time.monotonic() < deadline, f"{self.name} reads no more"
+            time.sleep(0.05)
+
+    def rebalances(self):
+        """How often its members heard of a change of their partitions."""
+        return sum(event["what"] in ("assigned", "revoked", "lost")
+                   for process in self.processes for event in list(process.events))
+
     def await_records(self):
         """Stop producing; every acknowledged record is told by somebody, none is skipped."""
         self.is_producing = False
