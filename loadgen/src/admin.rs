@@ -1,10 +1,16 @@
 //! What has to be asked before and after measuring: topics, offsets, producer ids, settings.
 //! Speed does not matter here; it goes through `thalweg::client`.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use serde::Serialize;
 use thalweg::client::{
     BrokerAddress, Client, ClientError, ClientOptions, ConfigEntity, NewTopic, OffsetSpec,
+};
+use thalweg::protocol::messages::api_versions::{ApiVersionsRequest, FinalizedFeatureKey};
+use thalweg::protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource,
 };
 use thalweg::protocol::{ApiKey, ErrorCode};
 
@@ -15,6 +21,31 @@ use crate::request;
 pub struct Admin {
     client: Client,
 }
+
+/// What a cluster tells about itself through the protocol.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BrokerFacts {
+    /// The broker that was asked.
+    pub address: String,
+    /// The cluster's id.
+    pub cluster_id: Option<String>,
+    /// Brokers in it.
+    pub nodes: usize,
+    /// Features that the cluster has agreed on with their levels; `metadata.version` tells the
+    /// release of an Apache Kafka.
+    pub features: BTreeMap<String, i16>,
+    /// Settings of the broker that are not its built-in defaults; secrets left out.
+    pub settings: BTreeMap<String, String>,
+    /// Its built-in defaults.
+    pub defaults: BTreeMap<String, String>,
+}
+
+/// `ConfigResource.Type.BROKER`
+const RESOURCE_BROKER: i8 = 4;
+/// `ConfigEntry.ConfigSource.DEFAULT_CONFIG`: nobody set it.
+const SOURCE_DEFAULT: i8 = 5;
+/// Most settings that are kept.
+const SETTINGS_MAX: usize = 2000;
 
 /// Who leads which partition of the topic.
 #[derive(Clone, Debug)]
@@ -120,6 +151,48 @@ impl Admin {
     pub fn producer_id(&mut self) -> Result<(i64, i16), String> {
         let identity = self.client.init_producer().map_err(text)?;
         Ok((identity.id, identity.epoch))
+    }
+
+    /// What the cluster tells about itself; what it does not tell stays empty.
+    pub fn broker_facts(&mut self) -> BrokerFacts {
+        let mut facts = BrokerFacts {
+            cluster_id: self.client.cluster_id().map(str::to_owned),
+            nodes: self.client.brokers().len(),
+            ..BrokerFacts::default()
+        };
+        let node = self.client.brokers().first().map(|(node, _)| *node);
+        let Ok(connection) = self.client.any_broker() else { return facts };
+        facts.address = connection.address().to_string();
+        let question = ApiVersionsRequest {
+            client_software_name: request::CLIENT_ID.into(),
+            client_software_version: env!("CARGO_PKG_VERSION").into(),
+        };
+        if let Ok(answer) = connection.call(&question) {
+            let level = |key: &FinalizedFeatureKey| (key.name.to_string(), key.max_version_level);
+            facts.features = answer.finalized_features.iter().map(level).collect();
+        }
+        let question = DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type: RESOURCE_BROKER,
+                resource_name: node.map_or(String::new(), |node| node.to_string()).as_str().into(),
+                configuration_keys: None,
+            }],
+            include_synonyms: false,
+            include_documentation: false,
+        };
+        if let Ok(answer) = connection.call(&question) {
+            let all = answer.results.iter().flat_map(|result| &result.configs);
+            for config in all.filter(|config| !config.is_sensitive).take(SETTINGS_MAX) {
+                let Some(value) = &config.value else { continue };
+                let map = if config.config_source == SOURCE_DEFAULT {
+                    &mut facts.defaults
+                } else {
+                    &mut facts.settings
+                };
+                map.insert(config.name.to_string(), value.to_string());
+            }
+        }
+        facts
     }
 
     /// What the broker says about flushing before it answers, in its own setting's words.

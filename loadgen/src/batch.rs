@@ -15,7 +15,7 @@ const BEFORE_LENGTH: usize = 12;
 const CRC_FROM: usize = 21;
 
 /// How keys look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Keys {
     /// Bytes of a key: the key's number in decimal digits, zero-padded.
     pub bytes: u32,

@@ -27,6 +27,7 @@ const CONNECTIONS: u32 = 8;
 const IN_FLIGHT: u32 = 8192;
 /// Without p90: stalls fill a tenth of the time, so it lies on the edge of a cliff.
 const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
+const ATTEMPTS_MAX: u32 = 4;
 const PACES: [f64; 3] = [1_000.0, 10_000.0, 100_000.0];
 
 /// How to calibrate.
@@ -65,6 +66,8 @@ pub struct Case {
     pub name: String,
     /// The quantiles behind which there are enough samples.
     pub lines: Vec<Line>,
+    /// How often it was measured; it is repeated when it is off.
+    pub attempts: u32,
     /// Whether each reported one is within 2 % or 50 us of what the stub recorded.
     pub is_accurate: bool,
 }
@@ -114,10 +117,11 @@ pub fn calibrate(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Calibrat
         ("10 ms, one in twenty 40 ms".to_owned(), bimodal, seconds),
         (stall_name.clone(), stall, seconds * 6.0),
     ] {
-        let (stub, reported) = measure(settings, delay, seconds, IN_FLIGHT, stop)?;
-        cases.push(Case::new(name, &stub, &reported));
+        cases.push(repeat(|| measure(settings, delay, seconds, IN_FLIGHT, stop), &name)?);
     }
-    let truth = cases.last().map(|case| case.lines.clone()).unwrap_or_default();
+    // Without the usual delay: one request in flight must keep up with the rate between stalls.
+    let truth: Vec<Line> = cases.last().map(Case::tail).unwrap_or_default();
+    let stall = Delay::Stall { base_ns: 0, stall_ns, every_ns };
     let (_, reported) = measure(settings, stall, seconds * 6.0, 1, stop)?;
     let held_back = Case::against(format!("{stall_name}, 1 in flight"), &truth, &reported);
     let mut paces = Vec::new();
@@ -127,6 +131,22 @@ pub fn calibrate(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Calibrat
     let is_accurate = cases.iter().all(|case| case.is_accurate);
     let format = crate::report::FORMAT;
     Ok(Calibration { format, cases, held_back, paces, is_accurate })
+}
+
+/// A neighbour's burst of work spoils a case; an instrument that is wrong is wrong each time.
+fn repeat(
+    measure: impl Fn() -> Result<(Latency, Reported), String>,
+    name: &str,
+) -> Result<Case, String> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let (stub, reported) = measure()?;
+        let case = Case { attempts, ..Case::new(name.to_owned(), &stub, &reported) };
+        if case.is_accurate || attempts == ATTEMPTS_MAX {
+            return Ok(case);
+        }
+    }
 }
 
 /// What loadgen reported: from the intended time and from the send.
@@ -144,6 +164,11 @@ impl Case {
         Self::against(name, &truth.collect::<Vec<_>>(), reported)
     }
 
+    /// The quantiles that only stalls reach.
+    fn tail(&self) -> Vec<Line> {
+        self.lines.iter().filter(|line| line.quantile != "p50").copied().collect()
+    }
+
     fn against(name: String, truth: &[Line], reported: &Reported) -> Self {
         let lines = truth.iter().filter_map(|line| {
             Some(Line {
@@ -154,7 +179,7 @@ impl Case {
         });
         let lines: Vec<Line> = lines.collect();
         let is_accurate = !lines.is_empty() && lines.iter().all(Line::is_within);
-        Self { name, lines, is_accurate }
+        Self { name, lines, attempts: 1, is_accurate }
     }
 }
 
@@ -166,7 +191,8 @@ fn plan(server: &Sink, rate: f64, seconds: f64, in_flight: u32) -> Plan {
         load: Load::Rate(rate),
         acks: 1,
         record_bytes: 100,
-        records_per_batch: 1,
+        // One, unless it is late.
+        records_per_batch: 16,
         connections: CONNECTIONS,
         in_flight,
         consume: Consume::Never,
@@ -183,7 +209,8 @@ fn measure(
     in_flight: u32,
     stop: &Arc<AtomicBool>,
 ) -> Result<(Latency, Reported), String> {
-    let server = sink(settings, Some(delay))?;
+    let place = Place::take();
+    let server = sink(settings, &place.0, Some(delay))?;
     let plan =
         Plan { is_real_time: settings.is_real_time, ..plan(&server, RATE, seconds, in_flight) };
     let result = run::run(plan, stop)?;
@@ -196,15 +223,39 @@ fn measure(
     Ok((caused, Reported { corrected, uncorrected }))
 }
 
-fn sink(settings: &Settings, delay: Option<Delay>) -> Result<Sink, String> {
+/// The CPUs this thread had before it made room for a stub; it has them again afterwards.
+struct Place(Vec<usize>);
+
+impl Place {
+    fn take() -> Self {
+        Self(clock::allowed_cpus())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        clock::stay_on(&self.0);
+    }
+}
+
+fn sink(settings: &Settings, cpus: &[usize], delay: Option<Delay>) -> Result<Sink, String> {
     let store = Store::Discard { batch_bytes: 4096, record_bytes: 100 };
-    let prepare = if settings.is_real_time { clock::go_real_time } else { clock::sharpen_timers };
-    Sink::start_with("127.0.0.1:0", store, delay, prepare)
-        .map_err(|error| format!("the stub: {error}"))
+    // Stub and generator must not compete for a core: the stub gets the last one, this thread
+    // and the workers it starts the others.
+    let (rest, last) = cpus.split_at(cpus.len().saturating_sub(1));
+    let (last, is_real_time) = (last.to_vec(), settings.is_real_time);
+    let prepare = move || {
+        clock::stay_on(&last);
+        if is_real_time { clock::go_real_time() } else { clock::sharpen_timers() }
+    };
+    let server = Sink::start_with("127.0.0.1:0", store, delay, prepare);
+    clock::stay_on(if rest.is_empty() { cpus } else { rest });
+    server.map_err(|error| format!("the stub: {error}"))
 }
 
 fn pace(settings: &Settings, rate: f64, stop: &Arc<AtomicBool>) -> Result<Pace, String> {
-    let server = sink(settings, None)?;
+    let place = Place::take();
+    let server = sink(settings, &place.0, None)?;
     let plan = Plan {
         is_real_time: settings.is_real_time,
         warmup_s: 0.5,
@@ -221,15 +272,19 @@ pub fn text(calibration: &Calibration) -> String {
     let title = ["milliseconds", "", "stub did", "reported", "uncorrected"];
     let _ = writeln!(
         out,
-        "{:<38} {:<6} {:>10} {:>10} {:>12}",
+        "{:<46} {:<6} {:>10} {:>10} {:>12}",
         title[0], title[1], title[2], title[3], title[4]
     );
     for case in calibration.cases.iter().chain([&calibration.held_back]) {
         for (index, line) in case.lines.iter().enumerate() {
-            let name = if index == 0 { case.name.as_str() } else { "" };
+            let name = match (index, case.attempts) {
+                (0, 1) => case.name.clone(),
+                (0, attempts) => format!("{} (attempt {attempts})", case.name),
+                _ => String::new(),
+            };
             let _ = writeln!(
                 out,
-                "{name:<38} {:<6} {:>10} {:>10} {:>12}{}",
+                "{name:<46} {:<6} {:>10} {:>10} {:>12}{}",
                 line.quantile,
                 millis(line.stub_ns),
                 millis(line.reported_ns),
@@ -260,47 +315,43 @@ pub fn text(calibration: &Calibration) -> String {
 mod tests {
     use super::*;
 
-    /// Neighbours on the machine can only make agreement worse, so one good attempt of a few is
-    /// proof; an instrument that is wrong is wrong in all of them.
-    const ATTEMPTS: usize = 8;
-
     fn until_accurate(delay: Delay, seconds: f64) -> Case {
         let settings = Settings { seconds, is_real_time: true };
-        let attempt = |_| {
-            let (stub, reported) =
-                measure(&settings, delay, seconds, IN_FLIGHT, &Arc::default()).unwrap();
-            Case::new("test".into(), &stub, &reported)
-        };
-        let mut cases = (0..ATTEMPTS).map(attempt);
-        let mut last = cases.next().unwrap();
-        while !last.is_accurate {
-            last = cases.next().unwrap_or_else(|| panic!("never accurate: {last:?}"));
+        let once = || measure(&settings, delay, seconds, IN_FLIGHT, &Arc::default());
+        // Two rounds of attempts: this runs beside other tests.
+        let mut case = repeat(once, "test").unwrap();
+        if !case.is_accurate {
+            case = repeat(once, "test").unwrap();
         }
-        last
+        assert!(case.is_accurate, "never accurate: {case:?}");
+        case
     }
 
     #[test]
     fn reported_percentiles_are_the_delays_that_the_stub_recorded() {
-        let fixed = until_accurate(Delay::Fixed(10_000_000), 0.8);
-        assert!(fixed.lines[0].stub_ns >= 10_000_000 && fixed.lines.len() == 2, "{fixed:?}");
-        let bimodal = Delay::Bimodal { fast_ns: 10_000_000, slow_ns: 40_000_000, slow_share: 0.05 };
+        // Long delays: 2 % of them are more than what busy neighbours cost.
+        let fixed = until_accurate(Delay::Fixed(40_000_000), 0.8);
+        assert!(fixed.lines[0].stub_ns >= 40_000_000 && fixed.lines.len() == 2, "{fixed:?}");
+        let bimodal = Delay::Bimodal { fast_ns: 30_000_000, slow_ns: 90_000_000, slow_share: 0.05 };
         let bimodal = until_accurate(bimodal, 0.8);
         let (p50, p99) = (bimodal.lines[0].reported_ns, bimodal.lines[1].reported_ns);
-        assert!(p50 < 15_000_000 && p99 > 39_000_000, "{bimodal:?}");
+        assert!(p50 < 40_000_000 && p99 > 80_000_000, "{bimodal:?}");
     }
 
     #[test]
     fn a_stall_is_seen_in_full_from_intended_times_and_hidden_without() {
         let stall =
-            Delay::Stall { base_ns: 10_000_000, stall_ns: 100_000_000, every_ns: 1_000_000_000 };
+            Delay::Stall { base_ns: 30_000_000, stall_ns: 100_000_000, every_ns: 1_000_000_000 };
         let case = until_accurate(stall, 2.0);
         let p99 = case.lines[1];
         assert!(p99.stub_ns > 80_000_000, "10 % of the time stalls of up to 100 ms: {case:?}");
         let settings = Settings { seconds: 2.0, is_real_time: true };
+        let stall = Delay::Stall { base_ns: 0, stall_ns: 100_000_000, every_ns: 1_000_000_000 };
         let (_, held) = measure(&settings, stall, 2.0, 1, &Arc::default()).unwrap();
         let (corrected, uncorrected) =
             (held.corrected.named("p99").unwrap(), held.uncorrected.named("p99").unwrap());
-        assert!(corrected > p99.stub_ns / 10 * 8, "{corrected} beside {p99:?}");
+        // The stub of this one has no usual delay of 30 ms.
+        assert!(corrected > (p99.stub_ns - 30_000_000) / 10 * 8, "{corrected} beside {p99:?}");
         assert!(uncorrected < p99.stub_ns / 2, "{uncorrected} beside {p99:?}");
     }
 

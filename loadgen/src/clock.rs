@@ -61,6 +61,35 @@ pub fn go_real_time() {
     }
 }
 
+/// The CPUs that the calling thread may run on.
+pub fn allowed_cpus() -> Vec<usize> {
+    // SAFETY: all-zero bytes are a valid, empty cpu_set_t.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: 0 is the calling thread, `set` is valid and of the size given.
+    let done = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
+    if done != 0 {
+        return Vec::new();
+    }
+    // SAFETY: the index stays below the number of bits of the set.
+    (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
+}
+
+/// Keep the calling thread, and threads it starts from now on, on `cpus`; none means no change.
+pub fn stay_on(cpus: &[usize]) {
+    // SAFETY: all-zero bytes are a valid, empty cpu_set_t.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for cpu in cpus.iter().filter(|cpu| **cpu < libc::CPU_SETSIZE as usize) {
+        // SAFETY: the index is below the number of bits of the set.
+        unsafe { libc::CPU_SET(*cpu, &mut set) }
+    }
+    if !cpus.is_empty() {
+        // SAFETY: 0 is the calling thread, `set` is valid and of the size given.
+        unsafe {
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+        }
+    }
+}
+
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec that outlives the call; the clock ids are constants
@@ -74,6 +103,19 @@ fn read(clock: libc::clockid_t) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_stays_where_it_is_put() {
+        let before = allowed_cpus();
+        assert!(!before.is_empty());
+        stay_on(&before[..1]);
+        assert_eq!(allowed_cpus(), before[..1]);
+        assert_eq!(std::thread::spawn(allowed_cpus).join().unwrap(), before[..1], "inherited");
+        stay_on(&[]);
+        assert_eq!(allowed_cpus(), before[..1]);
+        stay_on(&before);
+        assert_eq!(allowed_cpus(), before);
+    }
 
     #[test]
     fn clocks_go_forward_and_agree_with_the_system() {

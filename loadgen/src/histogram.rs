@@ -34,6 +34,24 @@ pub enum Series {
 /// How many kinds of [`Series`] there are.
 pub const SERIES: usize = 6;
 
+impl Series {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; SERIES] =
+        [Self::Produce, Self::ProduceSent, Self::EndToEnd, Self::Lag, Self::SendDelay, Self::Fetch];
+
+    /// Its name in files: the tag of a histogram log, the begin of a column.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Produce => "produce",
+            Self::ProduceSent => "produce_from_send",
+            Self::EndToEnd => "end_to_end",
+            Self::Lag => "schedule_lag",
+            Self::SendDelay => "send_delay",
+            Self::Fetch => "fetch",
+        }
+    }
+}
+
 /// One series of latencies.
 #[derive(Clone, Debug)]
 pub struct Latency {
@@ -88,6 +106,26 @@ impl Latency {
     /// Records behind the counts.
     pub fn records(&self) -> u64 {
         self.counts.len()
+    }
+
+    /// The counts themselves, nanoseconds.
+    pub fn counts(&self) -> &Histogram<u64> {
+        &self.counts
+    }
+
+    /// From counts that were stored; how many completions brought them is not known any more.
+    ///
+    /// # Errors
+    /// When they have other bounds.
+    pub fn from_counts(counts: &Histogram<u64>) -> Result<Self, String> {
+        let mut latency = Self { max_ns: counts.max(), ..Self::default() };
+        latency.counts.add(counts).map_err(|error| format!("other bounds: {error}"))?;
+        Ok(latency)
+    }
+
+    /// The value below which a share `quantile` of the records lies, however few there are.
+    pub fn value_at(&self, quantile: f64) -> u64 {
+        self.counts.value_at_quantile(quantile).min(self.max_ns)
     }
 
     /// The value below which a share `quantile` of the records lies, if enough completions

@@ -23,7 +23,7 @@ pub enum Load {
 }
 
 /// When records are read back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Consume {
     /// While they are produced, and on until all are seen: the tail and end-to-end latency.
@@ -35,7 +35,7 @@ pub enum Consume {
 }
 
 /// How batches are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Not at all.
@@ -64,7 +64,8 @@ impl Compression {
 }
 
 /// Everything a run needs to know.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Plan {
     /// `HOST:PORT` of any broker of the cluster.
     pub bootstrap_server: String,

@@ -77,6 +77,25 @@ pub enum Warning {
         /// How many.
         records: u64,
     },
+    /// Control groups held the generator back.
+    Throttled {
+        /// For this long, all its threads together.
+        for_ns: u64,
+    },
+    /// A hypervisor gave CPU time to others.
+    Stolen {
+        /// Share of all CPUs' time, 0..1.
+        share: f64,
+    },
+    /// A figure rose or fell for most of the measured time.
+    NotSteady {
+        /// Which.
+        what: &'static str,
+        /// Its last third beside its first, as a share of the first.
+        change: f64,
+    },
+    /// This loadgen was built without optimisation.
+    DebugBuild,
     /// Nothing was read back.
     NotVerified,
     /// acks=0 promises nothing, so nothing can be called lost.
@@ -116,9 +135,11 @@ impl Warning {
             Self::GeneratorSaturated { open_loop: true, .. } | Self::FromTheFuture { .. } => {
                 Weight::Invalid
             }
-            Self::NotVerified | Self::AcksZero | Self::CrcUnchecked | Self::ClosedLoop => {
-                Weight::Note
-            }
+            Self::NotVerified
+            | Self::AcksZero
+            | Self::CrcUnchecked
+            | Self::ClosedLoop
+            | Self::DebugBuild => Weight::Note,
             Self::TooFewSamples { .. } => Weight::Note,
             _ => Weight::Suspect,
         }
@@ -152,6 +173,18 @@ impl Warning {
             Self::FromTheFuture { records } => {
                 format!("{records} records were read before they were sent")
             }
+            Self::Throttled { for_ns } => {
+                format!("control groups held the generator back for {}", millis(*for_ns))
+            }
+            Self::Stolen { share } => {
+                format!("the hypervisor took {:.0} % of the CPU time for others", share * 100.0)
+            }
+            Self::NotSteady { what, change } => format!(
+                "not steady: {what} changed by {:+.0} % from the first third of the measured time \
+                 to the last",
+                change * 100.0
+            ),
+            Self::DebugBuild => "this loadgen was built without optimisation".into(),
             Self::NotVerified => "nothing was read back, so nothing is verified".into(),
             Self::AcksZero => "acks=0: the broker promised nothing, nothing can be lost".into(),
             Self::CrcUnchecked => "the CRC of batches read was not checked".into(),
@@ -187,6 +220,12 @@ impl Warning {
             Self::FromTheFuture { .. } => {
                 "produce and consume on one host; end-to-end latency across hosts means nothing"
             }
+            Self::Throttled { .. } => "raise the CPU limit of this container or slice",
+            Self::Stolen { .. } => "measure on a machine of your own, or at a quieter time",
+            Self::NotSteady { .. } => {
+                "warm up for longer (--warmup), measure for longer, and look at the time series"
+            }
+            Self::DebugBuild => "build it with --release: its ceilings are far lower without",
             Self::NotVerified => "drop --consume never",
             Self::AcksZero => "use --acks 1 or all to have losses counted",
             Self::CrcUnchecked => "drop --no-check-crc",
@@ -222,12 +261,21 @@ pub struct Signs {
     pub clock_source: Option<String>,
     /// Records read before they were sent.
     pub from_the_future: u64,
+    /// For how long control groups held the process back.
+    pub throttled_ns: u64,
+    /// Share of all CPU time that a hypervisor took away.
+    pub stolen_share: f64,
+    /// Figures that rose or fell, and by how much.
+    pub trends: Vec<(&'static str, f64)>,
 }
 
 const SATURATED_SHARE: f64 = 0.92;
 const WAITED_SHARE: f64 = 0.20;
 const CLOCK_STEP_NS: i64 = 5_000_000;
 const SUSTAINED_SHARE: f64 = 0.995;
+/// Being held back for less than this is of no account.
+const THROTTLED_NS: u64 = 10_000_000;
+const STOLEN_SHARE: f64 = 0.05;
 /// Lag below this never matters.
 const LAG_FLOOR_NS: u64 = 200_000;
 
@@ -275,6 +323,15 @@ pub fn doubts(signs: &Signs) -> Vec<Warning> {
         && !["tsc", "kvm-clock", "arch_sys_counter"].contains(&name.as_str())
     {
         found.push(Warning::ClockSource { name: name.clone() });
+    }
+    if signs.throttled_ns > THROTTLED_NS {
+        found.push(Warning::Throttled { for_ns: signs.throttled_ns });
+    }
+    if signs.stolen_share > STOLEN_SHARE {
+        found.push(Warning::Stolen { share: signs.stolen_share });
+    }
+    for (what, change) in &signs.trends {
+        found.push(Warning::NotSteady { what, change: *change });
     }
     if signs.from_the_future > 0 {
         found.push(Warning::FromTheFuture { records: signs.from_the_future });
@@ -358,7 +415,13 @@ mod tests {
         assert_eq!(future.weight(), Weight::Invalid);
         let starved = one(Signs { threads: vec![("consumer", 0.1, 0.5)], ..good() });
         assert!(matches!(starved, Warning::WaitedForCpu { .. }));
-        for warning in [step, source, future, starved] {
+        let throttled = one(Signs { throttled_ns: 11_000_000, ..good() });
+        assert_eq!(throttled, Warning::Throttled { for_ns: 11_000_000 });
+        let stolen = one(Signs { stolen_share: 0.1, ..good() });
+        assert_eq!(stolen.weight(), Weight::Suspect);
+        let moving = one(Signs { trends: vec![("throughput", -0.4)], ..good() });
+        assert!(moving.text().contains("throughput changed by -40 %"), "{}", moving.text());
+        for warning in [step, source, future, starved, throttled, stolen, moving] {
             assert!(!warning.text().is_empty() && !warning.remedy().is_empty());
         }
     }

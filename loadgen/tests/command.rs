@@ -1,48 +1,12 @@
 //! The command as a user meets it: exit codes, JSON, a sink in another process, and a real
 //! Thalweg broker. Every process that is started is ended by its pid.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod support;
+
+use std::process::Command;
 
 use serde_json::Value;
-
-const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
-
-/// A process that listens; killed when dropped.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    /// Start `command` and wait for a line that ends in ` on HOST:PORT`.
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut lines = lines.map(|line| line.expect("text"));
-        let line = lines.find(|line| line.contains("listening on ")).expect("it says where");
-        let address = line.rsplit(' ').next().expect("behind the last space").to_owned();
-        // The pipe must stay open and empty, or the server blocks or fails when it prints.
-        std::thread::spawn(move || lines.count());
-        Self { child, address }
-    }
-
-    fn sink(more: &[&str]) -> Self {
-        Self::start(Command::new(LOADGEN).args(["sink", "--listen", "127.0.0.1:0"]).args(more))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn loadgen(arguments: &[&str]) -> Output {
-    Command::new(LOADGEN).args(arguments).output().expect("loadgen runs")
-}
+use support::{Server, broker, loadgen};
 
 fn run(address: &str, more: &[&str]) -> (i32, Value) {
     let mut arguments = vec!["run", "-b", address, "--json", "-", "--warmup", "0.1"];
@@ -87,9 +51,16 @@ fn nobody_listening_is_a_failure_with_a_reason() {
 fn the_documented_json_fields_are_there() {
     let sink = Server::sink(&["--keep-bytes", "100000000"]);
     let (_, result) = run(&sink.address, &["--rate", "2000", "--duration", "0.5"]);
-    let readme = include_str!("../README.md");
-    for field in result.as_object().expect("an object").keys() {
-        assert!(readme.contains(&format!("`{field}`")), "{field} is not documented");
+    let page = include_str!("../docs/RESULT.md");
+    let is_told = |field: &str| page.contains(&format!("`{field}`"));
+    for (field, value) in result.as_object().expect("an object") {
+        assert!(is_told(field), "{field} is not documented");
+        // The plan has the flags' names, and the fields of a second are summed up in words.
+        let is_list = ["environment", "broker", "verdict", "samples"].contains(&field.as_str());
+        let inner = value.as_array().and_then(|list| list.first()).unwrap_or(value);
+        for field in inner.as_object().filter(|_| is_list).into_iter().flatten() {
+            assert!(is_told(field.0), "{} is not documented", field.0);
+        }
     }
     assert_eq!(result["format"], 1);
     assert_eq!(result["plan"]["load"]["rate"], 2000.0);
@@ -106,19 +77,6 @@ fn a_broken_promise_is_exit_code_4() {
     let (code, result) = run(&sink.address, &["--rate", "5000", "--duration", "0.5"]);
     assert!(result["verdict"]["lost"].as_u64() > Some(0), "{}", result["verdict"]);
     assert_eq!(code, 4);
-}
-
-/// The broker beside loadgen, built if need be.
-fn broker() -> PathBuf {
-    let beside = Path::new(LOADGEN).with_file_name("thalweg");
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "thalweg", "--bin", "thalweg"]);
-    build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    if beside.parent().is_some_and(|dir| dir.ends_with("release")) {
-        build.arg("--release");
-    }
-    assert!(build.status().expect("cargo runs").success(), "the broker builds");
-    beside
 }
 
 #[test]

@@ -10,12 +10,14 @@ use crate::batch::{Keys, Template};
 use crate::pace::Arrivals;
 use crate::plan::{Compression, Consume, Plan};
 use crate::sink::{Delay, Fault};
+use crate::slo::Objective;
 
 /// An open-loop load generator for Kafka-protocol brokers that verifies what it writes and
 /// doubts what it measures.
 ///
 /// Exit codes: 0 fine, 1 the run failed, 3 the figures are not valid, 4 the broker lost,
-/// duplicated, reordered or damaged records, 78 the command line makes no sense.
+/// duplicated, reordered or damaged records, 78 the command line makes no sense, 99 an objective
+/// was missed.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, max_term_width = 100)]
 pub struct Cli {
@@ -29,6 +31,10 @@ pub enum Command {
     Quick(QuickArgs),
     /// Measure any Kafka-protocol broker.
     Run(Box<RunArgs>),
+    /// Repeat a run from its folder, with the same plan and the same random draws.
+    Replay(ReplayArgs),
+    /// Make the page of a run's folder again.
+    Report(ReportArgs),
     /// Be a broker that does nothing: the ceiling of any generator on this path.
     Sink(SinkArgs),
     /// Check this instrument on this machine: latencies against a stub of known delays, pacing
@@ -200,9 +206,44 @@ pub struct RunArgs {
     /// Seconds to wait at the end for answers, and again for the last records.
     #[arg(long, default_value_t = 30.0)]
     pub drain: f64,
+    #[command(flatten)]
+    pub results: ResultArgs,
+}
+
+/// What a run leaves, and what it is held against.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Results")]
+pub struct ResultArgs {
+    /// Leave a new folder with the result, histograms, a table of seconds and a page to read.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
     /// Write the whole result as JSON; `-` is standard output.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// An objective, e.g. e2e.p99<5ms, produce.p99.9<20ms, rate>=100000; exit code 99 when it is
+    /// missed. May be given again.
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub slo: Vec<Objective>,
+    /// Measure the disk that holds this folder before the run, for the ceiling in the report.
+    #[arg(long, value_name = "FOLDER")]
+    pub ceiling: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The folder that `run --out` has left.
+    pub folder: PathBuf,
+    /// Run it against this broker instead.
+    #[arg(long, short = 'b', value_name = "HOST:PORT")]
+    pub bootstrap_server: Option<String>,
+    #[command(flatten)]
+    pub results: ResultArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The folder that `run --out` has left.
+    pub folder: PathBuf,
 }
 
 impl RunArgs {

@@ -20,5 +20,5 @@ pub fn write(path: &Path, result: &impl Serialize) -> Result<(), String> {
     let beside = path.with_extension("partial");
     fs::write(&beside, text)
         .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| format!("cannot write --json {}: {error}", path.display()))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

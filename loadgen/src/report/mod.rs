@@ -1,6 +1,7 @@
 //! The result of a run, defined once; [`text`] prints it for people, [`json`] writes it for
-//! programs. `loadgen/README.md` documents the JSON fields.
+//! programs. `loadgen/docs/RESULT.md` documents the JSON fields.
 
+pub mod html;
 pub mod json;
 pub mod text;
 
@@ -8,14 +9,19 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::admin::BrokerFacts;
 use crate::collect::Second;
+use crate::device::Device;
 use crate::environment::Environment;
 use crate::histogram::Summary;
+use crate::observe::Sample;
+use crate::observe::find::Found;
 use crate::pace::Stage;
 use crate::plan::Plan;
 use crate::recorder::Counts;
+use crate::slo::{Judged, Objective};
 use crate::verify::Verdict;
-use crate::warnings::Warning;
+use crate::warnings::{Warning, Weight};
 
 /// Version of the JSON format; grows when a field changes its meaning or goes.
 pub const FORMAT: u32 = 1;
@@ -96,6 +102,12 @@ pub struct RunResult {
     pub format: u32,
     /// Where.
     pub environment: Environment,
+    /// What the broker tells about itself.
+    pub broker: BrokerFacts,
+    /// Its process, when it runs on this host and may be looked at.
+    pub broker_process: Option<Found>,
+    /// The ceilings of a disk, if they were asked for.
+    pub device: Option<Device>,
     /// What was asked, with every default filled in.
     pub plan: Plan,
     /// What the broker says about flushing before it answers.
@@ -130,23 +142,72 @@ pub struct RunResult {
     pub threads: Vec<ThreadUse>,
     /// Doubts.
     pub warnings: Vec<Warning>,
+    /// The same doubts in words.
+    pub doubts: Vec<Doubt>,
     /// False when a doubt makes the figures worthless.
     pub valid: bool,
+    /// The same in three grades.
+    pub validity: Validity,
+    /// Objectives that were given, and whether they were kept.
+    pub objectives: Vec<Judged>,
     /// Why the run ended early, if it did.
     pub failure: Option<String>,
     /// The time series.
     pub seconds: Vec<Second>,
+    /// What broker and machine did meanwhile, on the same time axis.
+    pub samples: Vec<Sample>,
 }
 
+/// A doubt in words.
+#[derive(Clone, Debug, Serialize)]
+pub struct Doubt {
+    /// How much it weighs.
+    pub weight: Weight,
+    /// What is the matter.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl From<&Warning> for Doubt {
+    fn from(warning: &Warning) -> Self {
+        Self { weight: warning.weight(), text: warning.text(), remedy: warning.remedy() }
+    }
+}
+
+/// Whether the figures can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Validity {
+    /// No doubt that matters.
+    Ok,
+    /// The figures may be off; the warnings say why.
+    Suspect,
+    /// They are not the broker's figures.
+    Invalid,
+}
+
+/// An objective was missed (as k6 has it).
+pub const OBJECTIVE_MISSED: u8 = 99;
+
 impl RunResult {
-    /// What the process should exit with: 1 failed, 4 a promise was broken, 3 not valid, 0 fine.
+    /// Hold the result against `objectives`. A percentile that cannot be known is neither kept
+    /// nor missed: it makes the run invalid as an answer.
+    pub fn hold_against(&mut self, objectives: &[Objective]) {
+        self.objectives = objectives.iter().map(|objective| objective.judge(self)).collect();
+    }
+
+    /// What the process should exit with: 1 failed, 4 a promise was broken, 3 not valid, 99 an
+    /// objective was missed, 0 fine.
     pub fn exit_code(&self) -> u8 {
         if self.failure.is_some() {
             1
         } else if !self.verdict.is_clean() {
             4
-        } else if !self.valid {
+        } else if !self.valid || self.objectives.iter().any(|judged| judged.is_met.is_none()) {
             3
+        } else if self.objectives.iter().any(|judged| judged.is_met == Some(false)) {
+            OBJECTIVE_MISSED
         } else {
             0
         }

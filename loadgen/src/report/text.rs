@@ -5,7 +5,8 @@ use std::fmt::Write;
 use crate::histogram::{Percentile, Summary};
 use crate::pace::Arrivals;
 use crate::plan::{Consume, Load, Plan};
-use crate::report::{Flow, RunResult, StageResult};
+use crate::report::{Flow, OBJECTIVE_MISSED, RunResult, StageResult, Validity};
+use crate::slo::Judged;
 use crate::verify::Verdict;
 use crate::warnings::{Warning, Weight};
 
@@ -157,6 +158,21 @@ pub fn warnings(warnings: &[Warning]) -> String {
     out
 }
 
+fn objective(judged: &Judged) -> String {
+    let is_rate = judged.objective.contains("rate");
+    let measured = match judged.measured {
+        None => "too few samples to know".into(),
+        Some(rate) if is_rate => format!("{} records/s", grouped(rate as u64)),
+        Some(ns) => format!("{} ms", millis(ns as u64)),
+    };
+    let word = match judged.is_met {
+        Some(true) => "kept",
+        Some(false) => "MISSED",
+        None => "UNKNOWN",
+    };
+    format!("{}: {word} ({measured})", judged.objective)
+}
+
 fn stage(result: &StageResult) -> String {
     let stage = &result.stage;
     let mut out = if stage.from == stage.to {
@@ -229,14 +245,20 @@ pub fn run(result: &RunResult) -> String {
             ),
         );
     }
+    for judged in &result.objectives {
+        line("objective", objective(judged));
+    }
     out.push_str(&warnings(&result.warnings));
     if let Some(why) = &result.failure {
         let _ = writeln!(out, "FAILED      {why}");
     }
     let word = match result.exit_code() {
-        0 => "valid",
+        0 if result.validity == Validity::Suspect => "SUSPECT: see the doubts above",
+        0 => "OK",
         1 => "failed",
+        3 if result.valid => "INVALID: too few samples behind an objective",
         3 => "INVALID: these are not the broker's figures",
+        OBJECTIVE_MISSED => "OBJECTIVE MISSED",
         _ => "BROKEN PROMISE: see the line `verified`",
     };
     let _ = writeln!(out, "verdict     {word}");

@@ -1,26 +1,30 @@
 //! One run from plan to result: set up, start the workers, wait, drain, judge.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+mod conclude;
+mod layout;
+mod steady;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
+use std::time::Duration;
 
-use crate::admin::{Admin, TopicMap, error_name};
+use crate::admin::{Admin, BrokerFacts, TopicMap};
 use crate::clock;
-use crate::collect::{self, Collected, Parcel, Role, StageSum};
-use crate::consume::{self, Consumed, ReaderSpec, Targets};
-use crate::environment::Environment;
-use crate::histogram::{Latency, Series};
-use crate::pace::{Offer, Stage};
-use crate::payload::Filler;
+use crate::collect::{self, Parcel, Role, StageSum, Watcher};
+use crate::consume::{self, ReaderSpec, Targets};
+use crate::environment;
+use crate::folder::Folder;
+use crate::observe::Observer;
+use crate::observe::find::{self, Found};
+use crate::pace::Stage;
 use crate::plan::{Consume, Load, Plan};
-use crate::produce::{self, Effort, LaneSpec, Produced};
+use crate::produce::{self, LaneSpec, Produced};
 use crate::recorder::{Recorder, Window};
-use crate::report::{Backlog, Flow, RunResult, StageResult, ThreadUse};
-use crate::verify::{Oddities, Seen, Verdict};
-use crate::warnings::{self, Signs, Warning, Weight};
+use crate::report::RunResult;
+use conclude::{End, conclude};
+use layout::{lanes, readers};
 
 /// Intervals that may wait for the collector.
 const PARCELS_MAX: usize = 1024;
@@ -35,19 +39,47 @@ struct Ground {
     lanes: Vec<LaneSpec>,
     readers: Vec<ReaderSpec>,
     durability: String,
+    facts: BrokerFacts,
+    process: Option<Found>,
+}
+
+/// What a run leaves besides its result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras<'a> {
+    /// Where its histograms go.
+    pub folder: Option<&'a Folder>,
+    /// Whether broker and machine are observed.
+    pub observes: bool,
 }
 
 /// Run `plan`. `stop` is set on Ctrl-C: the run then ends early and still reports.
 ///
 /// # Errors
 /// Says what kept the run from being made at all.
-pub fn run(mut plan: Plan, stop: &Arc<AtomicBool>) -> Result<RunResult, String> {
+pub fn run(plan: Plan, stop: &Arc<AtomicBool>) -> Result<RunResult, String> {
+    run_with(plan, stop, Extras::default())
+}
+
+/// The same, leaving `extras`.
+///
+/// # Errors
+/// Says what kept the run from being made at all.
+pub fn run_with(
+    mut plan: Plan,
+    stop: &Arc<AtomicBool>,
+    extras: Extras<'_>,
+) -> Result<RunResult, String> {
     plan.check()?;
     let mut admin = Admin::connect(&plan.bootstrap_server)?;
     let map = admin.ensure_topic(&plan.topic, plan.partitions, plan.replication_factor)?;
     plan.partitions = map.leaders.len() as u32;
     plan.check()?;
-    let ground = prepare(plan, map, &mut admin)?;
+    let leader = map.leaders.first().copied();
+    let mut ground = prepare(plan, map, &mut admin)?;
+    if extras.observes {
+        ground.facts = admin.broker_facts();
+        ground.process = leader.and_then(find::listener);
+    }
     let plan = ground.plan.clone();
 
     let connections = (ground.lanes.len() + ground.readers.len()) as u64;
@@ -56,10 +88,17 @@ pub fn run(mut plan: Plan, stop: &Arc<AtomicBool>) -> Result<RunResult, String> 
     let warm_ns = start_ns + (plan.warmup_s * 1e9) as u64;
     let window = Window { start_ns, warm_ns, end_ns: warm_ns + (plan.duration_s * 1e9) as u64 };
     let wall_offset = clock::wall_offset_ns();
+    let throttled = environment::throttled();
 
     let (parcels, collected) = sync_channel(PARCELS_MAX);
     let stages = stage_sums(&plan);
-    let collector = thread::spawn(move || collect::collect(&collected, stages, &mut []));
+    let mut watchers: Vec<Box<dyn Watcher>> = Vec::new();
+    if let Some(folder) = extras.folder {
+        watchers.push(folder.watcher(Duration::from_nanos(head_start))?);
+    }
+    let collector = thread::spawn(move || collect::collect(&collected, stages, &mut watchers));
+    let observer = extras.observes.then(|| Observer::start(start_ns, ground.process.clone()));
+    let observer = observer.transpose().map_err(|error| format!("observing: {error}"))?;
     let targets = Arc::new(Targets::new(plan.partitions));
     let lanes = ground.lanes.len() as u32;
     let consumers = |window: Window| {
@@ -96,8 +135,25 @@ pub fn run(mut plan: Plan, stop: &Arc<AtomicBool>) -> Result<RunResult, String> 
     let clock_step_ns = clock::wall_offset_ns() - wall_offset;
 
     let fatal = fatal.or_else(|| consumed.iter().find_map(|c| c.fatal.clone()));
-    let end = End { produced, consumed, collected, drain_from, clock_step_ns, fatal };
+    let end = End {
+        produced,
+        consumed,
+        collected,
+        drain_from,
+        clock_step_ns,
+        throttled_ns: throttled_since(throttled),
+        samples: observer.map(Observer::finish).unwrap_or_default(),
+        fatal,
+    };
     Ok(conclude(&ground, end, stop.load(Ordering::Relaxed)))
+}
+
+/// For how long control groups have held this process back since `before`.
+fn throttled_since(before: Option<(u64, u64)>) -> u64 {
+    match (before, environment::throttled()) {
+        (Some((_, before)), Some((_, now))) => now.saturating_sub(before),
+        _ => 0,
+    }
 }
 
 fn produce_all(
@@ -139,61 +195,15 @@ fn prepare(plan: Plan, map: TopicMap, admin: &mut Admin) -> Result<Ground, Strin
     let starts = admin.end_offsets(&plan.topic, plan.partitions)?;
     let readers = readers(&plan, &map, &starts);
     let durability = admin.durability(&plan.topic);
-    Ok(Ground { plan: Arc::new(plan), run: u32::from_ne_bytes(random), lanes, readers, durability })
-}
-
-/// Partitions by the leader that serves them.
-fn by_leader(map: &TopicMap) -> BTreeMap<SocketAddr, Vec<u32>> {
-    let mut groups: BTreeMap<SocketAddr, Vec<u32>> = BTreeMap::new();
-    for (partition, leader) in map.leaders.iter().enumerate() {
-        groups.entry(*leader).or_default().push(partition as u32);
-    }
-    groups
-}
-
-/// One lane per producer, leader and connection, with a share of the rate that follows its
-/// share of the partitions.
-fn lanes(plan: &Plan, map: &TopicMap) -> Vec<LaneSpec> {
-    let mut lanes: Vec<LaneSpec> = Vec::new();
-    for producer in 0..plan.producers {
-        for (leader, partitions) in by_leader(map) {
-            let connections = plan.connections.min(partitions.len() as u32) as usize;
-            for connection in 0..connections {
-                let mut mine: Vec<u32> =
-                    partitions.iter().copied().skip(connection).step_by(connections).collect();
-                // Producers begin at different partitions, or all would hit the same one.
-                let turn = producer as usize % mine.len();
-                mine.rotate_left(turn);
-                lanes.push(LaneSpec {
-                    producer: lanes.len() as u32,
-                    address: leader,
-                    partitions: mine,
-                    identity: (-1, -1),
-                    offer: None,
-                });
-            }
-        }
-    }
-    if let Some(stages) = plan.stages() {
-        let all: usize = lanes.iter().map(|lane| lane.partitions.len()).sum();
-        let count = lanes.len() as f64;
-        let mut seeds = Filler::new(plan.seed);
-        for (index, lane) in lanes.iter_mut().enumerate() {
-            let share = lane.partitions.len() as f64 / all as f64;
-            let mine = |stage: &Stage| Stage {
-                from: stage.from * share,
-                to: stage.to * share,
-                seconds: stage.seconds,
-            };
-            lane.offer = Some(Offer {
-                stages: stages.iter().map(mine).collect(),
-                arrivals: plan.arrivals,
-                phase: index as f64 / count,
-                seed: seeds.next_u64(),
-            });
-        }
-    }
-    lanes
+    Ok(Ground {
+        plan: Arc::new(plan),
+        run: u32::from_ne_bytes(random),
+        lanes,
+        readers,
+        durability,
+        facts: BrokerFacts::default(),
+        process: None,
+    })
 }
 
 /// The parts of a changing load that are reported for themselves; none of an unchanging one.
@@ -206,37 +216,6 @@ fn stage_sums(plan: &Plan) -> Vec<StageSum> {
         StageSum::between(begin, from)
     };
     stages.iter().map(sum).collect()
-}
-
-fn stage_results(plan: &Plan, sums: &[StageSum]) -> Vec<StageResult> {
-    let Load::Stages(stages) = &plan.load else { return Vec::new() };
-    let result = |(stage, sum): (&Stage, &StageSum)| {
-        let seconds = sum.to.saturating_sub(sum.from).max(1) as f64;
-        let summary = |latency: &Latency| (!latency.is_empty()).then(|| latency.summary());
-        StageResult {
-            stage: *stage,
-            produced_per_s: sum.produced_records as f64 / seconds,
-            produce_latency: summary(&sum.produce),
-            end_to_end_latency: summary(&sum.end_to_end),
-        }
-    };
-    stages.iter().zip(sums).map(result).collect()
-}
-
-fn readers(plan: &Plan, map: &TopicMap, starts: &[i64]) -> Vec<ReaderSpec> {
-    let mut readers = Vec::new();
-    if plan.consume == Consume::Never {
-        return readers;
-    }
-    for (leader, partitions) in by_leader(map) {
-        let consumers = plan.consumers.min(partitions.len() as u32) as usize;
-        for consumer in 0..consumers {
-            let mine = partitions.iter().skip(consumer).step_by(consumers);
-            let start = |p: &u32| (*p, starts.get(*p as usize).copied().unwrap_or(0));
-            readers.push(ReaderSpec { address: leader, partitions: mine.map(start).collect() });
-        }
-    }
-    readers
 }
 
 /// Deal `all` to at most `hands` workers; none gets nothing.
@@ -263,147 +242,6 @@ fn spawn<J: Send + 'static, R: Send + 'static>(
 fn join<R>(threads: Vec<thread::JoinHandle<R>>) -> Result<Vec<R>, String> {
     let joined = threads.into_iter().map(thread::JoinHandle::join);
     joined.map(|r| r.map_err(|_| "a worker thread panicked".to_owned())).collect()
-}
-
-/// Everything there is when the workers have ended.
-struct End {
-    produced: Vec<Produced>,
-    consumed: Vec<Consumed>,
-    collected: Collected,
-    drain_from: u64,
-    clock_step_ns: i64,
-    fatal: Option<String>,
-}
-
-fn judge(ground: &Ground, end: &End) -> Verdict {
-    let mut seen: BTreeMap<u32, &Vec<Seen>> = BTreeMap::new();
-    let mut oddities = Oddities::default();
-    for consumed in &end.consumed {
-        oddities.add(&consumed.oddities);
-        seen.extend(consumed.seen.iter().map(|(partition, seen)| (*partition, seen)));
-    }
-    let of = |producer: u32, partition: u32| seen.get(&partition)?.get(producer as usize);
-    let sent = end.produced.iter().flat_map(|p| &p.sent);
-    let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
-    let checked = ground.plan.consume != Consume::Never && ground.plan.check_order;
-    let mut verdict = Verdict::judge(pairs, oddities, checked);
-    verdict.incomplete = end.consumed.iter().any(|c| c.incomplete);
-    verdict
-}
-
-fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
-    let plan = &ground.plan;
-    let verdict = judge(ground, &end);
-    let mut produced = Flow::default();
-    let mut consumed = Flow::default();
-    end.produced.iter().for_each(|p| produced.add(&p.counts));
-    end.consumed.iter().for_each(|c| consumed.add(&c.counts));
-    produced.per_second(plan.duration_s);
-    let mut backlog = None;
-    if plan.consume == Consume::After {
-        let mut all = Flow::default();
-        end.consumed.iter().for_each(|c| all.add(&c.all));
-        let last = end.consumed.iter().map(|c| c.last_ns).max().unwrap_or(0);
-        let seconds = last.saturating_sub(end.drain_from) as f64 / 1e9;
-        all.per_second(seconds);
-        backlog = Some(Backlog { seconds, read: all });
-        consumed = Flow::default();
-    } else {
-        consumed.per_second(plan.duration_s);
-    }
-    let summary = |series: Series| {
-        let latency = end.collected.of(series);
-        (!latency.is_empty()).then(|| latency.summary())
-    };
-    let is_open = plan.load != Load::Max;
-    let mut errors: BTreeMap<String, u64> = BTreeMap::new();
-    let refused = end.produced.iter().flat_map(|p| &p.errors);
-    for (code, count) in refused.chain(end.consumed.iter().flat_map(|c| &c.errors)) {
-        *errors.entry(error_name(*code)).or_default() += count;
-    }
-    let mut result = RunResult {
-        format: crate::report::FORMAT,
-        environment: Environment::capture(),
-        plan: plan.as_ref().clone(),
-        durability: ground.durability.clone(),
-        produced,
-        consumed,
-        backlog,
-        produce_latency: summary(Series::Produce).filter(|_| is_open),
-        produce_latency_from_send: summary(Series::ProduceSent),
-        end_to_end_latency: summary(Series::EndToEnd),
-        schedule_lag: summary(Series::Lag),
-        send_delay: summary(Series::SendDelay),
-        fetch_latency: summary(Series::Fetch),
-        stages: stage_results(plan, &end.collected.stages),
-        verdict,
-        errors,
-        disconnects: end.produced.iter().map(|p| p.disconnects).sum::<u64>()
-            + end.consumed.iter().map(|c| c.disconnects).sum::<u64>(),
-        threads: threads(&end),
-        warnings: Vec::new(),
-        valid: true,
-        failure: end.fatal.clone(),
-        seconds: end.collected.seconds.clone(),
-    };
-    result.warnings = doubts(&result, &end, stopped);
-    result.valid = result.warnings.iter().all(|w| w.weight() < Weight::Invalid);
-    result
-}
-
-fn threads(end: &End) -> Vec<ThreadUse> {
-    let one = |role, effort: &Effort| {
-        let wall = effort.wall_ns.max(1) as f64;
-        ThreadUse {
-            role,
-            cpu_share: effort.cpu_ns as f64 / wall,
-            waited_share: effort.run_delay_ns as f64 / wall,
-        }
-    };
-    let producers = end.produced.iter().map(|p| one("producer", &p.effort));
-    producers.chain(end.consumed.iter().map(|c| one("consumer", &c.effort))).collect()
-}
-
-fn doubts(result: &RunResult, end: &End, stopped: bool) -> Vec<Warning> {
-    let plan = &result.plan;
-    let from_the_future = end.consumed.iter().map(|c| c.from_the_future).sum();
-    let signs = Signs {
-        offered: plan.offered_per_s(),
-        achieved: result.produced.records_per_s,
-        backlog: end.produced.iter().map(|p| p.backlog).sum(),
-        threads: result.threads.iter().map(|t| (t.role, t.cpu_share, t.waited_share)).collect(),
-        lag: result.schedule_lag.clone(),
-        produce: result.produce_latency.clone(),
-        end_to_end: result.end_to_end_latency.clone(),
-        clock_step_ns: end.clock_step_ns,
-        clock_source: Some(result.environment.clock_source.clone()),
-        from_the_future,
-    };
-    let mut found = warnings::doubts(&signs);
-    if stopped {
-        found.push(Warning::Stopped);
-    }
-    if plan.consume == Consume::Never {
-        found.push(Warning::NotVerified);
-    } else if !plan.check_crc {
-        found.push(Warning::CrcUnchecked);
-    }
-    if plan.acks == 0 {
-        found.push(Warning::AcksZero);
-    }
-    if result.verdict.incomplete && !stopped {
-        found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });
-    }
-    if result.disconnects > 0 {
-        found.push(Warning::Disconnects { count: result.disconnects });
-    }
-    if result.verdict.refused > 0 || !result.errors.is_empty() {
-        found.push(Warning::Refused {
-            records: result.verdict.refused,
-            errors: result.errors.keys().cloned().collect(),
-        });
-    }
-    found
 }
 
 #[cfg(test)]

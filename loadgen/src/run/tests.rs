@@ -6,6 +6,7 @@ use crate::batch::Keys;
 use crate::pace::Arrivals;
 use crate::plan::Compression;
 use crate::sink::{Fault, Sink, Store};
+use crate::warnings::Warning;
 
 fn keeping(fault: Option<Fault>) -> Sink {
     Sink::start("127.0.0.1:0", Store::Keep { bytes_max: 512 << 20, fault }).unwrap()

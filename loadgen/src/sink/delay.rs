@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::histogram::Latency;
 use crate::payload::Filler;
+use crate::slo::nanoseconds;
 
 /// How late answers are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,20 +32,6 @@ pub enum Delay {
         /// From one stall's end to the next one's.
         every_ns: u64,
     },
-}
-
-fn nanoseconds(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ns" => 1.0,
-        "us" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        _ => return Err(format!("{text:?}: give a number with a unit (ns, us, ms, s), e.g. 5ms")),
-    };
-    let number: f64 = digits.parse().map_err(|_| format!("{digits:?} is no number"))?;
-    let ns = number * unit;
-    if (0.0..=600e9).contains(&ns) { Ok(ns as u64) } else { Err(format!("{text}: 0 to 600 s")) }
 }
 
 impl FromStr for Delay {

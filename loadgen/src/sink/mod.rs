@@ -68,7 +68,7 @@ impl Sink {
         address: &str,
         store: Store,
         delay: Option<Delay>,
-        prepare: fn(),
+        prepare: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;

@@ -1,0 +1,163 @@
+//! What each command does: from its flags to its exit code.
+
+use crate::cli::{
+    CalibrateArgs, DeviceArgs, QuickArgs, ReplayArgs, ReportArgs, ResultArgs, RunArgs, SinkArgs,
+};
+use crate::folder::Folder;
+use crate::plan::Plan;
+use crate::{calibrate, clock, device, interrupt, payload, quick, report, run, sink};
+
+/// The command line makes no sense (EX_CONFIG of sysexits.h).
+pub const BAD_CONFIGURATION: u8 = 78;
+const FAILED: u8 = 1;
+/// The figures are not to be trusted.
+const INVALID: u8 = 3;
+/// How a disk's ceiling is measured before a run.
+const CEILING_BYTES: u64 = 512 << 20;
+const CEILING_S: f64 = 0.6;
+
+/// An exit code, or one with a reason to print.
+pub type Ended = Result<u8, (u8, String)>;
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn run(args: &RunArgs) -> Ended {
+    let plan = args.plan();
+    plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    measure(plan, &args.results)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn replay(args: &ReplayArgs) -> Ended {
+    let stored = Folder::open(&args.folder).map_err(|why| (BAD_CONFIGURATION, why))?;
+    let mut plan = stored.plan().map_err(|why| (BAD_CONFIGURATION, why))?;
+    if let Some(server) = &args.bootstrap_server {
+        plan.bootstrap_server.clone_from(server);
+    }
+    plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    measure(plan, &args.results)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn report(args: &ReportArgs) -> Ended {
+    let folder = Folder::open(&args.folder).map_err(|why| (BAD_CONFIGURATION, why))?;
+    folder.report().map_err(|why| (FAILED, why))?;
+    println!("report      {}", folder.report_path().display());
+    Ok(0)
+}
+
+/// Run `plan` and leave its results where they are wanted.
+fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
+    let folder = wanted.out.as_deref().map(Folder::create).transpose();
+    let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
+    let stop = interrupt::install();
+    let device = wanted.ceiling.as_ref().map(|dir| {
+        let settings =
+            device::Settings { dir: dir.clone(), file_bytes: CEILING_BYTES, seconds: CEILING_S };
+        device::measure(&settings, &stop)
+    });
+    let device = device.transpose().map_err(|why| (FAILED, why))?;
+    let extras = run::Extras { folder: folder.as_ref(), observes: true };
+    let mut result = run::run_with(plan, &stop, extras).map_err(|why| (FAILED, why))?;
+    result.device = device;
+    result.hold_against(&wanted.slo);
+    if wanted.json.as_deref() != Some("-".as_ref()) {
+        print!("{}", report::text::run(&result));
+    }
+    if let Some(path) = &wanted.json {
+        report::json::write(path, &result).map_err(|why| (FAILED, why))?;
+    }
+    if let Some(folder) = &folder {
+        folder.finish(&result).map_err(|why| (FAILED, why))?;
+        eprintln!("report      {}", folder.report_path().display());
+    }
+    Ok(result.exit_code())
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn sink(args: &SinkArgs) -> Ended {
+    let store = match args.keep_bytes {
+        Some(bytes_max) => sink::Store::Keep { bytes_max, fault: args.fault },
+        None => sink::Store::Discard {
+            batch_bytes: args.batch_bytes,
+            record_bytes: args.record_size.max(payload::HEAD_BYTES),
+        },
+    };
+    let stop = interrupt::install();
+    let sink = sink::Sink::start_with(&args.listen, store, args.delay, clock::sharpen_timers)
+        .map_err(|error| (FAILED, format!("cannot listen on {}: {error}", args.listen)))?;
+    println!("sink listening on {}", sink.address);
+    let caused = sink.wait(&stop).map_err(|error| (FAILED, error.to_string()))?;
+    if let Some(caused) = caused {
+        println!("delayed by    {}", report::text::latency(&caused.summary()));
+        if let Some(path) = &args.json {
+            report::json::write(path, &caused.summary()).map_err(|why| (FAILED, why))?;
+        }
+    }
+    Ok(0)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn calibrate(args: &CalibrateArgs) -> Ended {
+    let stop = interrupt::install();
+    let settings = calibrate::Settings { seconds: args.seconds, is_real_time: !args.no_realtime };
+    let result = calibrate::calibrate(&settings, &stop).map_err(|why| (FAILED, why))?;
+    if args.json.as_deref() != Some("-".as_ref()) {
+        print!("{}", calibrate::text(&result));
+    }
+    if let Some(path) = &args.json {
+        report::json::write(path, &result).map_err(|why| (FAILED, why))?;
+    }
+    Ok(if result.is_accurate { 0 } else { INVALID })
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn quick(args: &QuickArgs) -> Ended {
+    quick::check(args).map_err(|why| (BAD_CONFIGURATION, why))?;
+    let stop = interrupt::install();
+    let result = quick::quick(args, &stop).map_err(|why| (FAILED, why))?;
+    if let Some(path) = &args.json {
+        report::json::write(path, &result).map_err(|why| (FAILED, why))?;
+    }
+    Ok(result.exit_code)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn device(args: &DeviceArgs) -> Ended {
+    let settings = device::Settings {
+        dir: args.dir.clone(),
+        file_bytes: args.file_bytes,
+        seconds: args.seconds,
+    };
+    let stop = interrupt::install();
+    let device = device::measure(&settings, &stop).map_err(|why| (FAILED, why))?;
+    if args.json.as_deref() != Some("-".as_ref()) {
+        for (name, text) in device::lines(&device) {
+            println!("{name:<13} {text}");
+        }
+    }
+    if let Some(path) = &args.json {
+        report::json::write(path, &device).map_err(|why| (FAILED, why))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,233 @@
+//! From what the workers found to the result: verdict, figures, doubts.
+
+use std::collections::BTreeMap;
+
+use super::{Ground, steady};
+use crate::admin::error_name;
+use crate::collect::{Collected, StageSum};
+use crate::consume::Consumed;
+use crate::environment::{Disk, Environment};
+use crate::histogram::{Latency, Series};
+use crate::observe::Sample;
+use crate::pace::Stage;
+use crate::plan::{Consume, Load, Plan};
+use crate::produce::{Effort, Produced};
+use crate::report::{Backlog, Doubt, Flow, RunResult, StageResult, ThreadUse, Validity};
+use crate::verify::{Oddities, Seen, Verdict};
+use crate::warnings::{self, Signs, Warning, Weight};
+
+/// Everything there is when the workers have ended.
+pub struct End {
+    pub produced: Vec<Produced>,
+    pub consumed: Vec<Consumed>,
+    pub collected: Collected,
+    pub drain_from: u64,
+    pub clock_step_ns: i64,
+    pub throttled_ns: u64,
+    pub samples: Vec<Sample>,
+    pub fatal: Option<String>,
+}
+
+fn judge(ground: &Ground, end: &End) -> Verdict {
+    let mut seen: BTreeMap<u32, &Vec<Seen>> = BTreeMap::new();
+    let mut oddities = Oddities::default();
+    for consumed in &end.consumed {
+        oddities.add(&consumed.oddities);
+        seen.extend(consumed.seen.iter().map(|(partition, seen)| (*partition, seen)));
+    }
+    let of = |producer: u32, partition: u32| seen.get(&partition)?.get(producer as usize);
+    let sent = end.produced.iter().flat_map(|p| &p.sent);
+    let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
+    let checked = ground.plan.consume != Consume::Never && ground.plan.check_order;
+    let mut verdict = Verdict::judge(pairs, oddities, checked);
+    verdict.incomplete = end.consumed.iter().any(|c| c.incomplete);
+    verdict
+}
+
+/// The result.
+pub fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
+    let plan = &ground.plan;
+    let verdict = judge(ground, &end);
+    let mut produced = Flow::default();
+    let mut consumed = Flow::default();
+    end.produced.iter().for_each(|p| produced.add(&p.counts));
+    end.consumed.iter().for_each(|c| consumed.add(&c.counts));
+    produced.per_second(plan.duration_s);
+    let mut backlog = None;
+    if plan.consume == Consume::After {
+        let mut all = Flow::default();
+        end.consumed.iter().for_each(|c| all.add(&c.all));
+        let last = end.consumed.iter().map(|c| c.last_ns).max().unwrap_or(0);
+        let seconds = last.saturating_sub(end.drain_from) as f64 / 1e9;
+        all.per_second(seconds);
+        backlog = Some(Backlog { seconds, read: all });
+        consumed = Flow::default();
+    } else {
+        consumed.per_second(plan.duration_s);
+    }
+    let summary = |series: Series| {
+        let latency = end.collected.of(series);
+        (!latency.is_empty()).then(|| latency.summary())
+    };
+    let is_open = plan.load != Load::Max;
+    let mut errors: BTreeMap<String, u64> = BTreeMap::new();
+    let refused = end.produced.iter().flat_map(|p| &p.errors);
+    for (code, count) in refused.chain(end.consumed.iter().flat_map(|c| &c.errors)) {
+        *errors.entry(error_name(*code)).or_default() += count;
+    }
+    let mut result = RunResult {
+        format: crate::report::FORMAT,
+        environment: Environment { disk: disk(ground), ..Environment::capture() },
+        broker: ground.facts.clone(),
+        broker_process: ground.process.clone(),
+        device: None,
+        objectives: Vec::new(),
+        samples: end.samples.clone(),
+        plan: plan.as_ref().clone(),
+        durability: ground.durability.clone(),
+        produced,
+        consumed,
+        backlog,
+        produce_latency: summary(Series::Produce).filter(|_| is_open),
+        produce_latency_from_send: summary(Series::ProduceSent),
+        end_to_end_latency: summary(Series::EndToEnd),
+        schedule_lag: summary(Series::Lag),
+        send_delay: summary(Series::SendDelay),
+        fetch_latency: summary(Series::Fetch),
+        stages: stage_results(plan, &end.collected.stages),
+        verdict,
+        errors,
+        disconnects: end.produced.iter().map(|p| p.disconnects).sum::<u64>()
+            + end.consumed.iter().map(|c| c.disconnects).sum::<u64>(),
+        threads: threads(&end),
+        warnings: Vec::new(),
+        doubts: Vec::new(),
+        valid: true,
+        validity: Validity::Ok,
+        failure: end.fatal.clone(),
+        seconds: end.collected.seconds.clone(),
+    };
+    result.warnings = doubts(&result, &end, stopped);
+    result.doubts = result.warnings.iter().map(Doubt::from).collect();
+    let worst = result.warnings.iter().map(Warning::weight).max().unwrap_or(Weight::Note);
+    result.validity = match worst {
+        Weight::Note => Validity::Ok,
+        Weight::Suspect => Validity::Suspect,
+        Weight::Invalid => Validity::Invalid,
+    };
+    result.valid = result.validity != Validity::Invalid;
+    result
+}
+
+/// The disk that matters: the broker's, if its process was found.
+fn disk(ground: &Ground) -> Option<Disk> {
+    Disk::of(ground.process.as_ref()?.data_dir.as_ref()?)
+}
+
+/// The measured seconds that are whole, without the one after the warm-up.
+fn measured_seconds(result: &RunResult) -> (usize, usize) {
+    let plan = &result.plan;
+    let from = plan.warmup_s.ceil() as usize + 1;
+    (from, (plan.warmup_s + plan.duration_s).floor() as usize)
+}
+
+/// Trends of throughput and of the median latency over the measured seconds; none for a load
+/// that is meant to change.
+fn trends(result: &RunResult) -> Vec<(&'static str, f64)> {
+    if matches!(result.plan.load, Load::Stages(_)) {
+        return Vec::new();
+    }
+    let (from, to) = measured_seconds(result);
+    let seconds = result.seconds.iter().filter(|s| (from..to).contains(&(s.second as usize)));
+    let records: Vec<f64> = seconds.clone().map(|s| s.produced_records as f64).collect();
+    let median = |brief: &Option<crate::collect::Brief>| {
+        brief.as_ref().and_then(|b| b.p50.known_ns()).map(|ns| ns as f64)
+    };
+    let produce: Vec<f64> = seconds.clone().filter_map(|s| median(&s.produce)).collect();
+    let end_to_end: Vec<f64> = seconds.filter_map(|s| median(&s.end_to_end)).collect();
+    [("throughput", records), ("produce p50", produce), ("end to end p50", end_to_end)]
+        .into_iter()
+        .filter_map(|(name, values)| Some((name, steady::trend(&values)?)))
+        .collect()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    if count == 0 { 0.0 } else { sum / f64::from(count) }
+}
+
+fn threads(end: &End) -> Vec<ThreadUse> {
+    let one = |role, effort: &Effort| {
+        let wall = effort.wall_ns.max(1) as f64;
+        ThreadUse {
+            role,
+            cpu_share: effort.cpu_ns as f64 / wall,
+            waited_share: effort.run_delay_ns as f64 / wall,
+        }
+    };
+    let producers = end.produced.iter().map(|p| one("producer", &p.effort));
+    producers.chain(end.consumed.iter().map(|c| one("consumer", &c.effort))).collect()
+}
+
+fn doubts(result: &RunResult, end: &End, stopped: bool) -> Vec<Warning> {
+    let plan = &result.plan;
+    let from_the_future = end.consumed.iter().map(|c| c.from_the_future).sum();
+    let signs = Signs {
+        offered: plan.offered_per_s(),
+        achieved: result.produced.records_per_s,
+        backlog: end.produced.iter().map(|p| p.backlog).sum(),
+        threads: result.threads.iter().map(|t| (t.role, t.cpu_share, t.waited_share)).collect(),
+        lag: result.schedule_lag.clone(),
+        produce: result.produce_latency.clone(),
+        end_to_end: result.end_to_end_latency.clone(),
+        clock_step_ns: end.clock_step_ns,
+        clock_source: Some(result.environment.clock_source.clone()),
+        from_the_future,
+        throttled_ns: end.throttled_ns,
+        stolen_share: mean(end.samples.iter().filter_map(|sample| sample.host_stolen)),
+        trends: trends(result),
+    };
+    let mut found = warnings::doubts(&signs);
+    if stopped {
+        found.push(Warning::Stopped);
+    }
+    if cfg!(debug_assertions) {
+        found.push(Warning::DebugBuild);
+    }
+    if plan.consume == Consume::Never {
+        found.push(Warning::NotVerified);
+    } else if !plan.check_crc {
+        found.push(Warning::CrcUnchecked);
+    }
+    if plan.acks == 0 {
+        found.push(Warning::AcksZero);
+    }
+    if result.verdict.incomplete && !stopped {
+        found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });
+    }
+    if result.disconnects > 0 {
+        found.push(Warning::Disconnects { count: result.disconnects });
+    }
+    if result.verdict.refused > 0 || !result.errors.is_empty() {
+        found.push(Warning::Refused {
+            records: result.verdict.refused,
+            errors: result.errors.keys().cloned().collect(),
+        });
+    }
+    found
+}
+
+fn stage_results(plan: &Plan, sums: &[StageSum]) -> Vec<StageResult> {
+    let Load::Stages(stages) = &plan.load else { return Vec::new() };
+    let result = |(stage, sum): (&Stage, &StageSum)| {
+        let seconds = sum.to.saturating_sub(sum.from).max(1) as f64;
+        let summary = |latency: &Latency| (!latency.is_empty()).then(|| latency.summary());
+        StageResult {
+            stage: *stage,
+            produced_per_s: sum.produced_records as f64 / seconds,
+            produce_latency: summary(&sum.produce),
+            end_to_end_latency: summary(&sum.end_to_end),
+        }
+    };
+    stages.iter().zip(sums).map(result).collect()
+}

@@ -1,0 +1,94 @@
+//! What a run leaves in its folder, and what can be done with it afterwards.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Server, loadgen};
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn result(folder: &Path) -> Value {
+    serde_json::from_str(&text(&folder.join("result.json"))).expect("JSON")
+}
+
+#[test]
+fn a_run_leaves_a_folder_that_can_be_read_replayed_and_reported_again() {
+    let sink = Server::sink(&["--keep-bytes", "300000000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let out = first.to_str().unwrap();
+    let flags = ["--rate", "3000", "--poisson", "--duration", "2", "--warmup", "1"];
+    let more = ["--slo", "e2e.p50<10s", "--slo", "rate>=1", "--out", out];
+    let ended = loadgen(&[&["run", "-b", &sink.address], &flags[..], &more[..]].concat());
+    let why = String::from_utf8_lossy(&ended.stderr);
+    assert!(matches!(ended.status.code(), Some(0 | 3)), "{why}");
+
+    let stored = result(&first);
+    let sent = stored["verdict"]["sent"].as_u64().unwrap();
+    assert_eq!(stored["objectives"][0]["is_met"], true);
+    assert!(["ok", "suspect", "invalid"].contains(&stored["validity"].as_str().unwrap()));
+    // The sink is a process of this host: it was found and observed.
+    assert!(stored["broker_process"]["command"][1] == "sink", "{}", stored["broker_process"]);
+    assert!(stored["samples"][1]["broker_cores"].as_f64().is_some(), "{}", stored["samples"]);
+
+    let table = text(&first.join("seconds.csv"));
+    let mut lines = table.lines();
+    let columns = lines.next().unwrap().split(',').count();
+    let produced: u64 = lines
+        .map(|line| {
+            assert_eq!(line.split(',').count(), columns, "{line}");
+            line.split(',').nth(2).unwrap().parse::<u64>().unwrap()
+        })
+        .sum();
+    assert_eq!(produced, stored["verdict"]["acknowledged"].as_u64().unwrap());
+
+    let log = text(&first.join("latency.hlog"));
+    for tag in ["produce", "produce_from_send", "end_to_end", "send_delay", "fetch"] {
+        assert!(log.contains(&format!("Tag={tag},")), "{tag}");
+    }
+
+    let page = first.join("report.html");
+    let before = text(&page);
+    assert!(before.contains("id=\"heat\"") && before.contains("id=\"percentiles\""));
+    fs::remove_file(&page).unwrap();
+    assert_eq!(loadgen(&["report", out]).status.code(), Some(0));
+    assert!(text(&page) == before, "the same page from the same files");
+
+    // The same draws again: the same number of records at the same distances.
+    let again = second.to_str().unwrap();
+    let ended = loadgen(&["replay", out, "--out", again]);
+    assert!(matches!(ended.status.code(), Some(0 | 3)), "{ended:?}");
+    let replayed = result(&second);
+    assert_eq!(replayed["plan"], stored["plan"]);
+    assert_eq!(replayed["verdict"]["sent"].as_u64().unwrap(), sent);
+}
+
+#[test]
+fn objectives_decide_the_exit_code_and_a_folder_is_never_overwritten() {
+    let sink = Server::sink(&["--keep-bytes", "300000000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let base = ["run", "-b", &sink.address, "--rate", "2000", "--warmup", "0.1"];
+    let run = |more: &[&str]| loadgen(&[&base[..], more].concat()).status.code();
+    // Invalid outranks missed: this machine may be busy.
+    let missed = run(&["--duration", "1", "--slo", "produce.p50<1ns"]);
+    assert!(matches!(missed, Some(99 | 3)), "{missed:?}");
+    assert_eq!(run(&["--duration", "0.2", "--slo", "produce.p99.99<1s"]), Some(3), "unknown");
+    assert_eq!(run(&["--slo", "produce.p42<1s"]), Some(78));
+    fs::write(dir.path().join("precious"), "x").unwrap();
+    assert_eq!(run(&["--duration", "0.2", "--out", dir.path().to_str().unwrap()]), Some(78));
+    assert_eq!(loadgen(&["report", dir.path().to_str().unwrap()]).status.code(), Some(78));
+}
+
+#[test]
+fn a_result_of_another_format_is_refused_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("result.json"), "{\"format\": 999}").unwrap();
+    let ended = loadgen(&["replay", dir.path().to_str().unwrap()]);
+    assert_eq!(ended.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("999"));
+}
