@@ -220,9 +220,9 @@ registry! {
     60 DescribeCluster [0-2] in describe_cluster: DescribeClusterRequest => DescribeClusterResponse;
     61 DescribeProducers [0] in describe_producers:
         DescribeProducersRequest => DescribeProducersResponse;
-    68 ConsumerGroupHeartbeat [none] in consumer_group_heartbeat:
+    68 ConsumerGroupHeartbeat [0-1] in consumer_group_heartbeat:
         ConsumerGroupHeartbeatRequest => ConsumerGroupHeartbeatResponse;
-    69 ConsumerGroupDescribe [none] in consumer_group_describe:
+    69 ConsumerGroupDescribe [0-1] in consumer_group_describe:
         ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse;
     74 ListConfigResources [0-1] in list_config_resources:
         ListConfigResourcesRequest => ListConfigResourcesResponse;

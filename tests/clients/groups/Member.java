@@ -68,20 +68,24 @@ public final class Member {
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings)) {
             consumer.subscribe(List.of(topic), new Listener());
             while (!stopping) {
-                List<String> records = new ArrayList<>();
-                for (ConsumerRecord<byte[], byte[]> got : consumer.poll(Duration.ofMillis(100))) {
-                    records.add("[" + got.partition() + ", " + got.offset() + "]");
-                }
-                if (records.isEmpty()) {
-                    continue;
-                }
-                tell("records", List.of(), ", \"records\": " + records);
                 try {
-                    consumer.commitSync();
+                    readOn(consumer);
                 } catch (KafkaException refused) {
+                    // A member that was stalled hears from either call that it is none any more.
                     tell("refused", List.of(), ", \"why\": \"" + refused.getClass() + "\"");
                 }
             }
+        }
+    }
+
+    private void readOn(KafkaConsumer<byte[], byte[]> consumer) {
+        List<String> records = new ArrayList<>();
+        for (ConsumerRecord<byte[], byte[]> got : consumer.poll(Duration.ofMillis(100))) {
+            records.add("[" + got.partition() + ", " + got.offset() + "]");
+        }
+        if (!records.isEmpty()) {
+            tell("records", List.of(), ", \"records\": " + records);
+            consumer.commitSync();
         }
     }
 

@@ -123,7 +123,8 @@ class Group:
             for partition in range(PARTITIONS):
                 producer.produce(self.topic, b"x", partition=partition,
                                  on_delivery=acknowledged)
-            producer.poll(0.02)
+            producer.poll(0)
+            time.sleep(0.02)
         assert producer.flush(SECONDS) == 0
 
     def start(self, count=1, client=None, protocol=None, assignor=None):

@@ -16,6 +16,8 @@ KINDS = [
     ("kafka-python", "classic", "range"),
     ("confluent", "classic", "cooperative-sticky"),
     ("java", "classic", "range"),
+    ("confluent", "consumer", "uniform"),
+    ("java", "consumer", "range"),
 ]
 
 

@@ -18,6 +18,10 @@ KINDS = [
     ("confluent", "classic", "range"),
     ("confluent", "classic", "roundrobin"),
     ("confluent", "classic", "cooperative-sticky"),
+    ("confluent", "consumer", "uniform"),
+    ("confluent", "consumer", "range"),
+    ("java", "consumer", "uniform"),
+    ("java", "consumer", "range"),
     ("java", "classic", "range"),
     ("java", "classic", "cooperative-sticky"),
 ]
