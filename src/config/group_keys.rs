@@ -124,15 +124,20 @@ fn number(row: &GroupKey, overrides: &BTreeMap<String, String>, config: &Config)
 pub fn describe_group(overrides: &BTreeMap<String, String>, config: &Config) -> Vec<ConfigEntry> {
     let describe = |row: &GroupKey| {
         let value = Some(number(row, overrides, config).to_string());
-        let is_set = overrides.contains_key(row.key.name);
-        let layer = if is_set { Source::Group } else { Source::Default };
-        let own = Synonym { name: row.key.name.to_owned(), value: value.clone(), source: layer };
-        let mut synonyms = vec![own];
-        synonyms.extend(config.layers(row.synonym).map(|(source, value)| Synonym {
-            name: row.synonym.to_owned(),
-            value: Some(value.to_owned()),
-            source,
-        }));
+        let mut synonyms = Vec::new();
+        let mut push = |name: &str, value: &str, source| {
+            synonyms.push(Synonym { name: name.into(), value: Some(value.into()), source });
+        };
+        if let Some(own) = overrides.get(row.key.name) {
+            push(row.key.name, own, Source::Group);
+        }
+        for (source, value) in config.layers(row.synonym) {
+            push(row.synonym, value, source);
+        }
+        if let Default::Text(default) = row.key.default {
+            push(row.synonym, default, Source::Default);
+        }
+        let layer = synonyms.first().map_or(Source::Default, |strongest| strongest.source);
         ConfigEntry {
             name: row.key.name,
             value,

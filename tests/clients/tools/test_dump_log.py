@@ -3,6 +3,7 @@
 The tool checks each batch's CRC (`isvalid: true`) and, with --deep-iteration, decodes each record.
 """
 
+import json
 import re
 import subprocess
 
@@ -111,3 +112,30 @@ def test_index_files_are_kafkas_or_named_otherwise(own_broker):
                          and not path.parent.name.startswith("__")]
     if named_like_kafkas:
         dump(named_like_kafkas, "--index-sanity-check")
+
+
+def test_committed_offsets_after_a_clean_stop(own_broker):
+    """The records of __consumer_offsets are Kafka's: its tool decodes every one of them."""
+    produce(own_broker, "read", [str(number) for number in range(7)])
+    done = java("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server",
+                own_broker.bootstrap, "--topic", "read", "--group", "readers", "--from-beginning",
+                "--max-messages", "5", "--timeout-ms", "30000")
+    assert done.returncode == 0 and done.stdout.split() == ["0", "1", "2", "3", "4"], done.stderr
+    own_broker.stop()
+    # The partition is the one that knows the group.
+    logs = [path for path in own_broker.data_dir.rglob("*.log")
+            if "metadata" not in path.parent.name and b"readers" in path.read_bytes()]
+    assert len(logs) == 1, logs
+    done = java(DUMP_LOG, "--offsets-decoder", "--files", logs[0])
+    assert done.returncode == 0 and "rror" not in done.stdout, done.stdout + done.stderr
+    records = [(json.loads(key), json.loads(value)) for key, value in re.findall(
+        r" key: (\{.*?\}) payload: (\{.*\}|null)$", done.stdout, re.MULTILINE)
+        if value != "null"]
+    offsets = [(key["data"], value["data"]["offset"]) for key, value in records
+               if key["type"] == "1"]
+    assert offsets[-1] == ({"group": "readers", "topic": "read", "partition": 0}, 5)
+    groups = [value["data"] for key, value in records if key["type"] == "2"]
+    [member] = next(group["members"] for group in groups if group["members"])
+    assert member["assignment"]["assignedPartitions"] == [{"topic": "read", "partitions": [0]}]
+    assert groups[-1]["protocolType"] == "consumer"
+    assert groups[-1]["members"] == [], "the reader has left"
