@@ -139,12 +139,13 @@ impl<R: Runtime> LogState<R> {
         self.segments.last_mut().expect("a log always has an active segment")
     }
 
-    /// Pieces of the active segment in memory, in order of position.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, &Bytes)> {
+    /// Pieces of the active segment in memory that end behind `from`, in order of position.
+    fn pieces(&self, from: u64) -> impl Iterator<Item = (u64, &Bytes)> {
         let base = self.active().base;
         let tails = self.tails.iter().map(|tail| (tail.position, &tail.bytes));
-        let chunks = self.chunks.iter().filter(move |c| c.segment_base == base);
-        tails.chain(chunks.flat_map(|chunk| {
+        // The cache holds many small batches: the first one is searched, not walked to.
+        let first = self.chunks.partition_point(|c| (c.segment_base, c.end()) <= (base, from));
+        tails.chain(self.chunks.range(first..).flat_map(|chunk| {
             let mut position = chunk.position;
             chunk.pieces.iter().map(move |piece| {
                 let at = position;
@@ -168,7 +169,7 @@ impl<R: Runtime> LogState<R> {
 
     /// Copy a range of the active segment from memory; all of it must be there.
     pub(crate) fn copy_range(&self, from: u64, to: u64, out: &mut [u8]) {
-        let found = super::chunk::gather(self.pieces(), from..to, out);
+        let found = super::chunk::gather(self.pieces(from), from..to, out);
         assert_eq!(found, to - from, "bytes that are not in the segment yet are in memory");
     }
 
