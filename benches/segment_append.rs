@@ -102,7 +102,6 @@ async fn row(
         retention_bytes: -1,
         retention_ms: -1,
         index_interval_bytes: 4096,
-        flush_messages: i64::MAX,
         flush_ms: i64::MAX,
         delete: true,
         compaction: None,

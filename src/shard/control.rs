@@ -338,7 +338,6 @@ pub fn topic_settings(
             retention_bytes: topic.retention_bytes,
             retention_ms: topic.retention_ms,
             index_interval_bytes: topic.index_interval_bytes,
-            flush_messages: topic.flush_messages,
             flush_ms: topic.flush_ms,
             delete: topic.delete,
             compaction: None,

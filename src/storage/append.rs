@@ -68,9 +68,8 @@ impl<R: Runtime> Log<R> {
         let wall = self.core.runtime.wall_ms();
         let max_timestamp = batch.max_timestamp.min(wall.saturating_add(TIMESTAMP_AHEAD_MAX_MS));
         let stamp = Stamp::new(&batch.bytes, batch.base_offset, batch.leader_epoch);
-        let flush = self.wants_flush(&mut state, batch);
         state.active_since.get_or_insert(wall);
-        let taken = Taken { batch, stamp, max_timestamp, flush };
+        let taken = Taken { batch, stamp, max_timestamp };
         let extent = self.extent_of(&state, len);
         match extent {
             Some(extent) => self.append_direct(&mut state, &taken, extent),
@@ -130,17 +129,6 @@ impl<R: Runtime> Log<R> {
             Obstacle::Pending => self.core.relieve_pending(),
             _ => {}
         }
-    }
-
-    /// `flush.messages` only tightens what the producer asked for.
-    fn wants_flush(&self, state: &mut LogState<R>, batch: &Append) -> bool {
-        let records = batch.last_offset - batch.base_offset + 1;
-        state.unflushed_records = state.unflushed_records.saturating_add(records);
-        let flush = batch.flush || state.unflushed_records >= state.config.flush_messages;
-        if flush {
-            state.unflushed_records = 0;
-        }
-        flush
     }
 
     /// The blocks that an append of `len` bytes would write directly, if it is large.
@@ -320,7 +308,7 @@ impl<R: Runtime> Log<R> {
         self.core.journal.reserve(reserved);
         state.staged_id += 1;
         let id = state.staged_id;
-        let flush = taken.flush;
+        let flush = taken.batch.flush;
         state.staged.push_back(Staged { id, entry, flush, ready, gate: place.gate, reserved });
         id
     }
@@ -357,7 +345,6 @@ struct Taken<'a> {
     batch: &'a Append,
     stamp: Stamp,
     max_timestamp: TimestampMs,
-    flush: bool,
 }
 
 /// Where the journal and the segment will hold it.

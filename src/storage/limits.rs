@@ -55,7 +55,7 @@ impl Limits {
             write_bytes_max: 1 << 20,
             allocate_step_min: 1 << 20,
             allocate_step_max: 64 << 20,
-            direct_bytes_per_checkpoint: 1 << 30,
+            direct_bytes_per_checkpoint: 512 << 20,
             read_bytes: 512 << 10,
             open_files_max: 8192,
             loaded_indexes_max: 64,

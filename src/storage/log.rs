@@ -124,8 +124,6 @@ pub(crate) struct LogState<R: Runtime> {
     pub(crate) evictable: usize,
     pub(crate) staged: VecDeque<Staged>,
     pub(crate) staged_id: u64,
-    /// Records appended since the last append that asked for a flush, and when the first was.
-    pub(crate) unflushed_records: i64,
     /// Time of the first append to the active segment, for `segment.ms`.
     pub(crate) active_since: Option<TimestampMs>,
 }

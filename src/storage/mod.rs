@@ -81,8 +81,6 @@ pub struct LogConfig {
     pub retention_ms: i64,
     /// `index.interval.bytes`
     pub index_interval_bytes: u32,
-    /// `flush.messages`; `i64::MAX` is never.
-    pub flush_messages: i64,
     /// `flush.ms`; `i64::MAX` is never.
     pub flush_ms: i64,
     /// Whether `cleanup.policy` contains `delete`.

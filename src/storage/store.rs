@@ -200,7 +200,6 @@ fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig
         evictable: 0,
         staged: VecDeque::new(),
         staged_id: 0,
-        unflushed_records: 0,
         active_since: None,
     };
     let log = Log::new(Rc::clone(core), record.log, state);

@@ -191,7 +191,6 @@ pub(crate) fn log_config() -> LogConfig {
         retention_bytes: 150 << 10,
         retention_ms: -1,
         index_interval_bytes: 4096,
-        flush_messages: i64::MAX,
         flush_ms: i64::MAX,
         delete: true,
         compaction: None,
