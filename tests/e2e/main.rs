@@ -4,6 +4,7 @@
 mod support;
 
 mod admin;
+mod flushing;
 mod hostile;
 mod kill;
 mod lifecycle;
