@@ -72,7 +72,8 @@ impl ConsumerGroup {
             group.target.insert(member.id.clone(), target);
             group.put_member(upgraded);
         }
-        group.metadata_hash = group.hash_topics(image);
+        // The hash stays zero: whoever joins finds another one and lets everything be assigned
+        // anew. The classic group may not have been settled, or its topics may have grown since.
         Ok(group)
     }
 

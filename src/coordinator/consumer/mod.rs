@@ -332,9 +332,9 @@ fn own_setting(image: &Image, group: &StrBytes, key: &str) -> Option<i64> {
 
 #[cfg(test)]
 impl ConsumerGroup {
-    /// Forget what is in no record.
-    pub fn forget_soft(&mut self) {
-        self.checked_version = None;
-        self.resolved_at = None;
+    /// Take over from `other` what is in no record.
+    pub fn copy_soft(&mut self, other: &Self) {
+        self.checked_version = other.checked_version;
+        self.resolved_at = other.resolved_at;
     }
 }

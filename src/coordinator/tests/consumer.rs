@@ -115,7 +115,8 @@ impl Bench {
         }
         assert_eq!(self.group().state(), "Stable");
         // The log says the same.
-        assert_eq!(self.reloaded().groups, self.soft_free());
+        let mut reloaded = self.reloaded();
+        super::sequences::same_as_replayed(&self.coordinator, &mut reloaded);
     }
 
     pub fn group(&self) -> &ConsumerGroup {
@@ -123,17 +124,6 @@ impl Bench {
             Group::Consumer(group) => group,
             Group::Classic(_) => panic!("a classic group"),
         }
-    }
-
-    /// The groups without what is in no record.
-    pub fn soft_free(&self) -> BTreeMap<StrBytes, Group> {
-        let mut groups = self.coordinator.groups.clone();
-        for group in groups.values_mut() {
-            if let Group::Consumer(group) = group {
-                group.forget_soft();
-            }
-        }
-        groups
     }
 
     pub fn describe(&mut self, id: &str) -> DescribedGroup {

@@ -7,8 +7,9 @@ mod classic;
 mod consumer;
 mod offsets;
 mod records;
+mod sequences;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
@@ -32,7 +33,10 @@ pub(super) struct Bench {
     /// Answers that nobody has looked at yet.
     pub replies: BTreeMap<u64, Response>,
     pub client: ClientInfo,
+    /// Requests that have not been answered.
+    pub open: BTreeSet<u64>,
     tickets: u64,
+    restarts: u128,
     next_topic: u8,
 }
 
@@ -56,7 +60,9 @@ impl Bench {
             log: Vec::new(),
             replies: BTreeMap::new(),
             client: ClientInfo { client_id: "app".into(), host: "/127.0.0.1".into() },
+            open: BTreeSet::new(),
             tickets: 0,
+            restarts: 0,
             next_topic: 0,
         }
     }
@@ -88,11 +94,14 @@ impl Bench {
 
     /// Let an event happen and keep what follows.
     pub fn happen(&mut self, event: Event) {
+        let is_tick = matches!(event, Event::Tick);
         let step = self.coordinator.step(self.now, &self.image, event);
+        let deadline = self.coordinator.deadline().unwrap();
+        assert!(!is_tick || deadline >= self.now, "a tick must leave nothing undone");
         self.log.extend(step.records);
         for (ticket, response) in step.replies {
-            let before = self.replies.insert(ticket, response);
-            assert!(before.is_none(), "ticket {ticket} was answered twice");
+            assert!(self.open.remove(&ticket), "ticket {ticket} was answered twice");
+            self.replies.insert(ticket, response);
         }
     }
 
@@ -100,6 +109,7 @@ impl Bench {
     pub fn send(&mut self, version: i16, request: Request) -> u64 {
         self.tickets += 1;
         let (ticket, client) = (self.tickets, self.client.clone());
+        self.open.insert(ticket);
         self.happen(Event::Request { ticket, client, version, request });
         ticket
     }
@@ -122,7 +132,8 @@ impl Bench {
 
     /// Another coordinator that has read the log.
     pub fn reloaded(&self) -> Coordinator {
-        let mut other = Coordinator::new(self.settings.clone(), 2);
+        // Another seed, as after every start.
+        let mut other = Coordinator::new(self.settings.clone(), 2 + self.restarts);
         for record in &self.log {
             other.replay(record.key.clone(), record.value.clone(), self.now).unwrap();
         }
@@ -131,6 +142,7 @@ impl Bench {
 
     /// Go on with a coordinator that has read the log, as after a restart.
     pub fn restart(&mut self) {
+        self.restarts += 1;
         self.coordinator = self.reloaded();
         let step = self.coordinator.loaded(self.now, &self.image);
         self.log.extend(step.records);
