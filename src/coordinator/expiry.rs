@@ -3,8 +3,10 @@
 //! Always true: one step forgets a bounded number of offsets; what remains is done by the ticks
 //! that follow at once.
 
+use std::collections::BTreeSet;
+
 use crate::cluster::image::Image;
-use crate::model::PartitionIndex;
+use crate::model::{PartitionIndex, Uuid};
 use crate::wire::StrBytes;
 
 use super::Coordinator;
@@ -26,7 +28,7 @@ pub(super) enum Ages {
 
 impl Coordinator {
     /// Look for expired offsets when it is time.
-    pub(super) fn cleanup_when_due(&mut self, image: &Image) {
+    pub(super) fn cleanup_when_due(&mut self) {
         let now = self.desk.now;
         if self.next_cleanup.is_none_or(|at| now < at) {
             return;
@@ -42,14 +44,14 @@ impl Coordinator {
                 self.next_cleanup = Some(now);
                 return;
             }
-            self.cleanup_group(image, &id);
+            self.cleanup_group(&id);
         }
         let interval_ms = self.desk.settings.offsets_check_interval_ms;
         self.next_cleanup = Some(now.saturating_add(interval_ms));
     }
 
     /// Forget what has expired in one group, and the group when nothing is left of it.
-    fn cleanup_group(&mut self, _image: &Image, id: &StrBytes) {
+    fn cleanup_group(&mut self, id: &StrBytes) {
         let Some(group) = self.groups.get(id) else { return };
         let now = self.desk.now;
         let retention_ms = self.desk.settings.offsets_retention_ms;
@@ -96,25 +98,27 @@ impl Coordinator {
 
     /// The metadata has changed: offsets of topics that are gone go with them.
     pub(super) fn image_changed(&mut self, image: &Image) {
-        let mut gone: Vec<(StrBytes, StrBytes, PartitionIndex)> = Vec::new();
+        // An offset without a topic id belongs to whatever has the name.
+        let is_gone = |(name, id): &&(StrBytes, Uuid)| {
+            image.topic(name).is_none_or(|topic| !id.is_zero() && topic.id != *id)
+        };
+        let gone: BTreeSet<(StrBytes, Uuid)> =
+            self.offsets.topics().filter(is_gone).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        let mut forgotten: Vec<(StrBytes, StrBytes, PartitionIndex)> = Vec::new();
         for (id, offsets) in self.offsets.groups() {
             for (name, partitions) in &offsets.topics {
-                let known = image.topic(name).map(|topic| topic.id);
                 for (index, offset) in partitions {
-                    // An offset without a topic id belongs to whatever has the name.
-                    let is_gone = match known {
-                        None => true,
-                        Some(id) => !offset.topic_id.is_zero() && offset.topic_id != id,
-                    };
-                    if is_gone {
-                        gone.push((id.clone(), name.clone(), *index));
+                    if gone.contains(&(name.clone(), offset.topic_id)) {
+                        forgotten.push((id.clone(), name.clone(), *index));
                     }
                 }
             }
         }
-        for (id, topic, index) in gone {
-            self.desk.write(&tombstone(&id, &topic, index));
-            self.offsets.remove(&id, &topic, index);
+        for (id, topic, index) in forgotten {
+            self.forget(&id, &[(topic, index)]);
         }
     }
 }

@@ -231,7 +231,7 @@ impl Coordinator {
 
     /// Let `event` happen at `now` with the metadata of `image`.
     pub fn step(&mut self, now: TimestampMs, image: &Image, event: Event) -> Step {
-        // The wall clock may be set back; sessions must not live longer for that.
+        // Time does not go back here, whatever a clock does.
         self.desk.now = now.max(self.desk.now);
         match event {
             Event::Request { ticket, client, version, request } => {
@@ -305,7 +305,7 @@ impl Coordinator {
                 group.timer_due(desk, image, &timer);
             }
         }
-        self.cleanup_when_due(image);
+        self.cleanup_when_due();
     }
 }
 

@@ -89,6 +89,9 @@ pub(super) struct GroupOffsets {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
     groups: BTreeMap<StrBytes, GroupOffsets>,
+    /// How many offsets there are of each topic, so that a look at the metadata need not look at
+    /// every offset.
+    topics: BTreeMap<(StrBytes, Uuid), usize>,
 }
 
 impl Offsets {
@@ -100,6 +103,11 @@ impl Offsets {
     /// Groups with offsets.
     pub fn groups(&self) -> impl Iterator<Item = (&StrBytes, &GroupOffsets)> {
         self.groups.iter()
+    }
+
+    /// Topics that have offsets, with their ids; zero for offsets without.
+    pub fn topics(&self) -> impl Iterator<Item = &(StrBytes, Uuid)> {
+        self.topics.keys()
     }
 
     /// How many offsets a group has.
@@ -129,27 +137,41 @@ impl Offsets {
             self.groups.insert(group.detached(), GroupOffsets::default());
         }
         let Some(group) = self.groups.get_mut(group) else { return };
-        if !group.topics.contains_key(topic) {
-            group.topics.insert(topic.detached(), TopicOffsets::new());
+        // The group's own copy of the name, or a shared one.
+        let name = group.topics.get_key_value(topic).map(|(name, _)| name.clone());
+        let name = name.unwrap_or_else(|| topic.detached());
+        let id = offset.topic_id;
+        let before = group.topics.entry(name.clone()).or_default().insert(partition, offset);
+        match before {
+            None => group.count += 1,
+            Some(before) => uncount(&mut self.topics, &name, before.topic_id),
         }
-        let Some(topic) = group.topics.get_mut(topic) else { return };
-        if topic.insert(partition, offset).is_none() {
-            group.count += 1;
-        }
+        *self.topics.entry((name, id)).or_default() += 1;
     }
 
     /// Forget an offset.
     pub fn remove(&mut self, group: &StrBytes, topic: &StrBytes, partition: PartitionIndex) {
         let Some(entry) = self.groups.get_mut(group) else { return };
         let Some(partitions) = entry.topics.get_mut(topic) else { return };
-        if partitions.remove(&partition).is_some() {
+        if let Some(offset) = partitions.remove(&partition) {
             entry.count -= 1;
+            uncount(&mut self.topics, topic, offset.topic_id);
         }
         if partitions.is_empty() {
             entry.topics.remove(topic);
         }
         if entry.topics.is_empty() {
             self.groups.remove(group);
+        }
+    }
+}
+
+fn uncount(topics: &mut BTreeMap<(StrBytes, Uuid), usize>, name: &StrBytes, id: Uuid) {
+    let key = (name.clone(), id);
+    if let Some(count) = topics.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            topics.remove(&key);
         }
     }
 }

@@ -79,12 +79,12 @@ impl Bench {
         }
     }
 
-    fn sync_now(&mut self, request: SyncGroupRequest) -> SyncGroupResponse {
+    pub fn sync_now(&mut self, request: SyncGroupRequest) -> SyncGroupResponse {
         let ticket = self.send(5, Request::SyncGroup(request));
         self.synced(ticket)
     }
 
-    fn heartbeat(&mut self, id: &str, generation: i32) -> ErrorCode {
+    pub fn heartbeat(&mut self, id: &str, generation: i32) -> ErrorCode {
         let request = heartbeat::HeartbeatRequest {
             group_id: "g".into(),
             generation_id: generation,
@@ -118,7 +118,7 @@ impl Bench {
         }
     }
 
-    fn classic(&self) -> &super::super::classic::ClassicGroup {
+    pub fn classic(&self) -> &super::super::classic::ClassicGroup {
         match &self.coordinator.groups[&StrBytes::from("g")] {
             Group::Classic(group) => group,
             Group::Consumer(_) => panic!("a consumer group"),
