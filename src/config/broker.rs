@@ -38,7 +38,6 @@ const MIB: u64 = 1 << 20;
 
 const THREADS: Treatment = Inert("one shard per core does all work");
 const ONE_BROKER: Treatment = Inert("one broker replicates nothing");
-const COMPACTION: Treatment = Inert("it acts on compaction, which is not there yet");
 const TRANSACTIONS: Treatment = Inert("transactions are not there yet");
 const QUOTAS: Treatment = Inert("quotas are not there yet");
 const CONTROLLER: Treatment = Inert("the controller is part of the broker");
@@ -164,6 +163,21 @@ pub static BROKER_KEYS: &[Key] = &[
     row("producer.id.expiration.ms", Int, Millis, of("86400000"), FROM_1, Honoured,
         "How long an idle idempotent producer is remembered."),
 
+    // Compaction.
+    row("log.cleaner.enable", Boolean, Plain, of("true"), ANY, Honoured,
+        "Whether compacted topics are compacted."),
+    row("log.cleaner.dedupe.buffer.size", Long, Bytes, of("134217728"),
+        Check::Range(1 << 20, i64::MAX), Honoured,
+        "Memory for the keys of the logs being compacted, of the whole broker; taken as needed."),
+    row("log.cleaner.io.buffer.load.factor", Double, Plain, of("0.9"), Check::Ratio(0.01, 1.0),
+        Honoured, "How full the memory for keys may get: then a compaction ends early."),
+    row("log.cleaner.io.buffer.size", Int, Bytes, of("524288"), FROM_0, Honoured,
+        "Bytes that compaction reads or writes at once, of the whole broker, 256 KiB at least."),
+    row("log.cleaner.io.max.bytes.per.second", Double, Plain, of("1.7976931348623157E308"), ANY,
+        Honoured, "Most bytes per second that compaction reads and writes, of the whole broker."),
+    row("log.cleaner.backoff.ms", Long, Millis, of("15000"), FROM_0, Honoured,
+        "How often dirty logs are looked for when there was none, 100 ms at least."),
+
     // Consumer groups.
     row("group.max.size", Int, Plain, of("2147483647"), FROM_1, Honoured,
         "Members of one classic group; thalweg.group.members.max is the limit above it."),
@@ -248,17 +262,7 @@ pub static BROKER_KEYS: &[Key] = &[
         Inert("checkpoints follow the journal"), "How often Kafka writes recovery points."),
     row("log.flush.start.offset.checkpoint.interval.ms", Int, Millis, of("60000"), FROM_0,
         Inert("checkpoints follow the journal"), "How often Kafka writes log starts."),
-    row("log.cleaner.enable", Boolean, Plain, of("true"), ANY, COMPACTION,
-        "Whether Kafka compacts."),
-    row("log.cleaner.threads", Int, Plain, of("1"), FROM_0, COMPACTION, "Compacting threads."),
-    row("log.cleaner.dedupe.buffer.size", Long, Bytes, of("134217728"), ANY, COMPACTION,
-        "Memory of compaction."),
-    row("log.cleaner.io.buffer.size", Int, Bytes, of("524288"), FROM_0, COMPACTION,
-        "Buffers of compaction."),
-    row("log.cleaner.io.buffer.load.factor", Double, Plain, of("0.9"), ANY, COMPACTION,
-        "Fill of compaction's memory."),
-    row("log.cleaner.backoff.ms", Long, Millis, of("15000"), FROM_0, COMPACTION,
-        "Pause of an idle compaction."),
+    row("log.cleaner.threads", Int, Plain, of("1"), FROM_0, THREADS, "Kafka's cleaner threads."),
     row("auto.leader.rebalance.enable", Boolean, Plain, of("true"), ANY, ONE_BROKER,
         "Whether leadership returns to the preferred replica."),
     row("leader.imbalance.check.interval.seconds", Long, Plain, of("300"), FROM_1, ONE_BROKER,

@@ -62,6 +62,8 @@ pub struct Limits {
     pub pending_bytes_max: usize,
     /// `thalweg.cache.bytes.max`: per shard.
     pub cache_bytes_max: usize,
+    /// `log.cleaner.dedupe.buffer.size`: of the whole broker.
+    pub cleaner_map_bytes_max: usize,
 }
 
 impl Limits {
@@ -97,6 +99,7 @@ impl Limits {
             direct_append_bytes_min: size("thalweg.direct.append.bytes.min"),
             pending_bytes_max: size("thalweg.pending.bytes.max"),
             cache_bytes_max: size("thalweg.cache.bytes.max"),
+            cleaner_map_bytes_max: size("log.cleaner.dedupe.buffer.size"),
         }
     }
 
@@ -106,6 +109,6 @@ impl Limits {
             + self.fetch_memory_bytes_max
             + self.pending_bytes_max
             + self.cache_bytes_max;
-        shard as u64 * shards as u64
+        shard as u64 * shards as u64 + self.cleaner_map_bytes_max as u64
     }
 }

@@ -7,6 +7,7 @@
 //! Leaves to others: acting on the values, and keeping what is set at run time (`cluster`).
 
 mod broker;
+mod cleaner;
 mod dynamic;
 mod entry;
 mod error;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use broker::{BROKER_KEYS, broker_kind, describe_broker, describe_dynamic_default};
+pub use cleaner::CleanerSettings;
 pub use dynamic::{check_dynamic, is_dynamic};
 pub use entry::{ConfigEntry, Source, Synonym};
 pub use error::ConfigError;
@@ -120,6 +122,8 @@ pub struct Config {
     pub durability: Durability,
     /// Consumer groups: shared by every coordinator.
     pub groups: Arc<GroupSettings>,
+    /// Compaction, of one shard.
+    pub cleaner: CleanerSettings,
     /// Every limit.
     pub limits: Limits,
     /// What the kernel lets us use; `cores` are those of the shards.
@@ -287,6 +291,7 @@ impl Layers {
             producer_id_expiration_ms: self.long("producer.id.expiration.ms"),
             durability: Durability::from_word(&word),
             groups: Arc::new(GroupSettings::read(&mut |name| self.text(name).unwrap_or_default())),
+            cleaner: CleanerSettings::read(&mut |name| self.text(name).unwrap_or_default(), shards),
             limits: Limits::read(&mut |name| self.long(name)),
             machine: self.machine,
             set: self.set,

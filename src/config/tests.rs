@@ -74,7 +74,7 @@ fn every_error_is_told_with_a_fix() {
         ("ssl.keystore.location", "x"),
         ("min.insync.replicas", "2"),
         ("log.segment.bytes", "1KiB"),
-        ("log.cleanup.policy", "compact"),
+        ("log.cleanup.policy", "compost"),
     ])
     .unwrap_err();
     let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -84,7 +84,7 @@ fn every_error_is_told_with_a_fix() {
     assert!(text[2].contains("TLS"), "{}", text[2]);
     assert!(text[3].contains("one replica"), "{}", text[3]);
     assert!(text[4].contains("at least 1048576"), "{}", text[4]);
-    assert!(text[5].contains("compaction"), "{}", text[5]);
+    assert!(text[5].contains("compact or delete"), "{}", text[5]);
 }
 
 #[test]
@@ -119,8 +119,7 @@ fn tables_are_sorted_unique_and_their_defaults_are_legal() {
 fn topic_values_are_refused_not_ignored() {
     let config = load(&[]).unwrap();
     let refused = [
-        ("cleanup.policy", "compact"),
-        ("cleanup.policy", "compact,delete"),
+        ("cleanup.policy", "delete,compost"),
         ("cleanup.policy", ""),
         ("compression.type", "zstd"),
         ("remote.storage.enable", "true"),
@@ -137,8 +136,12 @@ fn topic_values_are_refused_not_ignored() {
         assert_eq!(error.key, name);
         assert!(!error.fix.is_empty());
     }
+    let lags = [("min.compaction.lag.ms", "6"), ("max.compaction.lag.ms", "5")];
+    let error = TopicConfig::new(&overrides(&lags), &config).unwrap_err();
+    assert!(error.to_string().contains("max.compaction.lag.ms = 5"), "{error}");
     for (name, value) in [
         ("cleanup.policy", " delete "),
+        ("cleanup.policy", "compact, delete"),
         ("compression.type", "producer"),
         ("min.insync.replicas", "1"),
         ("delete.retention.ms", "5"),

@@ -22,10 +22,8 @@ pub struct TopicKey {
     pub synonyms: &'static [(&'static str, i64)],
 }
 
-const COMPACTED_ONLY: Treatment = Treatment::Inert("it acts on compacted topics only");
 const TIERED: &str = "tiered storage is not there";
 const NEVER: &str = "9223372036854775807";
-const COMPACTION_MISSING: (&str, &str) = ("compact", "compaction is not there yet");
 
 #[expect(clippy::too_many_arguments, reason = "one argument per column of the table")]
 const fn row(
@@ -54,9 +52,10 @@ const FROM_MINUS_1: Check = Check::Range(-1, i64::MAX);
 #[rustfmt::skip]
 pub static TOPIC_KEYS: &[TopicKey] = &[
     row("cleanup.policy", List, Plain, "delete",
-        Check::Words { allowed: &["delete"], refused: &[COMPACTION_MISSING] },
+        Check::Words { allowed: &["compact", "delete"], refused: &[] },
         &[("log.cleanup.policy", 1)], Honoured,
-        "What happens to old segments; delete removes them by age and size."),
+        "What happens to old records: delete removes segments by age and size, compact keeps the \
+         latest record of every key."),
     row("compression.gzip.level", Int, Plain, "-1", ANY, &[("compression.gzip.level", 1)],
         DefaultOnly("the broker does not compress"), "Level of gzip when the broker compresses."),
     row("compression.lz4.level", Int, Plain, "9", ANY, &[("compression.lz4.level", 1)],
@@ -74,8 +73,8 @@ pub static TOPIC_KEYS: &[TopicKey] = &[
     row("compression.zstd.level", Int, Plain, "3", ANY, &[("compression.zstd.level", 1)],
         DefaultOnly("the broker does not compress"), "Level of zstd when the broker compresses."),
     row("delete.retention.ms", Long, Millis, "86400000", FROM_0,
-        &[("log.cleaner.delete.retention.ms", 1)], COMPACTED_ONLY,
-        "How long a tombstone outlives its compaction."),
+        &[("log.cleaner.delete.retention.ms", 1)], Honoured,
+        "How long a tombstone outlives its first compaction."),
     row("errors.deadletterqueue.group.enable", Boolean, Plain, "false", ANY, &[],
         DefaultOnly("share groups are not there"),
         "Whether share groups may use it for dead letters."),
@@ -101,8 +100,8 @@ pub static TOPIC_KEYS: &[TopicKey] = &[
         &[("log.local.retention.ms", 1)], Inert("it acts on tiered topics only"),
         "Time kept on local disks."),
     row("max.compaction.lag.ms", Long, Millis, NEVER, Check::Range(1, i64::MAX),
-        &[("log.cleaner.max.compaction.lag.ms", 1)], COMPACTED_ONLY,
-        "Longest time a record stays uncompacted."),
+        &[("log.cleaner.max.compaction.lag.ms", 1)], Honoured,
+        "Longest time a record of a compacted topic waits before it may be compacted."),
     row("max.message.bytes", Int, Bytes, "1048588", Check::Range(0, i32::MAX as i64),
         &[("message.max.bytes", 1)], Honoured, "Largest record batch, as sent."),
     row("message.timestamp.after.max.ms", Long, Millis, "3600000", FROM_0,
@@ -115,10 +114,10 @@ pub static TOPIC_KEYS: &[TopicKey] = &[
         Check::Words { allowed: &["CreateTime", "LogAppendTime"], refused: &[] },
         &[("log.message.timestamp.type", 1)], Honoured, "Whose time a record carries."),
     row("min.cleanable.dirty.ratio", Double, Plain, "0.5", Check::Ratio(0.0, 1.0),
-        &[("log.cleaner.min.cleanable.ratio", 1)], COMPACTED_ONLY,
-        "Uncompacted share of a log that makes it worth compacting."),
+        &[("log.cleaner.min.cleanable.ratio", 1)], Honoured,
+        "Uncompacted share of a log above which it is compacted."),
     row("min.compaction.lag.ms", Long, Millis, "0", FROM_0,
-        &[("log.cleaner.min.compaction.lag.ms", 1)], COMPACTED_ONLY,
+        &[("log.cleaner.min.compaction.lag.ms", 1)], Honoured,
         "Shortest time a record stays uncompacted."),
     row("min.insync.replicas", Int, Plain, "1", ANY, &[("min.insync.replicas", 1)],
         DefaultOnly("there is one replica, so acks=all could never be answered"),
@@ -160,7 +159,7 @@ pub static TOPIC_KEYS: &[TopicKey] = &[
 ];
 
 /// What a topic's settings come to, typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     /// `segment.bytes`
     pub segment_bytes: u64,
@@ -178,6 +177,16 @@ pub struct TopicConfig {
     pub flush_ms: i64,
     /// Whether `cleanup.policy` contains `delete`.
     pub delete: bool,
+    /// Whether `cleanup.policy` contains `compact`.
+    pub compact: bool,
+    /// `min.cleanable.dirty.ratio`
+    pub dirty_ratio_min: f64,
+    /// `min.compaction.lag.ms`
+    pub compaction_lag_ms_min: i64,
+    /// `max.compaction.lag.ms`; `i64::MAX` is never.
+    pub compaction_lag_ms_max: i64,
+    /// `delete.retention.ms`
+    pub delete_retention_ms: i64,
     /// `max.message.bytes`: largest batch on the wire.
     pub message_bytes_max: usize,
     /// `message.timestamp.type`
@@ -207,6 +216,14 @@ impl TopicConfig {
                 ConfigError::new(name, &value, "it is not a whole number", "give digits")
             })
         };
+        let (lag_min, lag_max) = (long("min.compaction.lag.ms")?, long("max.compaction.lag.ms")?);
+        if lag_min > lag_max {
+            let cause = format!("it is above max.compaction.lag.ms = {lag_max}");
+            let fix = "lower it, or raise max.compaction.lag.ms";
+            return Err(ConfigError::new("min.compaction.lag.ms", lag_min.to_string(), cause, fix));
+        }
+        let policy = text("cleanup.policy");
+        let has_policy = |word: &str| policy.split(',').any(|known| known == word);
         let unsigned = |name: &str| Ok::<u64, ConfigError>(long(name)?.max(0).unsigned_abs());
         Ok(Self {
             segment_bytes: unsigned("segment.bytes")?,
@@ -217,7 +234,12 @@ impl TopicConfig {
                 .unwrap_or(u32::MAX),
             flush_messages: long("flush.messages")?,
             flush_ms: long("flush.ms")?,
-            delete: text("cleanup.policy").split(',').any(|word| word == "delete"),
+            delete: has_policy("delete"),
+            compact: has_policy("compact"),
+            dirty_ratio_min: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+            compaction_lag_ms_min: lag_min,
+            compaction_lag_ms_max: lag_max,
+            delete_retention_ms: long("delete.retention.ms")?,
             message_bytes_max: usize::try_from(unsigned("max.message.bytes")?)
                 .unwrap_or(usize::MAX),
             timestamp_type: match text("message.timestamp.type").as_str() {

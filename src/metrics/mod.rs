@@ -133,6 +133,16 @@ values! {
     SegmentsDeleted "thalweg_segments_deleted_total" None, Counter Count "Segments removed.";
     SegmentsRecycled "thalweg_segments_recycled_total" None, Counter Count
         "Segments begun in the file of a removed one.";
+    Cleanings "thalweg_cleanings_total" None, Counter Count
+        "Cleanings of compacted logs completed.";
+    CleanedBytes "thalweg_cleaned_bytes_total" label("segments", "replaced"), Counter Bytes
+        "Bytes of segments that compaction replaced, and of those that took their place.";
+    CleanedKeptBytes "thalweg_cleaned_bytes_total" label("segments", "written"), Counter Bytes
+        "Bytes of segments that compaction replaced, and of those that took their place.";
+    UncleanableLogs "thalweg_uncleanable_logs" None, Gauge Count
+        "Compacted logs left as they are because something in them does not check.";
+    DirtiestLogPercent "thalweg_dirtiest_log_percent" None, Gauge Count
+        "Uncompacted share of the dirtiest compacted log of a shard, in percent.";
     LongestStall "thalweg_longest_stall_seconds" None, Gauge Micros
         "Longest time since start that the shard could not turn to other work.";
     StoreStatus "thalweg_store_status" None, Gauge Count
@@ -174,6 +184,11 @@ pub fn store_value(name: &str) -> Option<Value> {
         "rolls" => Value::SegmentsRolled,
         "segments_deleted" => Value::SegmentsDeleted,
         "segments_recycled" => Value::SegmentsRecycled,
+        "cleanings" => Value::Cleanings,
+        "cleaned_bytes" => Value::CleanedBytes,
+        "cleaned_kept_bytes" => Value::CleanedKeptBytes,
+        "uncleanable_logs" => Value::UncleanableLogs,
+        "dirtiest_log_percent" => Value::DirtiestLogPercent,
         _ => return None,
     })
 }

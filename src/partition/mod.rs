@@ -18,13 +18,14 @@ pub mod read;
 pub mod waiters;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
-use crate::model::{LeaderEpoch, Offset, TopicPartition};
+use crate::model::{LeaderEpoch, Offset, ProducerId, TopicPartition};
 use crate::runtime::Runtime;
-use crate::storage::{Log, LogObserver, Replay, StorageError};
+use crate::storage::{LastRecord, Log, LogObserver, Replay, StorageError};
 
 use append::AppendQueue;
 use marks::Marks;
@@ -138,6 +139,17 @@ impl<R: Runtime> Partition<R> {
     /// Producers with live state (for DescribeProducers).
     pub fn with_producers<T>(&self, look: impl FnOnce(&Producers) -> T) -> T {
         look(&self.state.borrow().producers)
+    }
+
+    /// Where what each producer with live state has in the log ends, for the log cleaner.
+    pub fn last_records(&self) -> HashMap<ProducerId, LastRecord> {
+        self.with_producers(|producers| {
+            let last = |producer: &producers::Producer| LastRecord {
+                data_offset: producer.batches.back().map(|batch| batch.last_offset),
+                epoch: producer.epoch,
+            };
+            producers.iter().map(|(id, producer)| (id, last(producer))).collect()
+        })
     }
 
     /// Drop state of producers unseen since `before_ms`.

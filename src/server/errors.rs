@@ -58,6 +58,7 @@ pub fn offset(refusal: &OffsetRefusal) -> ErrorCode {
     match refusal {
         OffsetRefusal::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         OffsetRefusal::OutOfRange => ErrorCode::OFFSET_OUT_OF_RANGE,
+        OffsetRefusal::Policy => ErrorCode::POLICY_VIOLATION,
         OffsetRefusal::Read(refusal) => read(refusal),
     }
 }

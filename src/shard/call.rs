@@ -205,6 +205,8 @@ pub enum OffsetRefusal {
     UnknownPartition,
     /// The offset is outside the log.
     OutOfRange,
+    /// The topic is compacted and nothing else: its records go one by one.
+    Policy,
     /// Reading refused.
     Read(ReadRefusal),
 }

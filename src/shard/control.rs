@@ -25,7 +25,7 @@ use crate::model::{ProducerId, TopicPartition, Uuid};
 use crate::partition::producers::ProducerLimits;
 use crate::partition::{Closed, Partition, PartitionConfig};
 use crate::runtime::Runtime;
-use crate::storage::{LogConfig, Replay};
+use crate::storage::{Compaction, LogConfig, Replay};
 
 use super::Shard;
 use super::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
@@ -334,13 +334,22 @@ pub fn topic_settings(
     (
         LogConfig {
             segment_bytes: topic.segment_bytes,
-            segment_ms: topic.segment_ms,
+            segment_ms: match topic.compact {
+                // What must be compacted in time must be out of the active segment by then.
+                true => topic.segment_ms.min(topic.compaction_lag_ms_max),
+                false => topic.segment_ms,
+            },
             retention_bytes: topic.retention_bytes,
             retention_ms: topic.retention_ms,
             index_interval_bytes: topic.index_interval_bytes,
             flush_ms: topic.flush_ms,
             delete: topic.delete,
-            compaction: None,
+            compaction: topic.compact.then_some(Compaction {
+                dirty_ratio_min: topic.dirty_ratio_min,
+                lag_ms_min: topic.compaction_lag_ms_min,
+                lag_ms_max: topic.compaction_lag_ms_max,
+                delete_retention_ms: topic.delete_retention_ms,
+            }),
         },
         PartitionConfig {
             relaxed: topic.durability == Durability::Write,

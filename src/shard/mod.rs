@@ -11,11 +11,13 @@
 //! | [`measure`] | counters as others may see them |
 //! | [`groups`] | the coordinators of this shard at work |
 //! | [`housekeeping`] | retention and expiry, a little at a time |
+//! | [`cleaning`] | log compaction, the dirtiest log first |
 //!
 //! Always true: only this shard's thread touches what this shard owns. Asking the owner goes
 //! through [`Shard::call`], which is a plain function call when the owner is the caller.
 
 pub mod call;
+pub mod cleaning;
 pub mod control;
 pub mod groups;
 pub mod housekeeping;

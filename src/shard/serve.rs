@@ -214,6 +214,13 @@ impl<R: Runtime> Shard<R> {
     ) -> Result<Offset, OffsetRefusal> {
         let partition = self.partition(id).ok_or(OffsetRefusal::UnknownPartition)?;
         let (high_watermark, log_start) = partition.readable().map_err(OffsetRefusal::Read)?;
+        let topic = self.image().topic_by_id(id.topic_id).cloned();
+        if let Some(config) = topic.map(|topic| self.topic_config(&topic))
+            && config.compact
+            && !config.delete
+        {
+            return Err(OffsetRefusal::Policy);
+        }
         let target = if offset == -1 { high_watermark } else { offset };
         if target < 0 || target > high_watermark {
             return Err(OffsetRefusal::OutOfRange);

@@ -139,13 +139,12 @@ async fn clean(
 ) -> Result<CleanOutcome, CleanError> {
     let facts = CleanFacts {
         now_ms: runtime.wall_ms(),
-        delete_retention_ms: 1,
         decompressed_bytes_max: 1 << 20,
         ..CleanFacts::default()
     };
     let limits = CleanLimits { map_bytes: 1 << 12, load_factor: 0.9, io_bytes: 8 << 10 };
     let mut pace = Pace::new(f64::MAX, runtime.now());
-    let outcome = log.clean(&facts, log.flushed_offset(), limits, &mut pace).await?;
+    let outcome = log.clean(facts, log.flushed_offset(), limits, &mut pace).await?;
     history.cleanings.set(history.cleanings.get() + 1);
     let shrunk = outcome.bytes_before - outcome.bytes_after;
     history.shrunk.set(history.shrunk.get() + shrunk);

@@ -207,7 +207,7 @@ fn check<R: Runtime>(
         now_ms,
         before_max_ms: config.timestamp_before_ms_max,
         after_max_ms: config.timestamp_after_ms_max,
-        require_keys: false,
+        require_keys: config.compact,
     };
     let summary = record::validate_produced(&bytes, &rules)
         .map_err(|e| (errors::batch(e.kind), Some(e.message), e.record_index))?;

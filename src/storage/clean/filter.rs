@@ -31,7 +31,7 @@ pub struct LastRecord {
 pub struct CleanFacts {
     /// Wall-clock time of the cleaning.
     pub now_ms: TimestampMs,
-    /// `delete.retention.ms`
+    /// `delete.retention.ms`, which the log fills in.
     pub delete_retention_ms: i64,
     /// Producers whose state the broker keeps: the batch with the last sequence of each stays,
     /// if only as a header.

@@ -85,19 +85,30 @@ impl<R: Runtime> Log<R> {
         if self.is_uncleanable.get() {
             return None;
         }
+        let compaction = self.state.borrow().config.compaction?;
         let segments = self.segments();
         let state = self.state.borrow();
-        let compaction = state.config.compaction.as_ref()?;
         let cleaned_to = match state.cleaned_to {
             to if to > state.end_offset => state.start_offset,
             to => to.max(state.start_offset),
         };
-        Some(Dirt::of(&segments, cleaned_to, stable_end, compaction, now_ms))
+        Some(Dirt::of(&segments, cleaned_to, stable_end, &compaction, now_ms))
     }
 
     /// Whether this log is known to hold something that cannot be cleaned.
     pub fn is_uncleanable(&self) -> bool {
         self.is_uncleanable.get()
+    }
+
+    /// Whether so much is dirty that `min.cleanable.dirty.ratio` asks for a cleaning.
+    pub fn is_dirty_enough(&self, dirt: &Dirt) -> bool {
+        let compaction = self.state.borrow().config.compaction;
+        compaction.is_some_and(|compaction| dirt.ratio() > compaction.dirty_ratio_min)
+    }
+
+    /// Whether its topic is compacted.
+    pub fn is_compacted(&self) -> bool {
+        self.state.borrow().config.compaction.is_some()
     }
 
     /// Whether a record below `dirt.until` has waited for longer than `max.compaction.lag.ms`.
@@ -131,7 +142,7 @@ impl<R: Runtime> Log<R> {
     /// See [`CleanError`]; the log is as good as before.
     pub async fn clean(
         &self,
-        facts: &CleanFacts,
+        mut facts: CleanFacts,
         stable_end: Offset,
         limits: CleanLimits,
         pace: &mut Pace,
@@ -141,9 +152,11 @@ impl<R: Runtime> Log<R> {
         else {
             return Ok(CleanOutcome::default());
         };
+        let compaction = self.state.borrow().config.compaction;
+        facts.delete_retention_ms = compaction.map_or(0, |c| c.delete_retention_ms);
         let outcome = CleanOutcome::default();
         let mut round = Round { log: self, limits, pace, outcome };
-        let cleaned = round.run(facts, dirt).await;
+        let cleaned = round.run(&facts, dirt).await;
         self.remember(cleaned)?;
         add(&self.core.stats.cleanings, 1);
         Ok(round.outcome)
