@@ -14,6 +14,7 @@ use thalweg::protocol::messages::describe_configs::{
 };
 use thalweg::protocol::{ApiKey, ErrorCode};
 
+use crate::plan::Plan;
 use crate::request;
 
 /// A connection to the cluster that is measured.
@@ -85,21 +86,17 @@ impl Admin {
     ///
     /// # Errors
     /// When it cannot be created or gets no leaders in time.
-    pub fn ensure_topic(
-        &mut self,
-        topic: &str,
-        partitions: u32,
-        replication_factor: i16,
-    ) -> Result<TopicMap, String> {
+    pub fn ensure_topic(&mut self, plan: &Plan) -> Result<TopicMap, String> {
+        let topic = plan.topic.as_str();
         if let Err(error) = self.client.topic(topic) {
             if !matches!(error, ClientError::Unknown(_)) {
                 return Err(text(error));
             }
             let wanted = NewTopic {
                 name: topic.to_owned(),
-                partitions: Some(partitions as i32),
-                replication_factor: Some(replication_factor),
-                configs: Vec::new(),
+                partitions: Some(plan.partitions as i32),
+                replication_factor: Some(plan.replication_factor),
+                configs: plan.topic_configs.clone(),
             };
             match self.client.create_topic(&wanted, false) {
                 Err(error) if error.code() != Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {

@@ -190,7 +190,7 @@ fn plan(server: &Sink, rate: f64, seconds: f64, in_flight: u32) -> Plan {
         partitions: CONNECTIONS,
         load: Load::Rate(rate),
         acks: 1,
-        record_bytes: 100,
+        record_bytes: 100.into(),
         // One, unless it is late.
         records_per_batch: 16,
         connections: CONNECTIONS,

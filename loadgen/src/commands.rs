@@ -1,7 +1,9 @@
 //! What each command does: from its flags to its exit code.
 
+use crate::cli::workload::{SCENARIOS, Workload};
 use crate::cli::{
-    CalibrateArgs, DeviceArgs, QuickArgs, ReplayArgs, ReportArgs, ResultArgs, RunArgs, SinkArgs,
+    CalibrateArgs, DeviceArgs, QuickArgs, ReplayArgs, ReportArgs, ResultArgs, RunArgs,
+    ScenariosArgs, SinkArgs,
 };
 use crate::folder::Folder;
 use crate::plan::Plan;
@@ -27,6 +29,25 @@ pub fn run(args: &RunArgs) -> Ended {
     let plan = args.plan();
     plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
     measure(plan, &args.results)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn scenarios(args: &ScenariosArgs) -> Ended {
+    let Some(name) = &args.name else {
+        for scenario in SCENARIOS {
+            let workload = Workload::parse(scenario.text).map_err(|why| (FAILED, why))?;
+            println!("{:<16} {}\n{:<16} {}", scenario.name, workload.title, "", workload.about);
+        }
+        return Ok(0);
+    };
+    let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
+    let unknown =
+        || (BAD_CONFIGURATION, format!("{name}: no such scenario; see the list without a name"));
+    print!("{}", scenario.ok_or_else(unknown)?.text);
+    Ok(0)
 }
 
 /// See the command's help.

@@ -62,13 +62,17 @@ pub fn decompress(batch: &[u8], out: &mut Vec<u8>) -> Result<(), CompressionErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchFields, Template};
+    use crate::batch::{BatchFields, Shape, Template};
 
     #[test]
     fn every_codec_comes_back_and_noise_fits_its_room() {
         for codec in Codec::ALL.into_iter().skip(1) {
             for random_share in [0.0, 0.5, 1.0] {
-                let template = Template::new(3, 100, 200, None, random_share);
+                let template = Template::new(
+                    3,
+                    100,
+                    &Shape { sizes: Some(200.into()), random_share, ..Shape::default() },
+                );
                 let mut press = Press::new(codec, template.bytes());
                 let fields = BatchFields {
                     producer: 0,

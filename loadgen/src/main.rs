@@ -40,7 +40,14 @@ use cli::{Cli, Command};
 use commands::BAD_CONFIGURATION;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments = match cli::workload::expand(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("loadgen: {why}");
+            return BAD_CONFIGURATION.into();
+        }
+    };
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -49,6 +56,7 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Run(args) => commands::run(&args),
+        Command::Scenarios(args) => commands::scenarios(&args),
         Command::Replay(args) => commands::replay(&args),
         Command::Report(args) => commands::report(&args),
         Command::Sink(args) => commands::sink(&args),

@@ -128,6 +128,11 @@ impl Filler {
         z ^ (z >> 31)
     }
 
+    /// A random number in 0..1.
+    pub fn next_share(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     /// Fill `body`: the first `random_share` (0..=1) of it with random bytes, the rest with one
     /// letter, so that a compressor finds about `1 - random_share` to save.
     pub fn fill(&mut self, body: &mut [u8], random_share: f64) {

@@ -1,10 +1,12 @@
 //! A run as data: what is offered, to whom, for how long and how it is checked. Made from the
 //! command line, checked once, printed back in every report.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use thalweg::record::Codec;
 
-use crate::batch::{Keys, RECORDS_MAX, Template};
+use crate::batch::{Headers, Keys, RECORDS_MAX, Shape, Sizes, Template};
 use crate::clock;
 use crate::pace::{Arrivals, Stage};
 use crate::payload::HEAD_BYTES;
@@ -67,6 +69,8 @@ impl Compression {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
+    /// The workload it came from, if any; everything in it stands below.
+    pub workload: Option<String>,
     /// `HOST:PORT` of any broker of the cluster.
     pub bootstrap_server: String,
     /// Topic to use; created if absent.
@@ -83,8 +87,14 @@ pub struct Plan {
     pub seed: u64,
     /// 0, 1, or -1 for all.
     pub acks: i16,
-    /// Bytes of a record's value.
-    pub record_bytes: usize,
+    /// Settings of the topic if it has to be created.
+    pub topic_configs: Vec<(String, String)>,
+    /// Bytes of records' values.
+    pub record_bytes: Sizes,
+    /// Headers of each record; none by default.
+    pub headers: Option<Headers>,
+    /// Where the bodies of values come from, instead of random bytes.
+    pub payload_file: Option<PathBuf>,
     /// Records of a full batch.
     pub records_per_batch: u32,
     /// How long a batch waits for more records, in nanoseconds (open loop only).
@@ -97,6 +107,11 @@ pub struct Plan {
     pub in_flight: u32,
     /// Consumers; the partitions are divided among them.
     pub consumers: u32,
+    /// Sets of consumers; each reads everything.
+    pub subscriptions: u32,
+    /// How long after the start of the run they begin, seconds: what was written until then is a
+    /// backlog that they catch up with beside the load (`during` only).
+    pub consumer_delay_s: f64,
     /// When they read.
     pub consume: Consume,
     /// Threads that produce.
@@ -137,6 +152,7 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
+            workload: None,
             bootstrap_server: "127.0.0.1:9092".into(),
             topic: "loadgen".into(),
             partitions: 4,
@@ -145,13 +161,18 @@ impl Default for Plan {
             arrivals: Arrivals::Uniform,
             seed: 1,
             acks: -1,
-            record_bytes: 1024,
+            topic_configs: Vec::new(),
+            record_bytes: Sizes::Fixed(1024),
+            headers: None,
+            payload_file: None,
             records_per_batch: Template::records_for(16_384, 1024, None),
             linger_ns: 0,
             producers: 1,
             connections: 1,
             in_flight: 5,
             consumers: 1,
+            subscriptions: 1,
+            consumer_delay_s: 0.0,
             consume: Consume::During,
             producer_threads: 1,
             consumer_threads: 1,
@@ -175,6 +196,8 @@ impl Default for Plan {
 
 /// Most producers times connections, and most consumers.
 const CONNECTIONS_MAX: u32 = 65_536;
+/// Largest payload file: it is held in memory.
+const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
 /// Most stages of a load.
 const STAGES_MAX: usize = 1000;
 /// Largest batch we prepare: far above what brokers take, far below what would hurt.
@@ -189,7 +212,7 @@ impl Plan {
         let refuse = |what: String| Err(what);
         thalweg::model::TopicName::new(&self.topic).map_err(|e| format!("--topic: {e}"))?;
         self.check_load()?;
-        if self.record_bytes < HEAD_BYTES {
+        if self.record_bytes.least() < HEAD_BYTES {
             return refuse(format!(
                 "--record-size {}: a record carries {HEAD_BYTES} bytes that identify and check \
                  it; give at least {HEAD_BYTES}",
@@ -202,7 +225,9 @@ impl Plan {
                 self.records_per_batch
             ));
         }
-        if self.record_bytes.saturating_mul(self.records_per_batch as usize) > BATCH_BYTES_MAX {
+        let headers = self.headers.map_or(0, |h| h.count as usize * (h.bytes as usize + 12));
+        let most = self.record_bytes.most().saturating_add(headers);
+        if most.saturating_mul(self.records_per_batch as usize) > BATCH_BYTES_MAX {
             return refuse(format!(
                 "{} records of {} bytes make a batch of more than {} MiB; lower \
                  --records-per-batch or --record-size",
@@ -216,6 +241,7 @@ impl Plan {
             ("--producers", self.producers),
             ("--connections", self.connections),
             ("--in-flight", self.in_flight),
+            ("--subscriptions", self.subscriptions),
             ("--producer-threads", self.producer_threads),
             ("--consumer-threads", self.consumer_threads),
         ] {
@@ -229,7 +255,7 @@ impl Plan {
             );
         }
         if self.producers.saturating_mul(self.connections) > CONNECTIONS_MAX
-            || self.consumers > CONNECTIONS_MAX
+            || self.consumers.saturating_mul(self.subscriptions) > CONNECTIONS_MAX
         {
             return refuse(format!("more than {CONNECTIONS_MAX} connections; use fewer producers"));
         }
@@ -248,6 +274,9 @@ impl Plan {
                     keys.bytes, keys.space
                 ));
             }
+            if !(0.0..=10.0).contains(&keys.zipf) {
+                return refuse(format!("--key-zipf {}: give an exponent of 0 to 10", keys.zipf));
+            }
             if keys.space < u64::from(self.partitions) {
                 return refuse(format!(
                     "--key-space {}: give at least one key per partition ({})",
@@ -255,12 +284,36 @@ impl Plan {
                 ));
             }
         }
+        self.check_payload_file()?;
+        if !(0.0..1e7).contains(&self.consumer_delay_s)
+            || (self.consumer_delay_s > 0.0 && self.consume != Consume::During)
+        {
+            return refuse(format!(
+                "--consumer-delay {}: give seconds, and --consume during",
+                self.consumer_delay_s
+            ));
+        }
         let seconds = self.duration_s + self.warmup_s;
         if !(self.duration_s > 0.0 && self.warmup_s >= 0.0 && seconds < 1e7) {
             return refuse(format!(
                 "--duration {} s with --warmup {} s: give a positive duration",
                 self.duration_s, self.warmup_s
             ));
+        }
+        Ok(())
+    }
+
+    fn check_payload_file(&self) -> Result<(), String> {
+        if let Some(file) = &self.payload_file {
+            let size = std::fs::metadata(file).map(|metadata| metadata.len());
+            if !size.as_ref().is_ok_and(|size| (1..=PAYLOAD_BYTES_MAX).contains(size)) {
+                return Err(format!(
+                    "--payload-file {}: {}; give a file of 1 byte to {} MiB",
+                    file.display(),
+                    size.map_or_else(|error| error.to_string(), |size| format!("{size} bytes")),
+                    PAYLOAD_BYTES_MAX >> 20
+                ));
+            }
         }
         Ok(())
     }
@@ -335,6 +388,25 @@ impl Plan {
         }
     }
 
+    /// What its records look like; reads the payload file.
+    ///
+    /// # Errors
+    /// When that file cannot be read.
+    pub fn shape(&self) -> Result<Shape, String> {
+        let file = self.payload_file.as_ref().map(|path| {
+            let content = std::fs::read(path);
+            let content = content.map_err(|e| format!("--payload-file {}: {e}", path.display()))?;
+            Ok::<_, String>((path.clone(), content))
+        });
+        Ok(Shape {
+            sizes: Some(self.record_bytes.clone()),
+            keys: self.keys.map(|keys| (keys, u64::from(self.partitions))),
+            headers: self.headers,
+            random_share: self.random_share,
+            file: file.transpose()?,
+        })
+    }
+
     /// Prepare the calling thread for measuring.
     pub fn prepare_thread(&self) {
         if self.is_real_time { clock::go_real_time() } else { clock::sharpen_timers() }
@@ -358,7 +430,7 @@ mod tests {
     fn the_default_plan_is_good_and_each_bad_value_is_named() {
         Plan::default().check().unwrap();
         type Change = fn(&mut Plan);
-        let bad: [(&str, Change); 14] = [
+        let bad: [(&str, Change); 18] = [
             ("--topic", |p| p.topic = "a b".into()),
             ("--rate", |p| p.load = Load::Rate(0.0)),
             ("--rate", |p| p.load = Load::Rate(f64::NAN)),
@@ -368,12 +440,16 @@ mod tests {
             ("--warmup", |p| {
                 p.load = Load::Stages(vec![Stage { from: 0.0, to: 5.0, seconds: 10.0 }]);
             }),
-            ("--record-size", |p| p.record_bytes = HEAD_BYTES - 1),
+            ("--record-size", |p| p.record_bytes = Sizes::Fixed(HEAD_BYTES - 1)),
             ("--records-per-batch", |p| p.records_per_batch = 0),
+            ("--key-zipf", |p| p.keys = Some(Keys { zipf: -1.0, ..Keys::default() })),
+            ("--payload-file", |p| p.payload_file = Some("/nowhere/at/all".into())),
+            ("--subscriptions", |p| p.subscriptions = 0),
+            ("--consumer-delay", |p| (p.consumer_delay_s, p.consume) = (1.0, Consume::After)),
             ("--in-flight", |p| p.in_flight = 0),
             ("--consumers", |p| p.consumers = 0),
             ("--idempotent", |p| (p.idempotent, p.acks) = (true, 1)),
-            ("--key-size", |p| p.keys = Some(Keys { bytes: 2, space: 1000 })),
+            ("--key-size", |p| p.keys = Some(Keys { bytes: 2, space: 1000, zipf: 0.0 })),
             ("--duration", |p| p.duration_s = 0.0),
         ];
         for (flag, change) in bad {

@@ -219,6 +219,15 @@ impl Verdict {
         verdict
     }
 
+    /// Add what another set of readers found of the same records.
+    pub fn add_readers(&mut self, other: &Self) {
+        self.read += other.read;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.at_least |= other.at_least;
+    }
+
     /// Whether the broker kept its promises as far as they were checked.
     pub fn is_clean(&self) -> bool {
         let odd = &self.oddities;

@@ -28,6 +28,8 @@ fn a_senseless_command_line_is_78_and_names_the_flag() {
         (&["run", "-b", "127.0.0.1:1", "--ramp", "5"], "FROM:TO"),
         (&["run", "-b", "127.0.0.1:1", "--rate", "5", "--steps", "1,2"], "--steps"),
         (&["sink", "--delay", "fixed:5"], "unit"),
+        (&["run", "-b", "127.0.0.1:1", "-w", "no-such"], "loadgen scenarios"),
+        (&["run", "-b", "127.0.0.1:1", "--rate", "5", "--key-zipf", "1"], "--key-size"),
         (&["nonsense"], "nonsense"),
     ] {
         let output = loadgen(arguments);
@@ -69,6 +71,35 @@ fn the_documented_json_fields_are_there() {
     // 0.6 s at 2,000/s.
     assert_eq!(result["verdict"]["acknowledged"], 1200);
     assert_eq!(result["produce_latency"]["records"], 1000);
+}
+
+#[test]
+fn scenarios_are_listed_printed_and_run_with_flags_that_win() {
+    let list = loadgen(&["scenarios"]);
+    let list = String::from_utf8_lossy(&list.stdout);
+    assert!(list.contains("steady") && list.contains("retention"), "{list}");
+    let file = loadgen(&["scenarios", "fan-out"]);
+    assert!(String::from_utf8_lossy(&file.stdout).contains("subscriptions = 5"));
+    assert_eq!(loadgen(&["scenarios", "nonsense"]).status.code(), Some(78));
+    let sink = Server::sink(&["--keep-bytes", "100000000"]);
+    let flags = ["-w", "keyed-zipf", "--rate", "2000", "--duration", "0.5", "--partitions", "5"];
+    let (_, result) = run(&sink.address, &flags);
+    assert_eq!(
+        (&result["plan"]["partitions"], &result["plan"]["keys"]["zipf"]),
+        (&5.into(), &0.99.into())
+    );
+    assert_eq!(result["verdict"]["lost"], 0);
+    assert!(result["verdict"]["read"].as_u64() > Some(500), "{}", result["verdict"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let omb = dir.path().join("w.yaml");
+    let text = "name: t\ntopics: 1\npartitionsPerTopic: 2\nmessageSize: 100\n\
+                producerRate: 1000\ntestDurationMinutes: 0.01\nwarmupDurationMinutes: 0\n";
+    std::fs::write(&omb, text).unwrap();
+    let named = ["-w", omb.to_str().unwrap(), "--topic", "omb"];
+    let (_, result) = run(&sink.address, &named);
+    assert_eq!(result["plan"]["load"]["rate"], 1000.0);
+    assert_eq!(result["verdict"]["acknowledged"], 700, "0.6 s and a warm-up of 0.1 s");
 }
 
 #[test]

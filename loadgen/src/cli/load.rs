@@ -32,6 +32,15 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Read `KEY=VALUE`.
+///
+/// # Errors
+/// When there is no equals sign.
+pub fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("give KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// Read `FROM:TO`.
 ///
 /// # Errors

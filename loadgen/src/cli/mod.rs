@@ -1,12 +1,14 @@
 //! The command line: one definition per flag with its unit, and what it becomes in the plan.
 
 mod load;
+mod omb;
+pub mod workload;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::batch::{Keys, Template};
+use crate::batch::{Headers, Keys, Sizes, Template};
 use crate::pace::Arrivals;
 use crate::plan::{Compression, Consume, Plan};
 use crate::sink::{Delay, Fault};
@@ -31,6 +33,8 @@ pub enum Command {
     Quick(QuickArgs),
     /// Measure any Kafka-protocol broker.
     Run(Box<RunArgs>),
+    /// List the workloads that come with loadgen, or print one of them.
+    Scenarios(ScenariosArgs),
     /// Repeat a run from its folder, with the same plan and the same random draws.
     Replay(ReplayArgs),
     /// Make the page of a run's folder again.
@@ -103,7 +107,12 @@ pub struct LoadArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub struct RunArgs {
+    /// Take flags from a scenario (`loadgen scenarios`), a TOML file, or a workload of the
+    /// OpenMessaging Benchmark (.yaml); those given here win.
+    #[arg(long, short = 'w', value_name = "NAME|FILE")]
+    pub workload: Option<String>,
     /// HOST:PORT of any broker of the cluster.
     #[arg(long, short = 'b', value_name = "HOST:PORT")]
     pub bootstrap_server: String,
@@ -130,9 +139,23 @@ pub struct RunArgs {
     /// Acknowledgement asked for.
     #[arg(long, value_enum, default_value = "all")]
     pub acks: Acks,
-    /// Bytes of a record's value, 36 at least.
-    #[arg(long, default_value_t = 1024)]
-    pub record_size: usize,
+    /// Setting of the topic if it has to be created, e.g. retention.bytes=100000000. May be given
+    /// again.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = load::setting)]
+    pub topic_config: Vec<(String, String)>,
+    /// Bytes of a record's value, 36 at least: all alike (100), evenly between two (100..2000),
+    /// or several with their shares (100:9,10000:1).
+    #[arg(long, default_value = "1024")]
+    pub record_size: Sizes,
+    /// Headers of each record.
+    #[arg(long, default_value_t = 0)]
+    pub headers: u32,
+    /// Bytes of each header's value.
+    #[arg(long, default_value_t = 16)]
+    pub header_size: u32,
+    /// Take the bodies of values from this file, in stretches from random places.
+    #[arg(long, value_name = "FILE")]
+    pub payload_file: Option<PathBuf>,
     /// Most bytes of a batch; it holds one record at least.
     #[arg(long, default_value_t = 16_384)]
     pub batch_bytes: usize,
@@ -154,6 +177,12 @@ pub struct RunArgs {
     /// Consumers; the partitions are divided among them.
     #[arg(long, default_value_t = 1)]
     pub consumers: u32,
+    /// Sets of consumers: each reads and verifies everything.
+    #[arg(long, default_value_t = 1)]
+    pub subscriptions: u32,
+    /// Seconds after the start of the run at which consumers begin: they catch up beside the load.
+    #[arg(long, default_value_t = 0.0)]
+    pub consumer_delay: f64,
     /// When records are read back and verified.
     #[arg(long, value_enum, default_value = "during")]
     pub consume: Consume,
@@ -181,6 +210,10 @@ pub struct RunArgs {
     /// Number of different keys.
     #[arg(long, default_value_t = 10_000, requires = "key_size")]
     pub key_space: u64,
+    /// Exponent of Zipf's law by which keys are used, e.g. 0.99; 0 all alike. Partitions of
+    /// frequent keys get more records.
+    #[arg(long, default_value_t = 0.0, requires = "key_size")]
+    pub key_zipf: f64,
     /// Share of each value that is random, 0 to 1; the rest compresses away.
     #[arg(long, default_value_t = 1.0)]
     pub random_share: f64,
@@ -230,6 +263,12 @@ pub struct ResultArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ScenariosArgs {
+    /// Print the file of this one: a beginning for one's own.
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The folder that `run --out` has left.
     pub folder: PathBuf,
@@ -250,10 +289,13 @@ impl RunArgs {
     /// The plan these flags describe, not yet checked.
     pub fn plan(&self) -> Plan {
         let batch = self.records_per_batch.unwrap_or_else(|| {
-            Template::records_for(self.batch_bytes, self.record_size, self.key_size)
+            let headers = self.headers as usize * (self.header_size as usize + 5);
+            let record = self.record_size.mean().saturating_add(headers);
+            Template::records_for(self.batch_bytes, record, self.key_size)
         });
         let seed = self.seed.unwrap_or_else(load::fresh_seed);
         Plan {
+            workload: self.workload.clone(),
             bootstrap_server: self.bootstrap_server.clone(),
             topic: self.topic.clone(),
             partitions: self.partitions,
@@ -270,7 +312,13 @@ impl RunArgs {
                 Acks::One => 1,
                 Acks::All => -1,
             },
-            record_bytes: self.record_size,
+            topic_configs: self.topic_config.clone(),
+            record_bytes: self.record_size.clone(),
+            headers: (self.headers > 0)
+                .then_some(Headers { count: self.headers, bytes: self.header_size }),
+            payload_file: self.payload_file.clone(),
+            subscriptions: self.subscriptions,
+            consumer_delay_s: self.consumer_delay,
             records_per_batch: batch,
             linger_ns: (self.linger.max(0.0) * 1e6) as u64,
             producers: self.producers,
@@ -284,7 +332,11 @@ impl RunArgs {
             warmup_s: self.warmup,
             compression: self.compression,
             idempotent: self.idempotent,
-            keys: self.key_size.map(|bytes| Keys { bytes, space: self.key_space }),
+            keys: self.key_size.map(|bytes| Keys {
+                bytes,
+                space: self.key_space,
+                zipf: self.key_zipf,
+            }),
             random_share: self.random_share,
             fetch_bytes: self.fetch_bytes,
             fetch_partition_bytes: self.fetch_partition_bytes,

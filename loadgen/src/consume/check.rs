@@ -226,14 +226,18 @@ fn observe(followed: &mut Followed, producer: u32, sequence: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchFields, Template};
+    use crate::batch::{BatchFields, Shape, Template};
     use crate::verify::{Ledger, Verdict};
 
     const RUN: u32 = 5;
     const RULES: Rules = Rules { run: RUN, producers: 2, check_crc: true, check_order: true };
 
     fn batch(base_offset: i64, first_sequence: u64, records: u32, partition: u32) -> Vec<u8> {
-        let template = Template::new(RUN, records, 80, None, 1.0);
+        let template = Template::new(
+            RUN,
+            records,
+            &Shape { sizes: Some(80.into()), random_share: 1.0, ..Shape::default() },
+        );
         let mut bytes = template.bytes().to_vec();
         let fields = BatchFields {
             producer: 1,

@@ -67,6 +67,8 @@ impl Targets {
 /// One connection's share.
 #[derive(Clone, Debug)]
 pub struct ReaderSpec {
+    /// The set of consumers it belongs to; each set reads everything.
+    pub subscription: u32,
     /// The leader.
     pub address: SocketAddr,
     /// Partitions and the offsets to begin at.
@@ -94,8 +96,10 @@ pub struct Job {
 /// What a consuming worker found.
 #[derive(Debug, Default)]
 pub struct Consumed {
-    /// For each partition: what was seen of each producer.
-    pub seen: Vec<(u32, Vec<Seen>)>,
+    /// For each subscription and partition: what was seen of each producer.
+    pub seen: Vec<((u32, u32), Vec<Seen>)>,
+    /// When every partition was first read up to its end, monotonic nanoseconds.
+    pub caught_up_ns: Option<u64>,
     /// The measured window.
     pub counts: Counts,
     /// From begin to end, drain included: records and bytes.
@@ -196,6 +200,11 @@ pub fn run(job: Job) -> Consumed {
 impl Worker {
     fn follow(&mut self) -> Result<(), String> {
         let window = self.job.recorder.window;
+        let delay_ns = (self.job.plan.consumer_delay_s * 1e9) as u64;
+        let begin_ns = if delay_ns > 0 { window.start_ns + delay_ns } else { 0 };
+        while clock::monotonic_ns() < begin_ns && !self.job.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(TICK);
+        }
         loop {
             let now = clock::monotonic_ns();
             if self.begun.is_none() && now >= window.start_ns {
@@ -368,6 +377,11 @@ impl Worker {
             fetch.record(now_ns - asked_ns, 1);
         }
         self.readers[index].buffer = buffer;
+        if self.found.caught_up_ns.is_none() && self.job.plan.consumer_delay_s > 0.0 {
+            let mut all = self.readers.iter().flat_map(|reader| &reader.followed);
+            let is_at_end = |f: &Followed| f.high_watermark >= 0 && f.verified >= f.high_watermark;
+            self.found.caught_up_ns = all.all(is_at_end).then_some(now_ns);
+        }
         Ok(())
     }
 
@@ -462,7 +476,9 @@ impl Worker {
     fn finish(mut self) -> Consumed {
         self.end_effort();
         for reader in self.readers {
-            self.found.seen.extend(reader.followed.into_iter().map(|f| (f.partition, f.seen)));
+            let subscription = reader.spec.subscription;
+            let seen = reader.followed.into_iter();
+            self.found.seen.extend(seen.map(|f| ((subscription, f.partition), f.seen)));
         }
         self.found.counts = self.job.recorder.finish();
         self.found

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use crate::compress::{Press, packed_bytes_max};
 use crate::connection::{Connection, Outgoing, SPANS_MAX};
 use crate::pace::{self, Offer, Schedule};
-use crate::payload;
+use crate::payload::{self, Filler};
 use crate::request::ProducePrefix;
 use crate::verify::{Fate, Ledger, Range};
 use crate::{batch::BatchFields, batch::Template};
@@ -26,6 +26,8 @@ pub struct LaneSpec {
     pub partitions: Vec<u32>,
     /// Kafka's producer id and epoch; -1 and -1 without idempotence.
     pub identity: (i64, i16),
+    /// How often each of the partitions is used beside the others; empty when all alike.
+    pub weights: Vec<f64>,
     /// Its share of the load; none in a closed loop.
     pub offer: Option<Offer>,
 }
@@ -110,6 +112,9 @@ pub struct Lane {
     unsent: usize,
     next_record: u64,
     next_slot: usize,
+    /// Sums of the weights, and what draws a slot by them.
+    weights: Vec<f64>,
+    draws: Filler,
     correlation: i32,
 }
 
@@ -131,6 +136,15 @@ impl Lane {
             unsent: 0,
             next_record: 0,
             next_slot: 0,
+            weights: spec
+                .weights
+                .iter()
+                .scan(0.0, |sum, weight| {
+                    *sum += weight;
+                    Some(*sum)
+                })
+                .collect(),
+            draws: Filler::new(u64::from(spec.producer)),
             correlation: 0,
             spec,
         }
@@ -176,9 +190,20 @@ impl Lane {
         if self.in_flight.len() >= rules.in_flight_max { u64::MAX } else { now_ns }
     }
 
-    fn add(&mut self, records: u32) {
+    /// The slots in turn, or by their weights.
+    fn pick_slot(&mut self) -> usize {
+        if let Some(all) = self.weights.last() {
+            let wanted = self.draws.next_share() * all;
+            let slot = self.weights.partition_point(|sum| *sum <= wanted);
+            return slot.min(self.slots.len() - 1);
+        }
         let slot = self.next_slot;
         self.next_slot = if slot + 1 == self.slots.len() { 0 } else { slot + 1 };
+        slot
+    }
+
+    fn add(&mut self, records: u32) {
+        let slot = self.pick_slot();
         let first_sequence = self.slots[slot].ledger.take(records);
         self.in_flight.push_back(InFlight {
             slot: slot as u32,

@@ -145,14 +145,11 @@ impl LagSink for LagInto<'_> {
 pub fn run(job: Job) -> Produced {
     let plan = job.plan.clone();
     plan.prepare_thread();
-    let key_partitions = plan.keys.map(|keys| (keys, u64::from(plan.partitions)));
-    let template = Template::new(
-        job.run,
-        plan.records_per_batch,
-        plan.record_bytes,
-        key_partitions,
-        plan.random_share,
-    );
+    let shape = match plan.shape() {
+        Ok(shape) => shape,
+        Err(why) => return Produced { fatal: Some(why), ..Produced::default() },
+    };
+    let template = Template::new(job.run, plan.records_per_batch, &shape);
     let prefix = ProducePrefix::new(&plan.topic, plan.acks, plan.request_timeout_ms as i32);
     let in_flight_max = plan.in_flight as usize;
     let press = plan.compression.codec().map(|codec| Press::new(codec, template.bytes()));

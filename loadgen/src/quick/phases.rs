@@ -62,7 +62,7 @@ fn throughput(topic: &str, acks: i16, args: &QuickArgs) -> Plan {
         replication_factor: 1,
         load: Load::Max,
         acks,
-        record_bytes: args.record_size,
+        record_bytes: args.record_size.into(),
         records_per_batch: Template::records_for(BATCH_BYTES, args.record_size, None),
         producers: PRODUCERS,
         in_flight: 4,

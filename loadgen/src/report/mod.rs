@@ -130,6 +130,9 @@ pub struct RunResult {
     pub send_delay: Option<Summary>,
     /// From a Fetch request to its answer with records.
     pub fetch_latency: Option<Summary>,
+    /// How long consumers that began late (`--consumer-delay`) took to catch up, seconds; none
+    /// if they did not.
+    pub caught_up_s: Option<f64>,
     /// The parts of a load that changes, in its order.
     pub stages: Vec<StageResult>,
     /// Lost, duplicated, reordered and so on.

@@ -86,7 +86,7 @@ pub fn plan(plan: &Plan) -> String {
     };
     format!(
         "{load}{arrivals}; acks={}; {} B records, up to {} a batch; {} partitions; \
-         {} producers x {} connections x {} in flight; {} consumers; {} s after {} s of warm-up",
+         {} producers x {} connections x {} in flight; {}{} consumers; {} s after {} s of warm-up",
         plan.acks_name(),
         plan.record_bytes,
         plan.records_per_batch,
@@ -94,6 +94,11 @@ pub fn plan(plan: &Plan) -> String {
         plan.producers,
         plan.connections,
         plan.in_flight,
+        if plan.subscriptions > 1 {
+            format!("{} sets of ", plan.subscriptions)
+        } else {
+            String::new()
+        },
         if plan.consume == Consume::Never { 0 } else { plan.consumers },
         plan.duration_s,
         plan.warmup_s
@@ -229,6 +234,18 @@ pub fn run(result: &RunResult) -> String {
     }
     if let Some(summary) = &result.schedule_lag {
         line("lag", format!("{} (the generator's own pacing error)", latency(summary)));
+    }
+    if result.plan.consumer_delay_s > 0.0 {
+        let late = result.plan.consumer_delay_s;
+        line(
+            "catch-up",
+            match result.caught_up_s {
+                Some(seconds) => {
+                    format!("consumers began {late} s late, at the end {seconds:.1} s on")
+                }
+                None => format!("consumers began {late} s late and never came to the end"),
+            },
+        );
     }
     for one in &result.stages {
         line("stage", stage(one));

@@ -21,6 +21,7 @@ pub struct End {
     pub produced: Vec<Produced>,
     pub consumed: Vec<Consumed>,
     pub collected: Collected,
+    pub start_ns: u64,
     pub drain_from: u64,
     pub clock_step_ns: i64,
     pub throttled_ns: u64,
@@ -29,17 +30,23 @@ pub struct End {
 }
 
 fn judge(ground: &Ground, end: &End) -> Verdict {
-    let mut seen: BTreeMap<u32, &Vec<Seen>> = BTreeMap::new();
+    let mut seen: BTreeMap<(u32, u32), &Vec<Seen>> = BTreeMap::new();
     let mut oddities = Oddities::default();
     for consumed in &end.consumed {
         oddities.add(&consumed.oddities);
-        seen.extend(consumed.seen.iter().map(|(partition, seen)| (*partition, seen)));
+        seen.extend(consumed.seen.iter().map(|(place, seen)| (*place, seen)));
     }
-    let of = |producer: u32, partition: u32| seen.get(&partition)?.get(producer as usize);
-    let sent = end.produced.iter().flat_map(|p| &p.sent);
-    let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
     let checked = ground.plan.consume != Consume::Never && ground.plan.check_order;
-    let mut verdict = Verdict::judge(pairs, oddities, checked);
+    let judge = |subscription: u32| {
+        let of = |producer: u32, partition: u32| {
+            seen.get(&(subscription, partition))?.get(producer as usize)
+        };
+        let sent = end.produced.iter().flat_map(|p| &p.sent);
+        let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
+        Verdict::judge(pairs, oddities, checked)
+    };
+    let mut verdict = judge(0);
+    (1..ground.plan.subscriptions).for_each(|other| verdict.add_readers(&judge(other)));
     verdict.incomplete = end.consumed.iter().any(|c| c.incomplete);
     verdict
 }
@@ -94,6 +101,7 @@ pub fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
         schedule_lag: summary(Series::Lag),
         send_delay: summary(Series::SendDelay),
         fetch_latency: summary(Series::Fetch),
+        caught_up_s: caught_up(ground, &end),
         stages: stage_results(plan, &end.collected.stages),
         verdict,
         errors,
@@ -154,6 +162,14 @@ fn trends(result: &RunResult) -> Vec<(&'static str, f64)> {
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
     if count == 0 { 0.0 } else { sum / f64::from(count) }
+}
+
+/// How long consumers that began late took to catch up; none if they did not.
+fn caught_up(ground: &Ground, end: &End) -> Option<f64> {
+    let delay_ns = (ground.plan.consumer_delay_s * 1e9) as u64;
+    let all: Option<Vec<u64>> = end.consumed.iter().map(|c| c.caught_up_ns).collect();
+    let last = all?.into_iter().max().filter(|_| delay_ns > 0)?;
+    Some(last.saturating_sub(end.start_ns + delay_ns) as f64 / 1e9)
 }
 
 fn threads(end: &End) -> Vec<ThreadUse> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::admin::TopicMap;
+use crate::batch::partition_weights;
 use crate::consume::ReaderSpec;
 use crate::pace::{Offer, Stage};
 use crate::payload::Filler;
@@ -37,17 +38,27 @@ pub fn lanes(plan: &Plan, map: &TopicMap) -> Vec<LaneSpec> {
                     address: leader,
                     partitions: mine,
                     identity: (-1, -1),
+                    weights: Vec::new(),
                     offer: None,
                 });
             }
         }
     }
+    let weights = partition_weights(plan.keys, plan.partitions);
+    let weight = |partition: &u32| weights.get(*partition as usize).copied();
+    for lane in &mut lanes {
+        lane.weights = lane.partitions.iter().filter_map(weight).collect();
+    }
     if let Some(stages) = plan.stages() {
-        let all: usize = lanes.iter().map(|lane| lane.partitions.len()).sum();
+        // Without weights a partition counts as one.
+        let part = |lane: &LaneSpec| -> f64 {
+            lane.partitions.iter().map(|p| weight(p).unwrap_or(1.0)).sum()
+        };
+        let all: f64 = lanes.iter().map(part).sum();
         let count = lanes.len() as f64;
         let mut seeds = Filler::new(plan.seed);
         for (index, lane) in lanes.iter_mut().enumerate() {
-            let share = lane.partitions.len() as f64 / all as f64;
+            let share: f64 = part(lane) / all;
             let mine = |stage: &Stage| Stage {
                 from: stage.from * share,
                 to: stage.to * share,
@@ -70,12 +81,15 @@ pub fn readers(plan: &Plan, map: &TopicMap, starts: &[i64]) -> Vec<ReaderSpec> {
     if plan.consume == Consume::Never {
         return readers;
     }
-    for (leader, partitions) in by_leader(map) {
-        let consumers = plan.consumers.min(partitions.len() as u32) as usize;
-        for consumer in 0..consumers {
-            let mine = partitions.iter().skip(consumer).step_by(consumers);
-            let start = |p: &u32| (*p, starts.get(*p as usize).copied().unwrap_or(0));
-            readers.push(ReaderSpec { address: leader, partitions: mine.map(start).collect() });
+    for subscription in 0..plan.subscriptions {
+        for (leader, partitions) in by_leader(map) {
+            let consumers = plan.consumers.min(partitions.len() as u32) as usize;
+            for consumer in 0..consumers {
+                let mine = partitions.iter().skip(consumer).step_by(consumers);
+                let start = |p: &u32| (*p, starts.get(*p as usize).copied().unwrap_or(0));
+                let partitions = mine.map(start).collect();
+                readers.push(ReaderSpec { subscription, address: leader, partitions });
+            }
         }
     }
     readers

@@ -71,7 +71,7 @@ pub fn run_with(
 ) -> Result<RunResult, String> {
     plan.check()?;
     let mut admin = Admin::connect(&plan.bootstrap_server)?;
-    let map = admin.ensure_topic(&plan.topic, plan.partitions, plan.replication_factor)?;
+    let map = admin.ensure_topic(&plan)?;
     plan.partitions = map.leaders.len() as u32;
     plan.check()?;
     let leader = map.leaders.first().copied();
@@ -139,6 +139,7 @@ pub fn run_with(
         produced,
         consumed,
         collected,
+        start_ns,
         drain_from,
         clock_step_ns,
         throttled_ns: throttled_since(throttled),

@@ -2,7 +2,7 @@
 //! sink can make on purpose is noticed and named.
 
 use super::*;
-use crate::batch::Keys;
+use crate::batch::{Headers, Keys};
 use crate::pace::Arrivals;
 use crate::plan::Compression;
 use crate::sink::{Fault, Sink, Store};
@@ -19,7 +19,7 @@ fn plan(sink: &Sink) -> Plan {
         partitions: 3,
         load: Load::Rate(20_000.0),
         acks: 1,
-        record_bytes: 100,
+        record_bytes: 100.into(),
         records_per_batch: 10,
         producers: 2,
         in_flight: 4,
@@ -87,6 +87,65 @@ fn each_step_of_a_load_has_its_own_figures() {
 }
 
 #[test]
+fn records_of_many_sizes_with_keys_and_headers_are_all_verified() {
+    let sink = keeping(None);
+    let keys = Keys { bytes: 8, space: 100_000, zipf: 0.99 };
+    let base = Plan {
+        record_bytes: "40:5,400:3,4000:1".parse().unwrap(),
+        headers: Some(Headers { count: 3, bytes: 20 }),
+        keys: Some(keys),
+        duration_s: 0.3,
+        ..plan(&sink)
+    };
+    let result = go(base.clone());
+    assert!(result.verdict.is_clean() && result.verdict.sent > 5_000, "{:?}", result.verdict);
+    assert_eq!(result.verdict.read, result.verdict.sent);
+    // Small and large batches of an idempotent producer that has to send again.
+    let sink = keeping(Some(Fault::HangUp));
+    let server = sink.address.to_string();
+    let again = Plan { bootstrap_server: server, idempotent: true, acks: -1, ..base };
+    let verdict = go(again).verdict;
+    assert_eq!((verdict.lost, verdict.oddities.corrupt_records), (0, 0), "{verdict:?}");
+    assert_eq!(verdict.acknowledged, verdict.sent);
+}
+
+#[test]
+fn partitions_of_frequent_keys_get_more() {
+    let weights =
+        crate::batch::partition_weights(Some(Keys { bytes: 8, space: 1000, zipf: 1.0 }), 4);
+    // H(1000) is 7.485; partition 0 has keys 0, 4, 8...: 1 + 1/5 + 1/9 ...
+    let exact: f64 = (0..250).map(|k| 1.0 / f64::from(4 * k + 1)).sum();
+    assert!((weights[0] / exact - 1.0).abs() < 0.01, "{weights:?}");
+    assert!(weights.windows(2).all(|pair| pair[0] > pair[1]), "{weights:?}");
+    assert!(crate::batch::partition_weights(Some(Keys::default()), 4).is_empty());
+}
+
+#[test]
+fn every_subscription_reads_everything_and_each_one_is_judged() {
+    let sink = keeping(None);
+    let result = go(Plan { subscriptions: 3, duration_s: 0.3, ..plan(&sink) });
+    let verdict = &result.verdict;
+    assert!(verdict.is_clean() && verdict.sent > 5_000, "{verdict:?}");
+    assert_eq!(verdict.read, verdict.sent * 3);
+    let sink = keeping(Some(Fault::Drop));
+    let one = go(Plan { duration_s: 0.3, ..plan(&sink) }).verdict.lost;
+    let sink = keeping(Some(Fault::Drop));
+    let all = go(Plan { subscriptions: 3, duration_s: 0.3, ..plan(&sink) }).verdict.lost;
+    assert!(one > 0 && all > one, "{one} lost for one, {all} for three");
+}
+
+#[test]
+fn consumers_that_begin_late_catch_up_and_say_so() {
+    let sink = keeping(None);
+    let result = go(Plan { consumer_delay_s: 0.3, ..plan(&sink) });
+    let verdict = &result.verdict;
+    assert!(verdict.is_clean() && verdict.read == verdict.sent, "{verdict:?}");
+    assert!(result.caught_up_s.is_some());
+    // What waited for the consumers is as old as it is.
+    assert!(result.end_to_end_latency.unwrap().max_ns > 150_000_000);
+}
+
+#[test]
 fn every_mistake_of_a_broker_is_noticed_and_named() {
     let trouble = |fault| {
         let sink = keeping(Some(fault));
@@ -112,7 +171,7 @@ fn a_closed_loop_reads_its_backlog_afterwards() {
         consume: Consume::After,
         duration_s: 0.2,
         warmup_s: 0.0,
-        record_bytes: 1000,
+        record_bytes: 1000.into(),
         ..plan(&sink)
     };
     let result = go(plan);
@@ -133,7 +192,7 @@ fn codecs_keys_idempotence_and_a_second_run_on_the_same_topic() {
             compression,
             idempotent: true,
             acks: -1,
-            keys: Some(Keys { bytes: 8, space: 1000 }),
+            keys: Some(Keys { bytes: 8, space: 1000, zipf: 0.0 }),
             random_share: 0.3,
             duration_s: 0.2,
             linger_ns: 2_000_000,

@@ -90,7 +90,7 @@ impl Clockwork {
         match self.delay {
             Delay::Fixed(ns) => arrived_ns + ns,
             Delay::Bimodal { fast_ns, slow_ns, slow_share } => {
-                let draw = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+                let draw = self.random.next_share();
                 arrived_ns + if draw < slow_share { slow_ns } else { fast_ns }
             }
             Delay::Stall { base_ns, stall_ns, every_ns } => {

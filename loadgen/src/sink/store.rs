@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use thalweg::protocol::RequestBody;
 
-use crate::batch::{BatchFields, HEADER_BYTES, Template};
+use crate::batch::{BatchFields, HEADER_BYTES, Shape, Template};
 
 /// What becomes of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,11 @@ pub fn records_in(body: &RequestBody) -> u64 {
 /// One valid batch without its base offset, and its records.
 pub fn repeated_batch(batch_bytes: usize, record_bytes: usize) -> (Bytes, i64) {
     let records = Template::records_for(batch_bytes, record_bytes, None);
-    let template = Template::new(0, records, record_bytes, None, 1.0);
+    let template = Template::new(
+        0,
+        records,
+        &Shape { sizes: Some(record_bytes.into()), random_share: 1.0, ..Shape::default() },
+    );
     let mut bytes = template.bytes().to_vec();
     let fields = BatchFields {
         producer: 0,

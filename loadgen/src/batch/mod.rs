@@ -5,7 +5,13 @@
 //! Always true: what [`Template::patch`] leaves in the buffer is a whole, valid RecordBatch v2
 //! of magic 2 without compression (the tests ask two independent decoders).
 
+mod shape;
+
 use crate::payload;
+use crate::payload::Filler;
+use shape::ZipfKeys;
+
+pub use shape::{Headers, Keys, Shape, Sizes};
 
 /// Bytes of a RecordBatch v2 header, up to the first record.
 pub const HEADER_BYTES: usize = 61;
@@ -13,15 +19,6 @@ pub const HEADER_BYTES: usize = 61;
 const BEFORE_LENGTH: usize = 12;
 /// The checksum covers everything behind itself.
 const CRC_FROM: usize = 21;
-
-/// How keys look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Keys {
-    /// Bytes of a key: the key's number in decimal digits, zero-padded.
-    pub bytes: u32,
-    /// Number of different keys in the topic. Key k always goes to partition k mod partitions.
-    pub space: u64,
-}
 
 /// What differs from batch to batch.
 #[derive(Clone, Copy, Debug)]
@@ -42,75 +39,70 @@ pub struct BatchFields {
     pub producer_epoch: i16,
 }
 
-/// The layout of a full batch: where each record's parts are.
+/// Layouts of full batches. All records alike need one; otherwise there are several, drawn once,
+/// and a batch uses the one that its place among its partition's records decides.
 #[derive(Clone, Debug)]
 pub struct Template {
+    variants: Vec<Variant>,
+    keys: Option<KeyDraw>,
+    run: u32,
+}
+
+/// One layout: where each record's parts are.
+#[derive(Clone, Debug)]
+struct Variant {
     /// The bytes of a full batch, header included.
     bytes: Vec<u8>,
     /// For each record: where its value begins.
     value_at: Vec<u32>,
     /// For each record: the byte behind its last.
     end_at: Vec<u32>,
-    /// Where in each record the key begins, before its value; none without keys.
-    keys: Option<(Keys, u64)>,
-    record_bytes: usize,
-    run: u32,
+    /// For each record: the byte behind its key. Empty without keys.
+    key_end_at: Vec<u32>,
 }
 
+/// How keys are drawn.
+#[derive(Clone, Debug)]
+struct KeyDraw {
+    keys: Keys,
+    partitions: u64,
+    /// By partition; empty when all keys are alike.
+    zipf: Vec<ZipfKeys>,
+}
+
+/// Layouts when records differ.
+const VARIANTS: usize = 16;
+/// All layouts together stay below this if one of them does.
+const VARIANTS_BYTES_MAX: usize = 32 << 20;
+
 impl Template {
-    /// Lay out `records` records with values of `record_bytes` (at least
-    /// [`payload::HEAD_BYTES`]); the bodies come from `filler`.
-    pub fn new(
-        run: u32,
-        records: u32,
-        record_bytes: usize,
-        keys: Option<(Keys, u64)>,
-        random_share: f64,
-    ) -> Self {
-        assert!(record_bytes >= payload::HEAD_BYTES && records > 0);
-        let mut filler = payload::Filler::new(u64::from(run));
-        let mut bytes = vec![0u8; HEADER_BYTES];
-        bytes[16] = 2;
-        let mut value_at = Vec::with_capacity(records as usize);
-        let mut end_at = Vec::with_capacity(records as usize);
-        let mut record = Vec::new();
-        for index in 0..records {
-            record.clear();
-            // Attributes and timestamp delta are 0: all records carry the batch's timestamp.
-            record.extend_from_slice(&[0, 0]);
-            put_varint(&mut record, i64::from(index));
-            match keys {
-                None => put_varint(&mut record, -1),
-                Some((keys, _)) => {
-                    put_varint(&mut record, i64::from(keys.bytes));
-                    record.resize(record.len() + keys.bytes as usize, b'0');
-                }
-            }
-            put_varint(&mut record, record_bytes as i64);
-            let value = record.len();
-            record.resize(value + record_bytes, 0);
-            let body = &mut record[value..];
-            payload::write_fixed(body, run);
-            filler.fill(&mut body[payload::HEAD_BYTES..], random_share);
-            // No headers.
-            put_varint(&mut record, 0);
-            put_varint(&mut bytes, record.len() as i64);
-            value_at.push((bytes.len() + value) as u32);
-            bytes.extend_from_slice(&record);
-            end_at.push(bytes.len() as u32);
-        }
-        Self { bytes, value_at, end_at, keys, record_bytes, run }
+    /// Lay out `records` records (of values of [`payload::HEAD_BYTES`] at least) as `shape` says.
+    pub fn new(run: u32, records: u32, shape: &Shape) -> Self {
+        let sizes = shape.sizes.clone().unwrap_or(Sizes::Fixed(payload::HEAD_BYTES));
+        assert!(sizes.least() >= payload::HEAD_BYTES && records > 0);
+        let mut filler = Filler::new(u64::from(run));
+        let is_one = matches!(sizes, Sizes::Fixed(_)) && shape.file.is_none();
+        let about = sizes.mean().saturating_mul(records as usize).max(1);
+        let count = if is_one { 1 } else { (VARIANTS_BYTES_MAX / about).clamp(1, VARIANTS) };
+        let variants = (0..count).map(|_| Variant::new(run, records, &sizes, shape, &mut filler));
+        let variants = variants.collect();
+        let keys = shape.keys.map(|(keys, partitions)| KeyDraw {
+            keys,
+            partitions,
+            zipf: if keys.zipf > 0.0 {
+                (0..partitions).map(|p| ZipfKeys::new(&keys, p, partitions)).collect()
+            } else {
+                Vec::new()
+            },
+        });
+        Self { variants, keys, run }
     }
 
-    /// The bytes of a full batch, to be copied into each buffer once. Not valid before
+    /// The bytes of the largest full batch, to be copied into each buffer once. Not valid before
     /// [`Template::patch`].
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Bytes of a batch of the first `records` records.
-    pub fn len(&self, records: u32) -> usize {
-        self.end_at[records as usize - 1] as usize
+        let longest = self.variants.iter().map(|v| v.bytes.as_slice()).max_by_key(|b| b.len());
+        longest.unwrap_or_default()
     }
 
     /// How many records of `record_bytes` fit a batch of `batch_bytes`, at least one.
@@ -135,7 +127,7 @@ impl Template {
 
     /// Patch `buffer` (which began as a copy of [`Template::bytes`] and was only ever patched)
     /// into the batch that `fields` describe; `intended_ns(i)` is the intended time of its
-    /// record `i`. Returns the bytes of the batch.
+    /// record `i`. Returns the bytes of the batch. The same fields give the same bytes.
     #[inline]
     pub fn patch(
         &self,
@@ -143,11 +135,22 @@ impl Template {
         fields: &BatchFields,
         mut intended_ns: impl FnMut(u32) -> u64,
     ) -> usize {
-        let len = self.len(fields.records);
+        let variant = match self.variants.as_slice() {
+            [only] => only,
+            several => {
+                let which = Filler::new(fields.first_sequence ^ u64::from(fields.partition) << 40);
+                let which = which.clone().next_u64() % several.len() as u64;
+                let variant = &several[which as usize];
+                let len = variant.len(fields.records);
+                buffer[..len].copy_from_slice(&variant.bytes[..len]);
+                variant
+            }
+        };
+        let len = variant.len(fields.records);
         let batch = &mut buffer[..len];
         let seed = payload::checksum_seed(self.run, fields.producer, fields.partition);
         let ids = payload::ids_word(fields.producer, fields.partition);
-        for (index, value) in self.value_at[..fields.records as usize].iter().enumerate() {
+        for (index, value) in variant.value_at[..fields.records as usize].iter().enumerate() {
             let value = *value as usize;
             let head: &mut [u8; payload::HEAD_BYTES] = (&mut batch
                 [value..value + payload::HEAD_BYTES])
@@ -156,28 +159,113 @@ impl Template {
             let sequence = fields.first_sequence + index as u64;
             payload::write_varying(head, ids, seed, sequence, intended_ns(index as u32));
         }
-        if let Some((keys, partitions)) = self.keys {
-            self.patch_keys(batch, fields, keys, partitions);
+        if let Some(keys) = &self.keys {
+            keys.patch(batch, fields, &variant.key_end_at[..fields.records as usize]);
         }
         patch_header(batch, fields);
         len
     }
+}
 
-    fn patch_keys(&self, batch: &mut [u8], fields: &BatchFields, keys: Keys, partitions: u64) {
-        // The value's length stands between key and value.
+impl Variant {
+    fn new(run: u32, records: u32, sizes: &Sizes, shape: &Shape, filler: &mut Filler) -> Self {
+        let mut bytes = vec![0u8; HEADER_BYTES];
+        bytes[16] = 2;
+        let (mut value_at, mut end_at, mut key_end_at) = (Vec::new(), Vec::new(), Vec::new());
+        let mut record = Vec::new();
+        for index in 0..records {
+            let value_bytes = sizes.draw(filler);
+            record.clear();
+            // Attributes and timestamp delta are 0: all records carry the batch's timestamp.
+            record.extend_from_slice(&[0, 0]);
+            put_varint(&mut record, i64::from(index));
+            match shape.keys {
+                None => put_varint(&mut record, -1),
+                Some((keys, _)) => {
+                    put_varint(&mut record, i64::from(keys.bytes));
+                    record.resize(record.len() + keys.bytes as usize, b'0');
+                }
+            }
+            let key_end = record.len();
+            put_varint(&mut record, value_bytes as i64);
+            let value = record.len();
+            record.resize(value + value_bytes, 0);
+            let body = &mut record[value..];
+            payload::write_fixed(body, run);
+            let body = &mut body[payload::HEAD_BYTES..];
+            match &shape.file {
+                None => filler.fill(body, shape.random_share),
+                Some((_, content)) => fill_from(body, content, filler),
+            }
+            put_headers(&mut record, shape.headers, filler);
+            put_varint(&mut bytes, record.len() as i64);
+            value_at.push((bytes.len() + value) as u32);
+            if shape.keys.is_some() {
+                key_end_at.push((bytes.len() + key_end) as u32);
+            }
+            bytes.extend_from_slice(&record);
+            end_at.push(bytes.len() as u32);
+        }
+        Self { bytes, value_at, end_at, key_end_at }
+    }
+
+    /// Bytes of a batch of the first `records` records.
+    fn len(&self, records: u32) -> usize {
+        self.end_at[records as usize - 1] as usize
+    }
+}
+
+/// A stretch of `content` from a random place on, begun again at its end.
+fn fill_from(body: &mut [u8], content: &[u8], filler: &mut Filler) {
+    let mut at = (filler.next_u64() % content.len().max(1) as u64) as usize;
+    for byte in body {
+        *byte = content.get(at).copied().unwrap_or(b'x');
+        at = if at + 1 >= content.len() { 0 } else { at + 1 };
+    }
+}
+
+fn put_headers(record: &mut Vec<u8>, headers: Option<Headers>, filler: &mut Filler) {
+    let Some(headers) = headers else { return put_varint(record, 0) };
+    put_varint(record, i64::from(headers.count));
+    for number in 0..headers.count {
+        let key = format!("h{number}");
+        put_varint(record, key.len() as i64);
+        record.extend_from_slice(key.as_bytes());
+        put_varint(record, i64::from(headers.bytes));
+        let value = record.len();
+        record.resize(value + headers.bytes as usize, 0);
+        filler.fill(&mut record[value..], 1.0);
+    }
+}
+
+impl KeyDraw {
+    fn patch(&self, batch: &mut [u8], fields: &BatchFields, key_ends: &[u32]) {
+        let (keys, partitions) = (&self.keys, self.partitions);
         let partition = u64::from(fields.partition);
         let here = (keys.space.saturating_sub(partition)).div_ceil(partitions).max(1);
-        for (index, value) in self.value_at[..fields.records as usize].iter().enumerate() {
-            let key_end = *value as usize - varint_len(self.record_bytes as i64);
+        let zipf = self.zipf.get(fields.partition as usize);
+        for (index, key_end) in key_ends.iter().enumerate() {
+            let key_end = *key_end as usize;
             let sequence = fields.first_sequence + index as u64;
-            let draw = payload::Filler::new(sequence ^ partition << 40).next_u64();
-            let mut number = partition + partitions * (draw % here);
+            let mut draw = Filler::new(sequence ^ partition << 40);
+            let mut number = match zipf {
+                None => partition + partitions * (draw.next_u64() % here),
+                Some(zipf) => zipf.key(draw.next_share()),
+            };
             for digit in batch[key_end - keys.bytes as usize..key_end].iter_mut().rev() {
                 *digit = b'0' + (number % 10) as u8;
                 number /= 10;
             }
         }
     }
+}
+
+/// How often each partition is used when keys follow Zipf's law, by partition; empty when all
+/// are used alike.
+pub fn partition_weights(keys: Option<Keys>, partitions: u32) -> Vec<f64> {
+    let Some(keys) = keys.filter(|keys| keys.zipf > 0.0) else { return Vec::new() };
+    let all = u64::from(partitions);
+    (0..all).map(|partition| ZipfKeys::new(&keys, partition, all).weight()).collect()
 }
 
 /// Most records in one batch.
@@ -239,6 +327,48 @@ fn put_varint(out: &mut Vec<u8>, value: i64) {
 mod tests {
     use super::*;
 
+    fn shape(record_bytes: usize, keys: Option<(Keys, u64)>) -> Shape {
+        Shape { sizes: Some(record_bytes.into()), keys, random_share: 1.0, ..Shape::default() }
+    }
+
+    #[test]
+    fn mixed_sizes_headers_keys_and_a_file_still_make_batches_that_others_read() {
+        let content = b"the quick brown fox".to_vec();
+        let keys = Keys { bytes: 6, space: 1000, zipf: 1.1 };
+        let shape = Shape {
+            sizes: Some("40..400".parse().unwrap()),
+            keys: Some((keys, 16)),
+            headers: Some(Headers { count: 2, bytes: 9 }),
+            file: Some(("fox".into(), content)),
+            random_share: 1.0,
+        };
+        let template = Template::new(9, 30, &shape);
+        let mut buffer = template.bytes().to_vec();
+        let mut lengths = std::collections::BTreeSet::new();
+        for records in [30, 1, 17, 1, 30] {
+            for first_sequence in [0, 500, 7] {
+                let fields = BatchFields { first_sequence, ..fields(records) };
+                let len = template.patch(&mut buffer, &fields, u64::from);
+                let got = decode(&buffer[..len]);
+                assert_eq!(got.len(), records as usize);
+                for (index, (key, value, ..)) in got.iter().enumerate() {
+                    let head = payload::read(value).unwrap();
+                    assert_eq!(head.sequence, first_sequence + index as u64);
+                    let key: u64 =
+                        std::str::from_utf8(key.as_ref().unwrap()).unwrap().parse().unwrap();
+                    assert!(key % 16 == 3 && key < 1000, "{key}");
+                    lengths.insert(value.len());
+                    let body = String::from_utf8(value[payload::HEAD_BYTES..].to_vec()).unwrap();
+                    assert!("the quick brown fox".repeat(25).contains(&body), "{body}");
+                }
+                let again = buffer[..len].to_vec();
+                template.patch(&mut buffer, &fields, u64::from);
+                assert!(again == buffer[..len], "a resend has the same bytes");
+            }
+        }
+        assert!(lengths.len() > 30, "many sizes: {lengths:?}");
+    }
+
     fn fields(records: u32) -> BatchFields {
         BatchFields {
             producer: 5,
@@ -256,8 +386,8 @@ mod tests {
         for (batch, record) in [(16_384, 100), (65_536, 1024), (1_048_576, 36), (500, 100)] {
             for key in [None, Some(8)] {
                 let records = Template::records_for(batch, record, key);
-                let keys = key.map(|bytes| (Keys { bytes, space: 100 }, 4));
-                let bytes = |n| Template::new(1, n, record, keys, 1.0).bytes().len();
+                let keys = key.map(|bytes| (Keys { bytes, space: 100, zipf: 0.0 }, 4));
+                let bytes = |n| Template::new(1, n, &shape(record, keys)).bytes().len();
                 assert!(bytes(records) <= batch, "{records} of {record} in {batch}");
                 assert!(bytes(records + 1) > batch, "{records} of {record} in {batch}");
             }
@@ -276,8 +406,8 @@ mod tests {
 
     #[test]
     fn every_key_stays_in_its_partition() {
-        let keys = Keys { bytes: 6, space: 1000 };
-        let template = Template::new(1, 50, 64, Some((keys, 16)), 1.0);
+        let keys = Keys { bytes: 6, space: 1000, zipf: 0.0 };
+        let template = Template::new(1, 50, &shape(64, Some((keys, 16))));
         let mut buffer = template.bytes().to_vec();
         for records in [50, 49, 1] {
             let len = template.patch(&mut buffer, &fields(records), |_| 0);
@@ -316,7 +446,7 @@ mod tests {
 
     #[test]
     fn another_implementation_reads_full_and_partial_batches() {
-        let template = Template::new(77, 40, 100, None, 1.0);
+        let template = Template::new(77, 40, &shape(100, None));
         let mut buffer = template.bytes().to_vec();
         // Big, small, big again in the same buffer: nothing of an earlier batch may shine through.
         for records in [40, 7, 1, 40] {
@@ -335,7 +465,7 @@ mod tests {
 
     #[test]
     fn idempotent_sequences_wrap_as_kafkas_do() {
-        let template = Template::new(1, 4, 64, None, 1.0);
+        let template = Template::new(1, 4, &shape(64, None));
         let mut buffer = template.bytes().to_vec();
         let mut fields = fields(4);
         (fields.producer_id, fields.producer_epoch) = (900, 2);
@@ -347,7 +477,7 @@ mod tests {
 
     #[test]
     fn a_changed_byte_breaks_the_checksum() {
-        let template = Template::new(1, 4, 64, None, 1.0);
+        let template = Template::new(1, 4, &shape(64, None));
         let mut buffer = template.bytes().to_vec();
         let len = template.patch(&mut buffer, &fields(4), |_| 0);
         let stored = u32::from_be_bytes(buffer[17..21].try_into().unwrap());
