@@ -7,6 +7,7 @@
 
 mod check;
 mod compaction;
+mod groups;
 mod script;
 mod sequences;
 

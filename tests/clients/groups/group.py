@@ -6,6 +6,7 @@ What must hold, whatever happens to members or broker:
 - every record that was acknowledged to its producer is told by some member.
 """
 
+import itertools
 import json
 import pathlib
 import signal
@@ -95,17 +96,19 @@ class Process:
 
 
 class Group:
-    def __init__(self, broker, name, client, protocol, assignor):
+    """Its name is its topic's, too. Kinds are (client, protocol, assignor), taken in turn."""
+
+    def __init__(self, broker, name, *kinds):
         self.name = name
         self.topic = name
         self.bootstrap = broker.bootstrap
         self.directory = broker.directory
-        self.kind = (client, protocol, assignor)
+        self.kinds = itertools.cycle(kinds)
         self.processes = []
         self.acknowledged = [0] * PARTITIONS
         self.is_producing = True
-        ask = AdminClient({"bootstrap.servers": broker.bootstrap})
-        ask.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(SECONDS)
+        self.admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        self.admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(SECONDS)
         self.producing = threading.Thread(target=self._produce, daemon=True)
         self.producing.start()
 
@@ -127,20 +130,27 @@ class Group:
             time.sleep(0.02)
         assert producer.flush(SECONDS) == 0
 
-    def start(self, count=1, client=None, protocol=None, assignor=None):
-        kind = (client or self.kind[0], protocol or self.kind[1], assignor or self.kind[2])
-        process = Process(self, *kind, count)
+    def start(self, count=1):
+        """So many members of the next kind."""
+        process = Process(self, *next(self.kinds), count)
         self.processes.append(process)
         return process
 
+    def described(self):
+        """State and number of members, as the broker says."""
+        asked = self.admin.describe_consumer_groups([self.name], request_timeout=SECONDS)
+        found = asked[self.name].result(SECONDS)
+        return found.state.name, len(found.members)
+
     def await_members(self, *processes):
-        """Until the members of these share all partitions evenly."""
+        """Until the members of these, and no others, share all partitions evenly."""
         deadline = time.monotonic() + SECONDS
         while True:
             shares = [share for each in processes for share in each.owned().values()]
             sizes = [len(share) for share in shares]
             if (sum(sizes) == PARTITIONS and set().union(*shares) == set(range(PARTITIONS))
-                    and max(sizes) - min(sizes) <= 1):
+                    and max(sizes) - min(sizes) <= 1
+                    and self.described() == ("STABLE", len(shares))):
                 return
             for process in processes:
                 assert process.inner.poll() is None, f"a member of {self.name} ended"

@@ -25,6 +25,23 @@ KINDS = [
     ("java", "classic", "range"),
     ("java", "classic", "cooperative-sticky"),
 ]
+# Members of several kinds in one group, and groups that change from one protocol to the other.
+MIXED = {
+    "three-clients": [
+        ("kafka-python", "classic", "range"), ("confluent", "classic", "range"),
+        ("java", "classic", "range"), ("kafka-python", "classic", "range"),
+    ],
+    "classic-meets-consumer": [
+        # The last members of the newer protocol die, so that the group is a classic one again.
+        ("java", "classic", "cooperative-sticky"), ("confluent", "consumer", "uniform"),
+        ("java", "consumer", "uniform"), ("confluent", "classic", "cooperative-sticky"),
+    ],
+    "consumer-meets-classic": [
+        ("confluent", "consumer", "uniform"), ("java", "classic", "range"),
+        ("java", "consumer", "uniform"), ("confluent", "classic", "range"),
+    ],
+}
+GROUPS = {"-".join(kind): [kind] for kind in KINDS} | MIXED
 # Groups under way at a time: as many as two cores can start clients for.
 AT_A_TIME = 4
 
@@ -43,9 +60,9 @@ def broker():
     started.remove()
 
 
-def shapes(broker, kind):
+def shapes(broker, name):
     """One member, fewer members than partitions, as many, more; then they go, each its own way."""
-    group = Group(broker, "-".join(kind), *kind)
+    group = Group(broker, name, *GROUPS[name])
     try:
         first = group.start()
         group.await_members(first)
@@ -70,12 +87,12 @@ def shapes(broker, kind):
 
 @pytest.fixture(scope="module")
 def outcomes(broker, request):
-    chosen = [item.callspec.params["kind"] for item in request.session.items
+    chosen = [item.callspec.params["name"] for item in request.session.items
               if item.originalname == "test_shapes"]
     with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield {kind: pool.submit(shapes, broker, kind) for kind in chosen}
+        yield {name: pool.submit(shapes, broker, name) for name in chosen}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_shapes(outcomes, kind):
-    outcomes[kind].result(300)
+@pytest.mark.parametrize("name", GROUPS)
+def test_shapes(outcomes, name):
+    outcomes[name].result(300)
