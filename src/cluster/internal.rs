@@ -10,9 +10,7 @@ use super::image::{ConfigOverrides, Image};
 pub fn offsets_topic(config: &Config) -> NewTopic {
     let segment_bytes = config.offsets_topic_segment_bytes.to_string();
     let overrides = [
-        // Nothing is removed by age or size.
-        ("retention.ms", "-1"),
-        ("retention.bytes", "-1"),
+        ("cleanup.policy", "compact"),
         ("compression.type", "producer"),
         ("segment.bytes", segment_bytes.as_str()),
     ];

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -45,9 +46,20 @@ def committed(broker, group, topic, partitions):
     return [(each.offset, each.metadata) for each in found]
 
 
-def test_commits_outlive_kill_and_restart():
+@pytest.fixture
+def own_broker(request):
+    """A broker of the test's own, with the settings that it is parametrized with."""
+    started = Broker(request.node.name, settings=getattr(request, "param", {})).start()
+    try:
+        yield started
+    finally:
+        started.stop()
+    started.remove()
+
+
+def test_commits_outlive_kill_and_restart(own_broker):
     """What was answered is there after kill -9, and after a clean stop."""
-    broker = Broker("commits").start()
+    broker = own_broker
     create(broker, "t", 4)
     committing = consumer(broker, "g")
     for offset in range(50):
@@ -61,8 +73,33 @@ def test_commits_outlive_kill_and_restart():
     broker.start()
     assert committed(broker, "g", "t", 4) == expected
     committing.close()
-    broker.stop()
-    broker.remove()
+
+
+@pytest.mark.parametrize("own_broker", [{
+    "offsets.topic.segment.bytes": 1 << 20,
+    "log.cleaner.backoff.ms": 100,
+    "log.cleaner.min.cleanable.ratio": 0.1,
+}], indirect=True, ids=["small-segments"])
+def test_commits_are_compacted(own_broker):
+    """Sixty commits of a thousand partitions take the room of one, and loading finds the last."""
+
+    def on_disk():
+        logs = [path.stat() for path in own_broker.data_dir.rglob("0*.log")]
+        return sum(log.st_blocks * 512 for log in logs)
+
+    create(own_broker, "t", 1000)
+    committing = consumer(own_broker, "g")
+    for number in range(60):
+        offsets = [TopicPartition("t", index, 10 * number + index) for index in range(1000)]
+        patiently(lambda: committing.commit(offsets=offsets, asynchronous=False))
+    committing.close()
+    deadline = time.monotonic() + SECONDS
+    while on_disk() > 2_000_000:
+        assert time.monotonic() < deadline, f"{on_disk()} bytes remain after {SECONDS} s"
+        time.sleep(0.1)
+    own_broker.kill()
+    own_broker.start()
+    assert committed(own_broker, "g", "t", 1000) == [(590 + index, None) for index in range(1000)]
 
 
 def test_groups_are_listed_and_deleted(broker, topic):
