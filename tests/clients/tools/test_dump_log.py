@@ -139,3 +139,35 @@ def test_committed_offsets_after_a_clean_stop(own_broker):
     assert member["assignment"]["assignedPartitions"] == [{"topic": "read", "partitions": [0]}]
     assert groups[-1]["protocolType"] == "consumer"
     assert groups[-1]["members"] == [], "the reader has left"
+
+
+def test_the_metadata_log(own_broker):
+    """The log of metadata holds KRaft's records, in the versions that Kafka 4.3 writes."""
+    create(own_broker, "described", "--partitions", "2", "--config", "retention.ms=60000")
+    done = java("kafka.admin.ConfigCommand", "--bootstrap-server", own_broker.bootstrap,
+                "--alter", "--add-config", "producer_byte_rate=1024", "--entity-type", "users",
+                "--entity-default")
+    assert done.returncode == 0, done.stdout + done.stderr
+    own_broker.stop()
+    [log] = [path for path in own_broker.data_dir.rglob("*.log")
+             if path.parent.name == "__cluster_metadata-0"]
+    done = java(DUMP_LOG, "--cluster-metadata-decoder", "--files", log)
+    assert done.returncode == 0 and "rror" not in done.stdout, done.stdout + done.stderr
+    records = [json.loads(record) for record in re.findall(
+        r' payload: (\{"type":.*\})$', done.stdout, re.MULTILINE)]
+
+    def of(kind):
+        found = [record for record in records if record["type"] == kind]
+        return [(record["version"], record["data"]) for record in found]
+
+    [(version, topic)] = of("TOPIC_RECORD")
+    assert (version, topic["name"]) == (0, "described")
+    partitions = of("PARTITION_RECORD")
+    assert [(version, data["partitionId"], data["replicas"], data["isr"], data["leader"])
+            for version, data in partitions] == [(2, 0, [1], [1], 1), (2, 1, [1], [1], 1)]
+    assert all(len(data["directories"]) == 1 for _, data in partitions)
+    assert (0, {"resourceType": 2, "resourceName": "described", "name": "retention.ms",
+                "value": "60000"}) in of("CONFIG_RECORD")
+    assert of("CLIENT_QUOTA_RECORD") == [(0, {
+        "entity": [{"entityType": "user", "entityName": None}], "key": "producer_byte_rate",
+        "value": 1024.0, "remove": False})]
