@@ -1,7 +1,8 @@
 //! Kafka's error codes: number, name, whether a client may retry, and a default text.
 //!
 //! The numbers and names are the protocol's (`org.apache.kafka.common.protocol.Errors`, 4.4); the
-//! texts are ours. Which error a failure becomes is decided in `server`, nowhere else.
+//! texts are ours. Which error a failure becomes is decided in `server`, and in `coordinator` for
+//! groups, where the answer is the rule itself; nowhere else.
 
 use std::fmt;
 

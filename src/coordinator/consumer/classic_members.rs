@@ -80,6 +80,11 @@ impl ConsumerGroup {
             None => self.members.get(&id).cloned(),
         };
         let is_new = before.is_none();
+        if is_new && subscription.owned_partitions.iter().any(|topic| !topic.partitions.is_empty())
+        {
+            // It was put out and does not know it: others have what it still reads.
+            return Err(refuse(ErrorCode::UNKNOWN_MEMBER_ID));
+        }
         let before = before.unwrap_or_else(|| ConsumerMember::new(id.clone()));
         let updated = update(&before, join, &subscription);
         self.check_bytes(desk, &updated).map_err(|refusal| refuse(refusal.code))?;

@@ -49,28 +49,39 @@ impl ConsumerGroup {
         let mut group = Self::new(classic.id.clone());
         group.epoch = classic.generation;
         group.target_epoch = classic.generation;
+        let malformed = || refuse("the embedded consumer protocol is malformed.");
+        let mut targets: Vec<Partitions> = Vec::new();
+        let mut subscriptions: Vec<ConsumerProtocolSubscription> = Vec::new();
         let mut given = BTreeSet::new();
         for member in classic.members.values() {
-            let mut target = Partitions::new();
-            if !member.assignment.is_empty() {
-                let assignment: ConsumerProtocolAssignment =
-                    consumer_protocol::read(member.assignment.clone())
-                        .map_err(|_| refuse("the embedded consumer protocol is malformed."))?;
-                if assignment.user_data.is_some_and(|bytes| !bytes.is_empty()) {
-                    return Err(refuse(
-                        "an unsupported custom assignor is in use. Please refer to the \
-                         documentation or switch to a default assignor before re-attempting the \
-                         upgrade.",
-                    ));
-                }
-                // A leader may have given a partition twice; from here on it has one owner.
-                let all = from_classic(image, &assignment.assigned_partitions);
-                target = partitions_of(each(&all).filter(|partition| given.insert(*partition)));
+            subscriptions.push(subscription_of(member, classic).ok_or_else(malformed)?);
+            if member.assignment.is_empty() {
+                targets.push(Partitions::new());
+                continue;
             }
-            let upgraded = upgrade(member, classic, &target)
-                .ok_or_else(|| refuse("the embedded consumer protocol is malformed."))?;
+            let assignment: ConsumerProtocolAssignment =
+                consumer_protocol::read(member.assignment.clone()).map_err(|_| malformed())?;
+            if assignment.user_data.is_some_and(|bytes| !bytes.is_empty()) {
+                return Err(refuse(
+                    "an unsupported custom assignor is in use. Please refer to the documentation \
+                     or switch to a default assignor before re-attempting the upgrade.",
+                ));
+            }
+            // A leader may have given a partition twice; from here on it has one owner.
+            let all = from_classic(image, &assignment.assigned_partitions);
+            targets.push(partitions_of(each(&all).filter(|partition| given.insert(*partition))));
+        }
+        let members = classic.members.values().zip(subscriptions).zip(targets);
+        for ((member, subscription), mut target) in members {
+            // A cooperative member keeps what it has while generations come and go; in the midst
+            // of a rebalance only its own words tell of it.
+            for (topic, index) in each(&from_classic(image, &subscription.owned_partitions)) {
+                if given.insert((topic, index)) {
+                    target.entry(topic).or_default().insert(index);
+                }
+            }
+            group.put_member(upgrade(member, classic, subscription, &target));
             group.target.insert(member.id.clone(), target);
-            group.put_member(upgraded);
         }
         // The hash stays zero: whoever joins finds another one and lets everything be assigned
         // anew. The classic group may not have been settled, or its topics may have grown since.
@@ -175,24 +186,31 @@ impl ConsumerGroup {
     }
 }
 
-/// A member of the classic group as one of the consumer group; nothing if what it said cannot be
-/// understood.
-fn upgrade(
+/// What a member of a classic group has said; nothing if it cannot be understood.
+fn subscription_of(
     member: &ClassicMember,
     classic: &ClassicGroup,
-    target: &Partitions,
-) -> Option<ConsumerMember> {
+) -> Option<ConsumerProtocolSubscription> {
     // Before the first generation no protocol has been chosen: any of the member's own says it.
     let said = match &classic.protocol {
         Some(protocol) => member.metadata(protocol),
         None => member.protocols.first()?.metadata.clone(),
     };
-    let subscription: ConsumerProtocolSubscription = consumer_protocol::read(said).ok()?;
+    consumer_protocol::read(said).ok()
+}
+
+/// A member of the classic group as one of the consumer group.
+fn upgrade(
+    member: &ClassicMember,
+    classic: &ClassicGroup,
+    subscription: ConsumerProtocolSubscription,
+    target: &Partitions,
+) -> ConsumerMember {
     let protocols = member
         .protocols
         .iter()
         .map(|each| ClassicProtocol { name: each.name.clone(), metadata: each.metadata.clone() });
-    Some(ConsumerMember {
+    ConsumerMember {
         epoch: classic.generation,
         previous_epoch: classic.generation,
         instance_id: member.instance_id.clone(),
@@ -207,5 +225,5 @@ fn upgrade(
             supported_protocols: protocols.collect(),
         }),
         ..ConsumerMember::new(member.id.clone())
-    })
+    }
 }

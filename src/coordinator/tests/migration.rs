@@ -80,17 +80,21 @@ impl Bench {
 
     /// A join of a member that says what it has.
     fn join_with(&mut self, id: &str, has: &[i32]) -> i32 {
-        let subscription = ConsumerProtocolSubscription {
-            topics: vec!["t".into()],
-            owned_partitions: vec![TopicPartition { topic: "t".into(), partitions: has.to_vec() }],
-            ..Default::default()
-        };
-        let mut request: JoinGroupRequest = join(id, &["range"]);
-        request.protocols[0].metadata = write(&subscription, 1).unwrap();
-        let response = self.join_now(request);
+        let response = self.join_now(cooperative(id, has));
         assert_eq!((response.error_code, response.members.len()), (NONE, 0));
         response.generation_id
     }
+}
+
+fn cooperative(id: &str, has: &[i32]) -> JoinGroupRequest {
+    let subscription = ConsumerProtocolSubscription {
+        topics: vec!["t".into()],
+        owned_partitions: vec![TopicPartition { topic: "t".into(), partitions: has.to_vec() }],
+        ..Default::default()
+    };
+    let mut request: JoinGroupRequest = join(id, &["range"]);
+    request.protocols[0].metadata = write(&subscription, 1).unwrap();
+    request
 }
 
 #[test]
@@ -282,4 +286,46 @@ fn empty_groups_become_whatever_comes_and_keep_their_offsets() {
     assert_eq!(bench.classic().state, State::CompletingRebalance);
     bench.restart();
     assert_eq!((bench.kind(), bench.fetch_all("g")), ("classic", vec![("t".to_owned(), 0, 7)]));
+}
+
+#[test]
+fn what_cooperative_members_still_have_is_given_to_nobody_else() {
+    let mut bench = Bench::new();
+    let (a, b) = bench.classic_pair(None);
+    let first = bench.send_join(cooperative(&a, &[0, 1]));
+    let second = bench.send_join(cooperative(&b, &[2, 3]));
+    assert_eq!((bench.joined(first).generation_id, bench.joined(second).generation_id), (2, 2));
+    // Before the leader assigns, one joins again: the group knows of no assignment any more.
+    bench.send_join(cooperative(&b, &[2]));
+    assert!(bench.classic().members.values().all(|member| member.assignment.is_empty()));
+    let c = bench.beat(joining("c", &["t"]));
+    assert_eq!(given(&c).unwrap().len(), 1, "partition 3, which b has given up");
+    let mut has: Vec<usize> = bench
+        .describe("g")
+        .members
+        .iter()
+        .flat_map(|member| &member.assignment.topic_partitions)
+        .map(|topic| topic.partitions.len())
+        .collect();
+    has.sort_unstable();
+    assert_eq!(has, [1, 1, 2]);
+}
+
+#[test]
+fn a_classic_member_that_was_put_out_learns_it_when_it_joins() {
+    let mut bench = Bench::new();
+    let (a, _) = bench.classic_pair(None);
+    let mut epoch = bench.beat(joining("c", &["t"])).member_epoch;
+    for _ in 0..3 {
+        bench.pass(5_000);
+        let request = ConsumerGroupHeartbeatRequest {
+            member_epoch: epoch,
+            topic_partitions: owned(&Given::new()),
+            ..joining("c", &["t"])
+        };
+        epoch = bench.beat(request).member_epoch;
+    }
+    let unknown = ErrorCode::UNKNOWN_MEMBER_ID;
+    assert_eq!(bench.join_now(cooperative(&a, &[0, 1])).error_code, unknown);
+    assert_eq!(bench.join_now(cooperative(&a, &[])).error_code, NONE);
 }

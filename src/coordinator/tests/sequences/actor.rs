@@ -40,6 +40,8 @@ enum State {
 pub(super) struct Actor {
     number: usize,
     is_classic: bool,
+    /// A classic client that gives up only what it loses (KIP-429).
+    is_cooperative: bool,
     is_alive: bool,
     instance: Option<StrBytes>,
     topics: Vec<String>,
@@ -78,6 +80,7 @@ impl Actor {
         let mut actor = Self {
             number,
             is_classic,
+            is_cooperative: dice.chance(40),
             is_alive: true,
             instance: dice.chance(25).then(|| format!("i{number}").into()),
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
@@ -173,9 +176,16 @@ impl Actor {
 
     fn join(&mut self, bench: &mut Bench) {
         // An eager consumer gives up what it has before it joins.
-        self.has.clear();
+        if !self.is_cooperative {
+            self.has.clear();
+        }
+        let owned = self.has.iter().filter_map(|(id, index)| {
+            let topic = bench.image.topic_by_id(*id)?.name.as_str().into();
+            Some(TopicPartition { topic, partitions: vec![*index] })
+        });
         let subscription = ConsumerProtocolSubscription {
             topics: self.topics.iter().map(|topic| topic.as_str().into()).collect(),
+            owned_partitions: owned.collect(),
             ..Default::default()
         };
         let mut request = join(&self.id, &["range"]);
@@ -201,8 +211,14 @@ impl Actor {
     /// As a leader: give every partition to one of those who read its topic.
     fn assign(&self, bench: &Bench) -> Vec<SyncGroupRequestAssignment> {
         let mut readers: BTreeMap<StrBytes, Vec<StrBytes>> = BTreeMap::new();
+        let mut owners: BTreeMap<(StrBytes, i32), StrBytes> = BTreeMap::new();
         for member in &self.members {
             let said: ConsumerProtocolSubscription = read(member.metadata.clone()).unwrap();
+            for topic in said.owned_partitions {
+                for index in topic.partitions {
+                    owners.insert((topic.topic.clone(), index), member.member_id.clone());
+                }
+            }
             for topic in said.topics {
                 readers.entry(topic).or_default().push(member.member_id.clone());
             }
@@ -211,7 +227,13 @@ impl Actor {
         for (name, readers) in &readers {
             let count = bench.image.topic(name).map_or(0, |topic| topic.partitions.len());
             for index in 0..count {
-                let part = parts.entry(readers[index % readers.len()].clone()).or_default();
+                let reader = &readers[index % readers.len()];
+                let owner = owners.get(&(name.clone(), index as i32));
+                if owner.is_some_and(|owner| owner != reader) {
+                    // Its owner gives it up first, and joins again.
+                    continue;
+                }
+                let part = parts.entry(reader.clone()).or_default();
                 let partitions = vec![index as i32];
                 part.assigned_partitions.push(TopicPartition { topic: name.clone(), partitions });
             }
@@ -256,7 +278,8 @@ impl Actor {
 
     /// It goes in order.
     pub fn leave(&mut self, bench: &mut Bench, dice: &mut Dice) {
-        if !self.is_alive || self.state == State::Out || self.waiting.is_some() {
+        let is_out = self.state == State::Out && self.has.is_empty();
+        if !self.is_alive || is_out || self.waiting.is_some() {
             return;
         }
         let for_a_while = self.instance.is_some() && dice.chance(70);
@@ -313,8 +336,10 @@ impl Actor {
             (Asked::Join, Response::JoinGroup(response)) => self.hear_join(response),
             (Asked::Sync, Response::SyncGroup(response)) => {
                 if response.error_code.is_ok() {
-                    self.state = State::In;
-                    self.has = self.read_assignment(bench, &response);
+                    let part = self.read_assignment(bench, &response);
+                    let loses = self.is_cooperative && !self.has.is_subset(&part);
+                    self.state = if loses { State::Out } else { State::In };
+                    self.has = part;
                 } else {
                     self.hear_error(response.error_code);
                 }
@@ -370,6 +395,8 @@ impl Actor {
     fn hear_error(&mut self, error: ErrorCode) {
         match error {
             ErrorCode::NONE => {}
+            // Its next join says what it keeps.
+            ErrorCode::REBALANCE_IN_PROGRESS if self.is_cooperative => self.state = State::Out,
             ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => self.stay_out(),
             ErrorCode::UNKNOWN_MEMBER_ID
             | ErrorCode::FENCED_MEMBER_EPOCH
