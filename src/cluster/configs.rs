@@ -1,7 +1,7 @@
 //! Which changes a request to alter configurations leads to (KIP-133, KIP-339). Pure: reads an
 //! image and the broker's configuration; the caller makes the changes durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::config::{
     Config, ConfigError, Kind, broker_kind, check_dynamic, check_group, check_override, group_key,
@@ -15,6 +15,12 @@ use super::image::{ConfigOverrides, Image};
 
 /// Groups that may have settings of their own.
 pub const CONFIGURED_GROUPS_MAX: usize = 10_000;
+
+/// Longest value of a setting: lists grow by APPEND.
+pub const VALUE_BYTES_MAX: usize = 16 << 10;
+
+/// Longest id of a group that may have settings of its own.
+pub const GROUP_ID_BYTES_MAX: usize = 1024;
 
 /// What is to happen to one setting (`AlterConfigOp.OpType`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +70,12 @@ pub fn alter_configs(
             }
         }
     }
+    if let Some((key, value)) = after.iter().find(|(_, value)| value.len() > VALUE_BYTES_MAX) {
+        return Err(ControlError::InvalidConfig(format!(
+            "{key} would have a value of {} bytes; the most is {VALUE_BYTES_MAX}",
+            value.len()
+        )));
+    }
     let named: Vec<&str> = operations.iter().map(|(key, _)| key.as_str()).collect();
     let after = check(image, config, resource, before, after, &named)?;
     let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key, None));
@@ -104,12 +116,13 @@ fn listed(
 
 fn combine(old: &str, words: &str, is_append: bool) -> String {
     let mut list: Vec<&str> = old.split(',').filter(|word| !word.is_empty()).collect();
-    for word in words.split(',').map(str::trim) {
-        if !is_append {
-            list.retain(|known| *known != word);
-        } else if !list.contains(&word) {
-            list.push(word);
-        }
+    let words = words.split(',').map(str::trim);
+    if is_append {
+        let mut known: HashSet<&str> = list.iter().copied().collect();
+        list.extend(words.filter(|word| known.insert(word)));
+    } else {
+        let gone: HashSet<&str> = words.collect();
+        list.retain(|word| !gone.contains(word));
     }
     list.join(",")
 }
@@ -159,6 +172,13 @@ fn check(
             if name.is_empty() {
                 let text = "Default group resources are not allowed.";
                 return Err(ControlError::InvalidRequest(text.into()));
+            }
+            if name.len() > GROUP_ID_BYTES_MAX {
+                return Err(ControlError::InvalidRequest(format!(
+                    "The id of the group has {} bytes; the most with settings of its own is \
+                     {GROUP_ID_BYTES_MAX}",
+                    name.len()
+                )));
             }
             let is_new = before.is_empty() && !after.is_empty();
             if is_new && image.configured_groups().len() >= CONFIGURED_GROUPS_MAX {
@@ -253,6 +273,12 @@ mod tests {
         assert_eq!(value(&image), "0:1,1:1,2:1");
         alter(&mut image, topic(), &subtract("0:1,2:1")).unwrap();
         assert_eq!(value(&image), "1:1");
+        let long = "0:1,".repeat(VALUE_BYTES_MAX / 8) + "0:2";
+        let longer =
+            (0..VALUE_BYTES_MAX / 4).map(|n| format!("{n}:1")).collect::<Vec<_>>().join(",");
+        assert_eq!(alter(&mut image, topic(), &append(&long)), Ok(1), "each word once");
+        let refused = alter(&mut image, topic(), &append(&longer)).unwrap_err();
+        assert!(matches!(refused, ControlError::InvalidConfig(text) if text.contains("bytes")));
         let no_list = [("retention.ms", Operation::Append("1".into()))];
         let refused = alter(&mut image, topic(), &no_list).unwrap_err();
         assert!(matches!(refused, ControlError::InvalidConfig(text) if text.contains("not LIST")));
@@ -276,6 +302,9 @@ mod tests {
         assert!(matches!(refuse(broker(""), "log.retention.ms", "-2"), InvalidConfig(_)));
         assert!(matches!(refuse(broker(""), "message.max.bytes", "2147483647"), InvalidConfig(_)));
         assert!(matches!(refuse(group(""), "consumer.session.timeout.ms", "1"), InvalidRequest(_)));
+        let long = "g".repeat(GROUP_ID_BYTES_MAX + 1);
+        let key = "consumer.session.timeout.ms";
+        assert!(matches!(refuse(group(&long), key, "50000"), InvalidRequest(_)));
         assert!(matches!(refuse(group("g"), "share.session.timeout.ms", "1"), InvalidConfig(_)));
         assert_eq!(alter(&mut image, broker("1"), &[("node.id", Operation::Delete)]), Ok(0));
         let taken = alter(&mut image, broker(""), &[("log.retention.ms", set("1000"))]);
