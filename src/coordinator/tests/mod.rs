@@ -11,7 +11,7 @@ mod records;
 mod sequences;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::*;
 use crate::cluster::change::Change;
@@ -21,8 +21,12 @@ use crate::model::{TopicName, Uuid};
 
 /// Settings as they are when nobody sets anything.
 pub(super) fn settings() -> GroupSettings {
-    let machine = Machine { cores: vec![0], memory_bytes: 1 << 30, open_files: 1024 };
-    Config::load(machine, None, &[]).map(|config| (*config.groups).clone()).unwrap()
+    static DEFAULTS: OnceLock<GroupSettings> = OnceLock::new();
+    let load = || {
+        let machine = Machine { cores: vec![0], memory_bytes: 1 << 30, open_files: 1024 };
+        Config::load(machine, None, &[]).map(|config| (*config.groups).clone()).unwrap()
+    };
+    DEFAULTS.get_or_init(load).clone()
 }
 
 pub(super) struct Bench {

@@ -104,6 +104,11 @@ impl Actor {
         self.is_alive
     }
 
+    /// Whether it has what it was told, and nothing to say.
+    pub fn is_content(&self) -> bool {
+        !self.is_alive || self.state == State::In && (self.is_classic || self.has == self.told)
+    }
+
     pub fn waiting(&self) -> Option<u64> {
         self.waiting.map(|(ticket, _)| ticket)
     }

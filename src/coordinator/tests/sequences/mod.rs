@@ -191,6 +191,9 @@ impl World {
                 for _ in 0..3 {
                     self.act(at, |actor, bench, dice| actor.act(bench, dice, false));
                     self.hear();
+                    if self.actors[at].is_content() {
+                        break;
+                    }
                 }
             }
             self.bench.pass(3_000);
