@@ -93,12 +93,25 @@ impl Broker {
     /// # Errors
     /// When it does not come up; the end of its log is in the message.
     pub fn start(binary: &Path, dir: &Path, stop: &AtomicBool) -> Result<Self, String> {
+        Self::start_with(binary, &[], dir, stop)
+    }
+
+    /// The same with further arguments behind `serve`.
+    ///
+    /// # Errors
+    /// When it does not come up; the end of its log is in the message.
+    pub fn start_with(
+        binary: &Path,
+        more: &[String],
+        dir: &Path,
+        stop: &AtomicBool,
+    ) -> Result<Self, String> {
         let log = dir.join("broker.log");
         let log_file = File::create(&log)
             .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let mut command = Command::new(binary);
         command.arg("serve").args(["--listen", "127.0.0.1:0"]);
-        command.arg("--data-dir").arg(dir.join("data"));
+        command.arg("--data-dir").arg(dir.join("data")).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
         // Ctrl-C is for us; we end the broker when its files are no longer needed.
         command.process_group(0);

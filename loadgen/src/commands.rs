@@ -1,10 +1,13 @@
 //! What each command does: from its flags to its exit code.
 
 use crate::cli::workload::{SCENARIOS, Workload};
+use std::path::Path;
+
 use crate::cli::{
-    CalibrateArgs, DeviceArgs, QuickArgs, ReplayArgs, ReportArgs, ResultArgs, RunArgs,
-    ScenariosArgs, SinkArgs,
+    AbArgs, CalibrateArgs, CompareArgs, DeviceArgs, QuickArgs, ReplayArgs, ReportArgs, ResultArgs,
+    RunArgs, ScenariosArgs, SinkArgs,
 };
+use crate::compare::{self, ab};
 use crate::folder::Folder;
 use crate::plan::Plan;
 use crate::{calibrate, clock, device, interrupt, payload, quick, report, run, sink};
@@ -47,6 +50,48 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
     let unknown =
         || (BAD_CONFIGURATION, format!("{name}: no such scenario; see the list without a name"));
     print!("{}", scenario.ok_or_else(unknown)?.text);
+    Ok(0)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn ab(args: &AbArgs) -> Ended {
+    let plan = args.plan().map_err(|why| (BAD_CONFIGURATION, why))?;
+    plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    let settings = ab::Settings {
+        a: args.a.clone(),
+        b: args.b.clone(),
+        rounds: usize::from(args.rounds),
+        dir: args.dir.clone(),
+        plan,
+    };
+    let stop = interrupt::install();
+    let told = |round: usize, which: &str, result: &report::RunResult| {
+        let flow = report::text::flow(&result.produced);
+        let latency = result.produce_latency.as_ref().map(report::text::latency);
+        eprintln!("round {} {which:<8} {flow}  {}", round + 1, latency.unwrap_or_default());
+    };
+    let found = ab::compare(&settings, &stop, told).map_err(|why| (FAILED, why))?;
+    if args.json.as_deref() != Some("-".as_ref()) {
+        print!("{}", ab::text(&found));
+    }
+    if let Some(path) = &args.json {
+        report::json::write(path, &found).map_err(|why| (FAILED, why))?;
+    }
+    Ok(if found.doubtful.is_empty() { 0 } else { INVALID })
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn compare(args: &CompareArgs) -> Ended {
+    let result = |path: &Path| Folder::open(path).and_then(|folder| folder.result());
+    let a = result(&args.a).map_err(|why| (BAD_CONFIGURATION, why))?;
+    let b = result(&args.b).map_err(|why| (BAD_CONFIGURATION, why))?;
+    print!("{}", compare::runs(&a, &b));
     Ok(0)
 }
 

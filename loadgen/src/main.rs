@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod collect;
 mod commands;
+mod compare;
 mod compress;
 mod connection;
 mod consume;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Run(args) => commands::run(&args),
+        Command::Ab(args) => commands::ab(&args),
+        Command::Compare(args) => commands::compare(&args),
         Command::Scenarios(args) => commands::scenarios(&args),
         Command::Replay(args) => commands::replay(&args),
         Command::Report(args) => commands::report(&args),

@@ -66,6 +66,11 @@ fn a_run_leaves_a_folder_that_can_be_read_replayed_and_reported_again() {
     let replayed = result(&second);
     assert_eq!(replayed["plan"], stored["plan"]);
     assert_eq!(replayed["verdict"]["sent"].as_u64().unwrap(), sent);
+
+    let compared = loadgen(&["compare", out, again]);
+    let text = String::from_utf8_lossy(&compared.stdout).into_owned();
+    assert_eq!(compared.status.code(), Some(0), "{text}");
+    assert!(text.contains("produce p50") && !text.contains("differs"), "{text}");
 }
 
 #[test]
@@ -82,6 +87,27 @@ fn objectives_decide_the_exit_code_and_a_folder_is_never_overwritten() {
     fs::write(dir.path().join("precious"), "x").unwrap();
     assert_eq!(run(&["--duration", "0.2", "--out", dir.path().to_str().unwrap()]), Some(78));
     assert_eq!(loadgen(&["report", dir.path().to_str().unwrap()]).status.code(), Some(78));
+}
+
+#[test]
+fn two_binaries_are_compared_in_fresh_folders_that_go_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = support::broker();
+    let binary = binary.to_str().unwrap();
+    let begin = ["ab", "--a", binary, "--b", binary, "--rounds", "1", "--json", "-"];
+    let place = ["--dir", dir.path().to_str().unwrap()];
+    let run = ["--", "--rate", "500", "--duration", "1", "--warmup", "0.2"];
+    let ended = loadgen(&[&begin[..], &place, &run].concat());
+    let why = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(matches!(ended.status.code(), Some(0 | 3)), "{why}");
+    let found: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!(found["rounds"][0].as_array().unwrap().len(), 3);
+    let names: Vec<&str> =
+        found["judged"].as_array().unwrap().iter().map(|j| j["metric"].as_str().unwrap()).collect();
+    assert!(names.contains(&"produce p50") && names.contains(&"acknowledged"), "{names:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    let flags = ["--", "--rate", "5", "--nonsense"];
+    assert_eq!(loadgen(&[&begin[..], &place, &flags].concat()).status.code(), Some(78));
 }
 
 #[test]

@@ -4,11 +4,13 @@ mod load;
 mod omb;
 pub mod workload;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::batch::{Headers, Keys, Sizes, Template};
+use crate::compare::ab::Target;
 use crate::pace::Arrivals;
 use crate::plan::{Compression, Consume, Plan};
 use crate::sink::{Delay, Fault};
@@ -33,6 +35,10 @@ pub enum Command {
     Quick(QuickArgs),
     /// Measure any Kafka-protocol broker.
     Run(Box<RunArgs>),
+    /// Compare two brokers: interleaved rounds, noise measured, intervals, a plain verdict.
+    Ab(AbArgs),
+    /// Put two stored runs side by side.
+    Compare(CompareArgs),
     /// List the workloads that come with loadgen, or print one of them.
     Scenarios(ScenariosArgs),
     /// Repeat a run from its folder, with the same plan and the same random draws.
@@ -260,6 +266,54 @@ pub struct ResultArgs {
     /// Measure the disk that holds this folder before the run, for the ceiling in the report.
     #[arg(long, value_name = "FOLDER")]
     pub ceiling: Option<PathBuf>,
+}
+
+/// Example: loadgen ab --a old/thalweg --b new/thalweg -- -w steady --duration 20
+#[derive(Debug, Args)]
+pub struct AbArgs {
+    /// What is compared with: HOST:PORT of a running broker, or a thalweg binary to start, with
+    /// further arguments of `serve` behind spaces.
+    #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
+    pub a: Target,
+    /// What is judged.
+    #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
+    pub b: Target,
+    /// Rounds; each runs A, B and A again in shuffled order.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub rounds: u16,
+    /// Folder on the disk to measure; each started broker gets a fresh folder in it.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// Write everything as JSON; `-` is standard output.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Flags of `loadgen run` behind `--`, without -b; every run is made with them.
+    #[arg(last = true, required = true, value_name = "RUN FLAGS")]
+    pub run: Vec<OsString>,
+}
+
+impl AbArgs {
+    /// The plan that the flags behind `--` describe, not yet checked.
+    ///
+    /// # Errors
+    /// When they make no sense.
+    pub fn plan(&self) -> Result<Plan, String> {
+        let begin = ["loadgen", "run", "-b", "127.0.0.1:1"].map(OsString::from);
+        let all = begin.into_iter().chain(self.run.iter().cloned()).collect();
+        let cli = Cli::try_parse_from(workload::expand(all)?).map_err(|e| e.to_string())?;
+        match cli.command {
+            Command::Run(args) => Ok(args.plan()),
+            _ => Err("give flags of `loadgen run` behind --".into()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Folder of a run.
+    pub a: PathBuf,
+    /// Folder of another.
+    pub b: PathBuf,
 }
 
 #[derive(Debug, Args)]
