@@ -4,13 +4,13 @@ use crate::cli::workload::{SCENARIOS, Workload};
 use std::path::Path;
 
 use crate::cli::{
-    AbArgs, CalibrateArgs, CompareArgs, DeviceArgs, QuickArgs, ReplayArgs, ReportArgs, ResultArgs,
-    RunArgs, ScenariosArgs, SinkArgs,
+    AbArgs, CalibrateArgs, CompareArgs, DeviceArgs, FindArgs, QuickArgs, ReplayArgs, ReportArgs,
+    ResultArgs, RunArgs, ScenariosArgs, SinkArgs,
 };
 use crate::compare::{self, ab};
 use crate::folder::Folder;
 use crate::plan::Plan;
-use crate::{calibrate, clock, device, interrupt, payload, quick, report, run, sink};
+use crate::{calibrate, clock, device, find, interrupt, payload, quick, report, run, sink};
 
 /// The command line makes no sense (EX_CONFIG of sysexits.h).
 pub const BAD_CONFIGURATION: u8 = 78;
@@ -51,6 +51,30 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
         || (BAD_CONFIGURATION, format!("{name}: no such scenario; see the list without a name"));
     print!("{}", scenario.ok_or_else(unknown)?.text);
     Ok(0)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn find(args: &FindArgs) -> Ended {
+    let settings = args.settings().map_err(|why| (BAD_CONFIGURATION, why))?;
+    settings.plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    let stop = interrupt::install();
+    let told = |tried: &find::Tried| {
+        let word = if tried.is_kept { "kept  " } else { "missed" };
+        let kind = if tried.trial.confirms { "long " } else { "short" };
+        let rate = report::text::grouped(tried.trial.rate as u64);
+        eprintln!("{kind} {rate:>12} records/s  {word}  {}", tried.why);
+    };
+    let answer = find::find(&settings, &stop, told).map_err(|why| (FAILED, why))?;
+    if args.json.as_deref() != Some("-".as_ref()) {
+        println!("highest rate  {}", answer.text);
+    }
+    if let Some(path) = &args.json {
+        report::json::write(path, &answer).map_err(|why| (FAILED, why))?;
+    }
+    Ok(if answer.low.is_some() { 0 } else { report::OBJECTIVE_MISSED })
 }
 
 /// See the command's help.

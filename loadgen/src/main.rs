@@ -14,6 +14,7 @@ mod connection;
 mod consume;
 mod device;
 mod environment;
+mod find;
 mod folder;
 mod histogram;
 mod interrupt;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     };
     let ended = match cli.command {
         Command::Run(args) => commands::run(&args),
+        Command::Find(args) => commands::find(&args),
         Command::Ab(args) => commands::ab(&args),
         Command::Compare(args) => commands::compare(&args),
         Command::Scenarios(args) => commands::scenarios(&args),

@@ -111,6 +111,26 @@ fn two_binaries_are_compared_in_fresh_folders_that_go_afterwards() {
 }
 
 #[test]
+fn the_highest_rate_is_an_interval_and_its_trials_are_told() {
+    // No more than 8 unanswered requests of one record, each answered after 10 ms: 800/s.
+    let sink = Server::sink(&["--keep-bytes", "300000000", "--delay", "fixed:10ms"]);
+    let begin = ["find", "-b", &sink.address, "--slo", "produce.p50<200ms", "--json", "-"];
+    let search = ["--start", "200", "--short", "1", "--long", "1.5", "--precision", "0.5"];
+    let run = ["--", "--records-per-batch", "1", "--in-flight", "8", "--partitions", "1"];
+    let more = ["--warmup", "0.5", "--record-size", "100"];
+    let ended = loadgen(&[&begin[..], &search, &run, &more].concat());
+    let why = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(0), "{why}");
+    let found: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    let (low, high) = (found["low"].as_f64().unwrap(), found["high"].as_f64().unwrap());
+    assert!(low < high && low >= 50.0 && high <= 1600.0, "{found}");
+    assert!(why.contains("kept") && why.contains("missed") && why.contains("long"), "{why}");
+    let nothing = ["find", "-b", &sink.address, "--slo", "produce.p50<1ns", "--short", "0.5"];
+    let ended = loadgen(&[&nothing[..], &["--start", "4"], &run, &more].concat());
+    assert_eq!(ended.status.code(), Some(99));
+}
+
+#[test]
 fn a_result_of_another_format_is_refused_by_its_number() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("result.json"), "{\"format\": 999}").unwrap();

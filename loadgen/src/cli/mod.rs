@@ -11,8 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::batch::{Headers, Keys, Sizes, Template};
 use crate::compare::ab::Target;
+use crate::find;
 use crate::pace::Arrivals;
-use crate::plan::{Compression, Consume, Plan};
+use crate::plan::{Compression, Consume, Load, Plan};
 use crate::sink::{Delay, Fault};
 use crate::slo::Objective;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Quick(QuickArgs),
     /// Measure any Kafka-protocol broker.
     Run(Box<RunArgs>),
+    /// Search the highest rate that keeps an objective; the answer is an interval.
+    Find(FindArgs),
     /// Compare two brokers: interleaved rounds, noise measured, intervals, a plain verdict.
     Ab(AbArgs),
     /// Put two stored runs side by side.
@@ -268,6 +271,93 @@ pub struct ResultArgs {
     pub ceiling: Option<PathBuf>,
 }
 
+/// Example: loadgen find -b 127.0.0.1:9092 --slo 'e2e.p99<5ms' -- -w steady
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    /// HOST:PORT of any broker of the cluster.
+    #[arg(long, short = 'b', value_name = "HOST:PORT")]
+    pub bootstrap_server: String,
+    /// What has to be kept, e.g. e2e.p99<5ms; may be given again. That the offered rate is
+    /// acknowledged goes without saying.
+    #[arg(long, value_name = "OBJECTIVE", required = true)]
+    pub slo: Vec<Objective>,
+    /// Records per second to begin at.
+    #[arg(long, default_value_t = 1000.0)]
+    pub start: f64,
+    /// Records per second that are not exceeded.
+    #[arg(long, default_value_t = 1e8)]
+    pub limit: f64,
+    /// How narrow the interval has to be, as a share of the rate.
+    #[arg(long, default_value_t = 0.1)]
+    pub precision: f64,
+    /// Seconds of a short trial; p99 needs 1,000 answers in it.
+    #[arg(long, default_value_t = 5.0)]
+    pub short: f64,
+    /// Seconds of a trial that confirms.
+    #[arg(long, default_value_t = 20.0)]
+    pub long: f64,
+    /// Write the answer and all trials as JSON; `-` is standard output.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Further flags of `loadgen run` behind `--`; a load and a duration among them are replaced.
+    #[arg(last = true, value_name = "RUN FLAGS")]
+    pub run: Vec<OsString>,
+}
+
+impl FindArgs {
+    /// What is searched, not yet checked.
+    ///
+    /// # Errors
+    /// When the flags behind `--` make no sense.
+    pub fn settings(&self) -> Result<find::Settings, String> {
+        let mut plan = run_plan(&self.run)?;
+        plan.bootstrap_server.clone_from(&self.bootstrap_server);
+        plan.load = Load::Rate(self.start);
+        plan.duration_s = self.short;
+        let is_positive = |value: f64| value.is_finite() && value > 0.0;
+        for (flag, value) in [
+            ("--start", self.start),
+            ("--limit", self.limit),
+            ("--precision", self.precision),
+            ("--short", self.short),
+            ("--long", self.long),
+        ] {
+            if !is_positive(value) {
+                return Err(format!("{flag} {value}: give a positive number"));
+            }
+        }
+        Ok(find::Settings {
+            plan,
+            objectives: self.slo.clone(),
+            start: self.start,
+            limit: self.limit,
+            precision: self.precision.max(0.01),
+            short_s: self.short,
+            long_s: self.long,
+        })
+    }
+}
+
+/// The plan of flags of `loadgen run` that came behind `--`, for a broker to be named later.
+fn run_plan(flags: &[OsString]) -> Result<Plan, String> {
+    let begin = ["loadgen", "run", "-b", "127.0.0.1:1"].map(OsString::from);
+    let mut all = workload::expand(begin.into_iter().chain(flags.iter().cloned()).collect())?;
+    let is_load = |word: &OsString| {
+        let word = word.to_str().unwrap_or("");
+        ["--rate", "--ramp", "--steps", "--sweep", "--max"]
+            .iter()
+            .any(|flag| word == *flag || word.starts_with(&format!("{flag}=")))
+    };
+    if !all.iter().any(is_load) {
+        all.insert(2, "--max".into());
+    }
+    let cli = Cli::try_parse_from(all).map_err(|error| error.to_string())?;
+    match cli.command {
+        Command::Run(args) => Ok(args.plan()),
+        _ => Err("give flags of `loadgen run` behind --".into()),
+    }
+}
+
 /// Example: loadgen ab --a old/thalweg --b new/thalweg -- -w steady --duration 20
 #[derive(Debug, Args)]
 pub struct AbArgs {
@@ -298,13 +388,7 @@ impl AbArgs {
     /// # Errors
     /// When they make no sense.
     pub fn plan(&self) -> Result<Plan, String> {
-        let begin = ["loadgen", "run", "-b", "127.0.0.1:1"].map(OsString::from);
-        let all = begin.into_iter().chain(self.run.iter().cloned()).collect();
-        let cli = Cli::try_parse_from(workload::expand(all)?).map_err(|e| e.to_string())?;
-        match cli.command {
-            Command::Run(args) => Ok(args.plan()),
-            _ => Err("give flags of `loadgen run` behind --".into()),
-        }
+        run_plan(&self.run)
     }
 }
 
@@ -464,7 +548,6 @@ pub struct DeviceArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Load;
 
     #[test]
     fn the_definition_is_sound_and_the_defaults_make_a_good_plan() {

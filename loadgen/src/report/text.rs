@@ -163,7 +163,8 @@ pub fn warnings(warnings: &[Warning]) -> String {
     out
 }
 
-fn objective(judged: &Judged) -> String {
+/// An objective and what became of it.
+pub fn objective(judged: &Judged) -> String {
     let is_rate = judged.objective.contains("rate");
     let measured = match judged.measured {
         None => "too few samples to know".into(),
