@@ -24,6 +24,17 @@ for message in KafkaConsumer('orders', bootstrap_servers='localhost:9092',
     print(message.value)
     break
 """
+# The loop of README.md; again the break is added.
+CONSUME_IN_A_GROUP = """
+from kafka import KafkaConsumer
+consumer = KafkaConsumer('orders', group_id='billing', bootstrap_servers='localhost:9092',
+                         auto_offset_reset='earliest', enable_auto_commit=False)
+for message in consumer:
+    print(message.value)
+    consumer.commit()
+    break
+consumer.close()
+"""
 
 
 @pytest.fixture
@@ -52,3 +63,10 @@ def run(snippet, port):
 def test_the_first_lines_of_every_tutorial(orders_broker):
     run(PRODUCE, orders_broker.port)
     assert run(CONSUME, orders_broker.port).stdout == "b'New order created'\n"
+
+
+def test_a_group_goes_on_where_it_was(orders_broker):
+    run(PRODUCE, orders_broker.port)
+    run(PRODUCE.replace("New order", "Second order"), orders_broker.port)
+    shown = [run(CONSUME_IN_A_GROUP, orders_broker.port).stdout for _ in range(2)]
+    assert shown == ["b'New order created'\n", "b'Second order created'\n"]
