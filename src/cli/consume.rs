@@ -1,7 +1,9 @@
 //! `thalweg consume`: records of a topic of any Kafka cluster, printed.
 //!
-//! Without a group: partitions and places are the command's, nothing is committed. Without
-//! `--follow` it ends where the topic ended when it began, so that it can stand in a script.
+//! Without `--group` partitions and places are the command's, and nothing is committed. With one
+//! the group says which partitions, goes on where it was, and what was printed is committed.
+//! Without `--follow` it ends where the topic ended when it began, so that it can stand in a
+//! script.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
@@ -14,11 +16,14 @@ use super::broker::{BrokerArguments, stdout};
 use super::format::{FORMAT_HELP, Format, Shown, print_json_line};
 use super::place::Place;
 use crate::client::{
-    Client, ClientError, FetchOptions, FetchPosition, Fetched, OffsetSpec, TopicInfo,
+    Client, ClientError, CommittedOffset, FetchOptions, FetchPosition, Fetched, Membership,
+    OffsetSpec, TopicInfo,
 };
 use crate::model::{Offset, PartitionIndex, TimestampType};
 use crate::record::{BatchView, Batches, Codec, Records, decompress};
 
+/// How long a fetch waits for records; a member of a group says between two that it is alive.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 /// Most bytes that one batch may decompress to.
 const DECOMPRESSED_BYTES_MAX: usize = 512 << 20;
 
@@ -44,8 +49,13 @@ pub(super) struct ConsumeArguments {
     #[arg(short, long, value_name = "N", value_delimiter = ',')]
     partition: Vec<PartitionIndex>,
 
-    /// Where to begin: start, end, an offset, -N for N before the end, @TIME for the first record
-    /// at or after a time (milliseconds since 1970, -15m, 2026-11-21T03:00:00Z)
+    /// Read as a member of this group: go on where it was, and commit what was printed
+    #[arg(short, long, value_name = "GROUP", conflicts_with = "partition")]
+    group: Option<String>,
+
+    /// Where to begin, with --group where nothing is committed: start, end, an offset, -N for N
+    /// before the end, @TIME for the first record at or after a time (milliseconds since 1970,
+    /// -15m, 2026-11-21T03:00:00Z)
     #[arg(short, long, value_name = "PLACE", default_value = "start", allow_hyphen_values = true)]
     offset: Place,
 
@@ -82,32 +92,108 @@ pub(super) struct ConsumeArguments {
 pub(super) fn run(arguments: &ConsumeArguments) -> Result<(), Failure> {
     let mut client = arguments.broker.connect()?;
     let topic = client.topic(&arguments.topic)?;
-    let partitions = chosen(arguments, &topic)?;
-    let mut readers = place(&mut client, arguments, &partitions)?;
     let mut printer = Printer { arguments, out: stdout(), left: arguments.max_records };
+    match &arguments.group {
+        Some(group) => read_in_group(&mut client, group, &mut printer)?,
+        None => {
+            let partitions = chosen(arguments, &topic)?;
+            let mut readers = place(&mut client, arguments, &partitions)?;
+            while read_on(&mut client, &mut readers, &mut printer)? {}
+        }
+    }
+    Ok(printer.out.flush()?)
+}
+
+/// Fetch once and print what came; false when everything that was wanted is printed.
+fn read_on<W: Write>(
+    client: &mut Client,
+    readers: &mut BTreeMap<PartitionIndex, Reader>,
+    printer: &mut Printer<'_, W>,
+) -> Result<bool, Failure> {
+    let arguments = printer.arguments;
     let options = FetchOptions {
-        max_wait: Duration::from_millis(500),
+        max_wait: MAX_WAIT,
         partition_max_bytes: arguments.partition_max_bytes,
         read_committed: arguments.read_committed,
         ..FetchOptions::default()
     };
-    while printer.left != Some(0) {
-        let positions: Vec<FetchPosition> = readers
-            .iter()
-            .filter(|(_, reader)| reader.end.is_none_or(|end| reader.next < end))
-            .map(|(partition, reader)| FetchPosition { partition: *partition, offset: reader.next })
-            .collect();
-        if positions.is_empty() {
-            break;
+    let positions: Vec<FetchPosition> = readers
+        .iter()
+        .filter(|(_, reader)| reader.end.is_none_or(|end| reader.next < end))
+        .map(|(partition, reader)| FetchPosition { partition: *partition, offset: reader.next })
+        .collect();
+    if positions.is_empty() || printer.left == Some(0) {
+        return Ok(false);
+    }
+    for fetched in client.fetch(&arguments.topic, &positions, &options)? {
+        if let Some(reader) = readers.get_mut(&fetched.partition) {
+            reader.print(&fetched, printer)?;
         }
-        for fetched in client.fetch(&arguments.topic, &positions, &options)? {
-            if let Some(reader) = readers.get_mut(&fetched.partition) {
-                reader.print(&fetched, &mut printer)?;
+    }
+    printer.out.flush()?;
+    Ok(true)
+}
+
+/// Join, read what the group gives us, join again when it rebalances.
+fn read_in_group<W: Write>(
+    client: &mut Client,
+    group: &str,
+    printer: &mut Printer<'_, W>,
+) -> Result<(), Failure> {
+    let arguments = printer.arguments;
+    let mut before = None;
+    loop {
+        let mut member = client.join_group(group, &arguments.topic, before)?;
+        let partitions = member.partitions().to_vec();
+        let mut readers = place(client, arguments, &partitions)?;
+        for committed in client.committed_offsets(group)? {
+            if committed.topic == arguments.topic
+                && let Some(reader) = readers.get_mut(&committed.partition)
+            {
+                reader.next = committed.offset;
+                (reader.printed, reader.committed) = (committed.offset, committed.offset);
             }
         }
-        printer.out.flush()?;
+        loop {
+            let goes_on = read_on(client, &mut readers, printer)?;
+            let is_ours = commit(client, &member, arguments, &mut readers)?;
+            if !goes_on && (printer.left == Some(0) || !arguments.follow) {
+                client.leave_group(&member)?;
+                return Ok(());
+            }
+            if !goes_on {
+                // A member without partitions waits for its turn.
+                std::thread::sleep(MAX_WAIT);
+            }
+            if !is_ours || !client.stay_in_group(&mut member)? {
+                break;
+            }
+        }
+        before = Some(member);
     }
-    Ok(printer.out.flush()?)
+}
+
+/// Commit what was printed since the last time; false when the group has gone on without us.
+fn commit(
+    client: &mut Client,
+    member: &Membership,
+    arguments: &ConsumeArguments,
+    readers: &mut BTreeMap<PartitionIndex, Reader>,
+) -> Result<bool, Failure> {
+    let moved = readers.values_mut().filter(|reader| reader.printed != reader.committed);
+    let offsets: Vec<CommittedOffset> = moved
+        .map(|reader| {
+            reader.committed = reader.printed;
+            CommittedOffset {
+                topic: arguments.topic.clone(),
+                partition: reader.partition,
+                offset: reader.printed,
+                leader_epoch: -1,
+                metadata: String::new(),
+            }
+        })
+        .collect();
+    Ok(offsets.is_empty() || client.commit_as_member(member, &offsets)?)
 }
 
 fn chosen(arguments: &ConsumeArguments, topic: &TopicInfo) -> Result<Vec<PartitionIndex>, Failure> {
@@ -160,7 +246,10 @@ fn place(
         };
         let end = if arguments.follow { None } else { Some(end) };
         let aborted = HashSet::new();
-        readers.insert(*partition, Reader { partition: *partition, next, end, aborted });
+        let (printed, committed) = (next, next);
+        let partition = *partition;
+        let reader = Reader { partition, next, printed, committed, end, aborted };
+        readers.insert(partition, reader);
     }
     Ok(readers)
 }
@@ -177,6 +266,10 @@ struct Reader {
     partition: PartitionIndex,
     /// Next offset to fetch.
     next: Offset,
+    /// Behind the last record that was printed or is none to print.
+    printed: Offset,
+    /// What the group has of it.
+    committed: Offset,
     /// Where to stop, unless following.
     end: Option<Offset>,
     /// Producers whose transaction at this place was aborted.
@@ -209,6 +302,9 @@ impl Reader {
             }
             self.print_batch(&batch, printer)?;
             self.next = self.next.max(batch.last_offset().saturating_add(1));
+            if printer.left != Some(0) {
+                self.printed = self.next;
+            }
         }
         match batches.fault() {
             // A cut-off batch comes again, from its start. Not if it is the only one: the broker
@@ -280,6 +376,7 @@ impl Reader {
                 printer.arguments.format.print(&mut printer.out, &shown)?;
             }
             printer.left = printer.left.map(|left| left - 1);
+            self.printed = offset.saturating_add(1);
         }
         Ok(())
     }
@@ -334,7 +431,10 @@ mod tests {
         let arguments = arguments(line);
         let mut printer =
             Printer { arguments: &arguments, out: Vec::new(), left: arguments.max_records };
-        let mut reader = Reader { partition: 0, next, end, aborted: HashSet::new() };
+        let (printed, committed) = (next, next);
+        let aborted_now = HashSet::new();
+        let mut reader =
+            Reader { partition: 0, next, printed, committed, end, aborted: aborted_now };
         let fetched = Fetched {
             partition: 0,
             high_watermark: 100,

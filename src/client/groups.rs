@@ -211,40 +211,32 @@ impl Client {
         group: &str,
         offsets: &[CommittedOffset],
     ) -> Result<(), ClientError> {
-        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for offset in offsets {
-            topics.entry(&offset.topic).or_default().push(OffsetCommitRequestPartition {
-                partition_index: offset.partition,
-                committed_offset: offset.offset,
-                committed_leader_epoch: offset.leader_epoch,
-                committed_metadata: Some(offset.metadata.as_str().into()),
-            });
-        }
-        let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic {
-            name: name.into(),
-            partitions,
-            ..Default::default()
-        });
-        let request = OffsetCommitRequest {
-            group_id: group.into(),
-            topics: topics.collect(),
-            ..Default::default()
-        };
+        let request = commit_request(group, offsets);
         self.again_while_it_may_heal(|client| {
             let node = client.coordinator(group)?;
-            let connection = client.connection(node)?;
-            let version = connection.version_up_to::<OffsetCommitRequest>(BY_NAME_MAX)?;
-            let reply = connection.call_at(version, &request, Duration::ZERO)?;
-            for topic in &reply.topics {
-                for p in &topic.partitions {
-                    accept(p.error_code, None, || {
-                        let (name, index) = (&topic.name, p.partition_index);
-                        format!("commit an offset of {}-{index} for group {group:?}", &**name)
-                    })?;
-                }
-            }
-            Ok(())
+            client.commit_once(node, &request)
         })
+    }
+
+    /// Send a commit to the coordinator and look at every partition's answer.
+    pub(super) fn commit_once(
+        &mut self,
+        node: NodeId,
+        request: &OffsetCommitRequest,
+    ) -> Result<(), ClientError> {
+        let connection = self.connection(node)?;
+        let version = connection.version_up_to::<OffsetCommitRequest>(BY_NAME_MAX)?;
+        let reply = connection.call_at(version, request, Duration::ZERO)?;
+        for topic in &reply.topics {
+            for p in &topic.partitions {
+                accept(p.error_code, None, || {
+                    let (name, index) = (&*topic.name, p.partition_index);
+                    let group = &*request.group_id;
+                    format!("commit an offset of {name}-{index} for group {group:?}")
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Delete a group with its offsets; it must have no members.
@@ -327,6 +319,25 @@ impl Client {
             }
         }
     }
+}
+
+/// A commit from outside the group.
+pub(super) fn commit_request(group: &str, offsets: &[CommittedOffset]) -> OffsetCommitRequest {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for offset in offsets {
+        topics.entry(&offset.topic).or_default().push(OffsetCommitRequestPartition {
+            partition_index: offset.partition,
+            committed_offset: offset.offset,
+            committed_leader_epoch: offset.leader_epoch,
+            committed_metadata: Some(offset.metadata.as_str().into()),
+        });
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic {
+        name: name.into(),
+        partitions,
+        ..Default::default()
+    });
+    OffsetCommitRequest { group_id: group.into(), topics: topics.collect(), ..Default::default() }
 }
 
 /// Whether the coordinator is being chosen, moves or loads.

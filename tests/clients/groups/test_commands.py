@@ -111,3 +111,54 @@ def test_members_are_described(broker, topic):
     polling.join()
     consumer.close()
     assert asked(broker, "list", "--state", "empty", "--type", "classic")
+
+
+def consume(broker, topic, *arguments):
+    return [THALWEG, "consume", "-b", broker.bootstrap, topic, "--group", f"{topic}-g",
+            "-f", "%p %o\\n", *arguments]
+
+
+def printed(text):
+    return [tuple(map(int, line.split())) for line in text.splitlines()]
+
+
+def test_the_command_goes_on_where_its_group_was(broker, topic):
+    prepare(broker, topic)
+
+    def read(*arguments):
+        done = subprocess.run(consume(broker, topic, *arguments), capture_output=True, text=True,
+                              timeout=SECONDS)
+        assert done.returncode == 0, done.stderr
+        return printed(done.stdout)
+
+    # Seven of twenty, in the middle of what one fetch gave; then the rest; then nothing.
+    first, rest, nothing = read("-n", "7"), read(), read()
+    assert (len(first), nothing) == (7, [])
+    assert sorted(first + rest) == [(p, o) for p in range(2) for o in range(10)]
+    assert offsets(broker, f"{topic}-g") == {(topic, p): (10, 10, 0) for p in range(2)}
+
+
+def test_commands_and_clients_share_a_topic(broker, topic):
+    """The command, as leader and as follower, beside librdkafka in one group."""
+    prepare(broker, topic)
+    group = f"{topic}-g"
+    with subprocess.Popen(consume(broker, topic, "--follow"), stdout=subprocess.PIPE,
+                          text=True) as command:
+        got = [command.stdout.readline() for _ in range(20)]
+        assert sorted(printed("".join(got))) == [(p, o) for p in range(2) for o in range(10)]
+        other = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group,
+                          "partition.assignment.strategy": "range"})
+        other.subscribe([topic])
+        deadline = time.monotonic() + SECONDS
+        while len(other.assignment()) != 1 and time.monotonic() < deadline:
+            other.poll(0.1)
+        [mine] = other.assignment()
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        for partition in range(2):
+            producer.produce(topic, b"more", partition=partition)
+        producer.flush(SECONDS)
+        assert printed(command.stdout.readline()) == [(1 - mine.partition, 10)]
+        message = other.poll(SECONDS)
+        assert (message.partition(), message.offset()) == (mine.partition, 10)
+        other.close()
+        command.kill()
