@@ -20,6 +20,8 @@ mod pace;
 mod range;
 mod round;
 mod swap;
+#[cfg(test)]
+mod swap_tests;
 mod transactions;
 
 pub use filter::{CleanFacts, LastRecord};

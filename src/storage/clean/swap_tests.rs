@@ -1,0 +1,182 @@
+//! A swap with checkpoints made one after the other all the while, cut off at every disk call;
+//! and a log in which something does not check.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::disk::sim::{Crash, DiskImage};
+use crate::model::{Offset, TopicPartition};
+use crate::record::{BatchBuilder, Batches};
+use crate::runtime::sim::{SimRandom, SimRuntime, SimWorld};
+use crate::runtime::{Queue, Runtime};
+use crate::storage::tests::{ID, Marks, append, log_config};
+use crate::storage::{
+    CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log, LogConfig, Pace,
+    ShardStart, StorageConfig, Store, recover,
+};
+
+const KEYS: u8 = 12;
+
+fn config() -> StorageConfig {
+    StorageConfig {
+        data_dir: PathBuf::from("/data"),
+        journal_bytes_max: 256 << 10,
+        direct_append_bytes_min: 8 << 10,
+        pending_bytes_max: 64 << 10,
+        cache_bytes_max: 4 << 10,
+    }
+}
+
+fn compacted() -> LogConfig {
+    let compaction = Compaction {
+        dirty_ratio_min: 0.0,
+        lag_ms_min: 0,
+        lag_ms_max: i64::MAX,
+        delete_retention_ms: 0,
+    };
+    LogConfig { compaction: Some(compaction), ..log_config(10_000) }
+}
+
+async fn start(runtime: &SimRuntime) -> ShardStart {
+    let owner = |_: TopicPartition| Some((0, compacted()));
+    recover(runtime, &config(), 1, &owner).await.unwrap().remove(0)
+}
+
+fn batch(key: u8, turn: u8) -> Bytes {
+    let mut builder = BatchBuilder::default();
+    builder.append(1000, Some(&[key]), Some(&[turn; 700]), &[]).unwrap();
+    Bytes::copy_from_slice(builder.finish().unwrap())
+}
+
+async fn clean(log: &Rc<Log<SimRuntime>>, end: Offset) -> Result<CleanOutcome, CleanError> {
+    let facts = CleanFacts { decompressed_bytes_max: 1 << 20, ..CleanFacts::default() };
+    let limits = CleanLimits { map_bytes: 1 << 12, load_factor: 0.9, io_bytes: 4 << 10 };
+    let mut pace = Pace::new(f64::MAX, log.core.runtime.now());
+    log.clean(facts, end, limits, &mut pace).await
+}
+
+/// Key and last turn of every record there is.
+async fn latest(log: &Rc<Log<SimRuntime>>) -> BTreeMap<u8, u8> {
+    let (mut from, end) = (log.start_offset(), log.end_offset());
+    let mut found = BTreeMap::new();
+    while from < end {
+        let read = log.read(from, end, 100_000, true).await.unwrap();
+        let bytes = read.pieces.concat();
+        let before = from;
+        for batch in Batches::new(&bytes) {
+            assert!(batch.crc_matches());
+            from = batch.last_offset() + 1;
+            for record in batch.records() {
+                let record = record.unwrap();
+                found.insert(record.key.unwrap()[0], record.value.unwrap()[0]);
+            }
+        }
+        assert!(from > before, "nothing at {before} of {end}");
+    }
+    found
+}
+
+/// Four turns over all keys, then a cleaning; its calls are those behind `began`.
+async fn write_and_clean(runtime: SimRuntime, began: Rc<Cell<u64>>, checkpoints: bool) {
+    let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
+    let log = store.create_log(ID, compacted()).await.unwrap();
+    let marks = Rc::new(Marks::default());
+    log.set_observer(marks.clone());
+    for turn in 0..4 {
+        for key in 0..KEYS {
+            append(&log, batch(key, turn), key == KEYS - 1).await;
+        }
+    }
+    marks.flushed(log.end_offset()).await;
+    let done = Rc::new(Cell::new(!checkpoints));
+    let (changing, stop, sleeper) = (Rc::clone(&log), Rc::clone(&done), runtime.clone());
+    runtime.spawn(Queue::Background, async move {
+        while !stop.get() {
+            changing.note_changed();
+            changing.core.checkpoint_now().await.unwrap();
+            // The others get their turn.
+            sleeper.sleep(Duration::from_micros(1)).await;
+        }
+    });
+    began.set(runtime.disk().ops());
+    let outcome = clean(&log, log.flushed_offset()).await.unwrap();
+    assert!(outcome.bytes_after < outcome.bytes_before, "{outcome:?}");
+    done.set(true);
+}
+
+fn recovered(image: DiskImage, seed: u64) -> BTreeMap<u8, u8> {
+    let world = SimWorld::new(seed, image);
+    let runtime = world.runtime();
+    let found = world.run(async move {
+        let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
+        let (log, _) = store.take_recovered().remove(0);
+        latest(&log).await
+    });
+    found.unwrap()
+}
+
+#[test]
+fn no_checkpoint_falls_between_the_entry_of_a_swap_and_its_names() {
+    let run = |halt_at: Option<u64>| {
+        let world = SimWorld::new(3, DiskImage::with_dir(Path::new("/data")));
+        if let Some(op) = halt_at {
+            world.disk().halt_at(op);
+        }
+        let began = Rc::new(Cell::new(0));
+        world.run(write_and_clean(world.runtime(), Rc::clone(&began), true));
+        (began.get(), world)
+    };
+    let (began, whole) = run(None);
+    let expected: BTreeMap<u8, u8> = (0..KEYS).map(|key| (key, 3)).collect();
+    for point in began + 1..=whole.disk().ops() {
+        let image = run(Some(point)).1.disk().image();
+        for kind in [Crash::KeepNothing, Crash::KeepAll, Crash::KeepSome] {
+            let left = image.crashed(kind, &mut SimRandom::new(point));
+            assert_eq!(recovered(left, point), expected, "crash point {point}, {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_check_makes_the_log_uncleanable_and_nothing_shorter() {
+    let world = SimWorld::new(1, DiskImage::with_dir(Path::new("/data")));
+    let runtime = world.runtime();
+    world.run(async move {
+        let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
+        let log = store.create_log(ID, compacted()).await.unwrap();
+        let marks = Rc::new(Marks::default());
+        log.set_observer(marks.clone());
+        for turn in 0..4 {
+            for key in 0..KEYS {
+                append(&log, batch(key, turn), key == KEYS - 1).await;
+            }
+        }
+        marks.flushed(log.end_offset()).await;
+        store.close().await.unwrap();
+    });
+    let mut image = world.disk().image();
+    let segments = image.find(".log");
+    assert!(segments.len() > 3, "{segments:?}");
+    assert!(image.damage(&segments[1], 300), "one bit of a value");
+    let before = image.content(&segments[0]);
+    let world = SimWorld::new(2, image);
+    let runtime = world.runtime();
+    world.run(async move {
+        let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
+        let (log, _) = store.take_recovered().remove(0);
+        let segments = log.segments();
+        let why = clean(&log, log.end_offset()).await.unwrap_err();
+        let CleanError::Uncleanable(why) = why else { panic!("{why:?}") };
+        assert!(why.contains("checksum"), "{why}");
+        assert!(log.is_uncleanable() && log.dirt(log.end_offset(), 0).is_none());
+        assert_eq!(log.segments(), segments);
+        assert_eq!(clean(&log, log.end_offset()).await.unwrap(), CleanOutcome::default());
+    });
+    assert_eq!(world.disk().image().content(&segments[0]), before);
+    assert_eq!(world.disk().image().find("/pool/").len(), 0, "nothing half-written stays");
+}
