@@ -15,7 +15,6 @@ use crate::runtime::Runtime;
 use crate::runtime::wait::Turn;
 use crate::storage::entry::{Change, Cleaned, Entry};
 use crate::storage::journal::Ordinal;
-use crate::storage::retention::tolerate_missing;
 use crate::storage::segment::Segment;
 use crate::storage::stats::{add, sub};
 use crate::storage::{Log, StorageError};
@@ -59,6 +58,7 @@ impl<R: Runtime> Log<R> {
         core.flushed(ordinal).await?;
         self.rename_cleaned(&cleaned).await?;
         self.remove_replaced(replaced, &cleaned).await?;
+        self.sync_names().await?;
         self.let_indexes_go(&cleaned);
         Ok(())
     }
@@ -137,7 +137,7 @@ impl<R: Runtime> Log<R> {
         Some((self.core.journal.enqueue(entry, None, true), replaced))
     }
 
-    /// Give the cleaned segments their names, durably.
+    /// Give the cleaned segments their names.
     async fn rename_cleaned(&self, cleaned: &[Cleaned]) -> Result<(), StorageError> {
         let core = &self.core;
         let (disk, layout) = (core.runtime.disk(), &core.layout);
@@ -151,8 +151,14 @@ impl<R: Runtime> Log<R> {
                 }
             }
         }
-        for dir in [layout.log(self.key.id), layout.pool()] {
-            match disk.sync_dir(&dir).await {
+        Ok(())
+    }
+
+    /// The names as they are now are on the device.
+    async fn sync_names(&self) -> Result<(), StorageError> {
+        let core = &self.core;
+        for dir in [core.layout.log(self.key.id), core.layout.pool()] {
+            match core.runtime.disk().sync_dir(&dir).await {
                 Ok(()) => {}
                 Err(DiskError::NotFound(_)) if self.deleted.get() => {}
                 Err(error) => return Err(in_swap(core, error)),
@@ -174,10 +180,6 @@ impl<R: Runtime> Log<R> {
             } else {
                 self.core.remove_segment(segment, worth).await?;
             }
-        }
-        if !self.deleted.get() {
-            let dir = self.core.layout.log(self.key.id);
-            tolerate_missing(self.core.runtime.disk().sync_dir(&dir).await)?;
         }
         Ok(())
     }

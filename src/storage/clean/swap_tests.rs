@@ -20,7 +20,13 @@ use crate::storage::{
     ShardStart, StorageConfig, Store, recover,
 };
 
-const KEYS: u8 = 12;
+/// Batches of a run, of one record each.
+const BATCHES: u8 = 48;
+
+/// Every third key comes once, so that every segment has something to lose.
+fn key_of(number: u8) -> u8 {
+    if number.is_multiple_of(3) { 100 + number } else { number % 5 }
+}
 
 fn config() -> StorageConfig {
     StorageConfig {
@@ -47,9 +53,10 @@ async fn start(runtime: &SimRuntime) -> ShardStart {
     recover(runtime, &config(), 1, &owner).await.unwrap().remove(0)
 }
 
-fn batch(key: u8, turn: u8) -> Bytes {
+fn batch(number: u8) -> Bytes {
     let mut builder = BatchBuilder::default();
-    builder.append(1000, Some(&[key]), Some(&[turn; 700]), &[]).unwrap();
+    let value = vec![number; 500 + 37 * usize::from(number % 11)];
+    builder.append(1000, Some(&[key_of(number)]), Some(&value), &[]).unwrap();
     Bytes::copy_from_slice(builder.finish().unwrap())
 }
 
@@ -60,7 +67,7 @@ async fn clean(log: &Rc<Log<SimRuntime>>, end: Offset) -> Result<CleanOutcome, C
     log.clean(facts, end, limits, &mut pace).await
 }
 
-/// Key and last turn of every record there is.
+/// Every key with the number of its last batch.
 async fn latest(log: &Rc<Log<SimRuntime>>) -> BTreeMap<u8, u8> {
     let (mut from, end) = (log.start_offset(), log.end_offset());
     let mut found = BTreeMap::new();
@@ -81,16 +88,14 @@ async fn latest(log: &Rc<Log<SimRuntime>>) -> BTreeMap<u8, u8> {
     found
 }
 
-/// Four turns over all keys, then a cleaning; its calls are those behind `began`.
+/// All batches, then a cleaning; its calls are those behind `began`.
 async fn write_and_clean(runtime: SimRuntime, began: Rc<Cell<u64>>, checkpoints: bool) {
     let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
     let log = store.create_log(ID, compacted()).await.unwrap();
     let marks = Rc::new(Marks::default());
     log.set_observer(marks.clone());
-    for turn in 0..4 {
-        for key in 0..KEYS {
-            append(&log, batch(key, turn), key == KEYS - 1).await;
-        }
+    for number in 0..BATCHES {
+        append(&log, batch(number), number == BATCHES - 1).await;
     }
     marks.flushed(log.end_offset()).await;
     let done = Rc::new(Cell::new(!checkpoints));
@@ -122,8 +127,8 @@ fn recovered(image: DiskImage, seed: u64) -> BTreeMap<u8, u8> {
 
 #[test]
 fn no_checkpoint_falls_between_the_entry_of_a_swap_and_its_names() {
-    let run = |halt_at: Option<u64>| {
-        let world = SimWorld::new(3, DiskImage::with_dir(Path::new("/data")));
+    let run = |seed: u64, halt_at: Option<u64>| {
+        let world = SimWorld::new(seed, DiskImage::with_dir(Path::new("/data")));
         if let Some(op) = halt_at {
             world.disk().halt_at(op);
         }
@@ -131,13 +136,16 @@ fn no_checkpoint_falls_between_the_entry_of_a_swap_and_its_names() {
         world.run(write_and_clean(world.runtime(), Rc::clone(&began), true));
         (began.get(), world)
     };
-    let (began, whole) = run(None);
-    let expected: BTreeMap<u8, u8> = (0..KEYS).map(|key| (key, 3)).collect();
-    for point in began + 1..=whole.disk().ops() {
-        let image = run(Some(point)).1.disk().image();
-        for kind in [Crash::KeepNothing, Crash::KeepAll, Crash::KeepSome] {
-            let left = image.crashed(kind, &mut SimRandom::new(point));
-            assert_eq!(recovered(left, point), expected, "crash point {point}, {kind:?}");
+    let expected: BTreeMap<u8, u8> = (0..BATCHES).map(|number| (key_of(number), number)).collect();
+    for seed in 0..10 {
+        let (began, whole) = run(seed, None);
+        for point in began + 1..=whole.disk().ops() {
+            let image = run(seed, Some(point)).1.disk().image();
+            for kind in [Crash::KeepNothing, Crash::KeepAll, Crash::KeepSome] {
+                let left = image.crashed(kind, &mut SimRandom::new(point));
+                let found = recovered(left, point);
+                assert_eq!(found, expected, "seed {seed}, crash point {point}, {kind:?}");
+            }
         }
     }
 }
@@ -151,10 +159,8 @@ fn a_batch_that_does_not_check_makes_the_log_uncleanable_and_nothing_shorter() {
         let log = store.create_log(ID, compacted()).await.unwrap();
         let marks = Rc::new(Marks::default());
         log.set_observer(marks.clone());
-        for turn in 0..4 {
-            for key in 0..KEYS {
-                append(&log, batch(key, turn), key == KEYS - 1).await;
-            }
+        for number in 0..BATCHES {
+            append(&log, batch(number), number == BATCHES - 1).await;
         }
         marks.flushed(log.end_offset()).await;
         store.close().await.unwrap();
