@@ -3,9 +3,11 @@
 use crate::cli::workload::{SCENARIOS, Workload};
 use std::path::Path;
 
+use clap::CommandFactory;
+
 use crate::cli::{
-    AbArgs, CalibrateArgs, CompareArgs, DeviceArgs, FindArgs, QuickArgs, ReplayArgs, ReportArgs,
-    ResultArgs, RunArgs, ScenariosArgs, SinkArgs,
+    AbArgs, CalibrateArgs, Cli, CompareArgs, CompletionsArgs, DeviceArgs, FindArgs, ManArgs,
+    QuickArgs, ReplayArgs, ReportArgs, ResultArgs, RunArgs, ScenariosArgs, SinkArgs,
 };
 use crate::compare::{self, ab};
 use crate::folder::Folder;
@@ -116,6 +118,37 @@ pub fn compare(args: &CompareArgs) -> Ended {
     let a = result(&args.a).map_err(|why| (BAD_CONFIGURATION, why))?;
     let b = result(&args.b).map_err(|why| (BAD_CONFIGURATION, why))?;
     print!("{}", compare::runs(&a, &b));
+    Ok(0)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn completions(args: &CompletionsArgs) -> Ended {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "loadgen", &mut text);
+    print!("{}", String::from_utf8_lossy(&text));
+    Ok(0)
+}
+
+/// See the command's help.
+///
+/// # Errors
+/// The exit code and why.
+pub fn man(args: &ManArgs) -> Ended {
+    let mut command = Cli::command();
+    command.build();
+    if let Some(name) = &args.command {
+        let found = command.find_subcommand(name).cloned();
+        let unknown =
+            || (BAD_CONFIGURATION, format!("{name}: no such command; see loadgen --help"));
+        command = found.ok_or_else(unknown)?;
+    }
+    let mut text = Vec::new();
+    let rendered = clap_mangen::Man::new(command).render(&mut text);
+    rendered.map_err(|error| (FAILED, error.to_string()))?;
+    print!("{}", String::from_utf8_lossy(&text));
     Ok(0)
 }
 

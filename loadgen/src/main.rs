@@ -62,6 +62,8 @@ fn main() -> ExitCode {
         Command::Ab(args) => commands::ab(&args),
         Command::Compare(args) => commands::compare(&args),
         Command::Scenarios(args) => commands::scenarios(&args),
+        Command::Completions(args) => commands::completions(&args),
+        Command::Man(args) => commands::man(&args),
         Command::Replay(args) => commands::replay(&args),
         Command::Report(args) => commands::report(&args),
         Command::Sink(args) => commands::sink(&args),

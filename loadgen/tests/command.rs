@@ -103,6 +103,24 @@ fn scenarios_are_listed_printed_and_run_with_flags_that_win() {
 }
 
 #[test]
+fn completions_and_man_pages_name_commands_and_flags() {
+    let said = |words: &[&str]| {
+        let output = loadgen(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let text = said(&["completions", shell]);
+        assert!(text.contains("calibrate") && text.contains("burst-every"), "{shell}");
+    }
+    assert!(said(&["man"]).contains("calibrate"));
+    let page = said(&["man", "run"]);
+    assert!(page.starts_with(".ie") && page.contains("loadgen-run"), "{page}");
+    assert!(page.contains("burst"), "{page}");
+    assert_eq!(loadgen(&["man", "nonsense"]).status.code(), Some(78));
+}
+
+#[test]
 fn a_broken_promise_is_exit_code_4() {
     let sink = Server::sink(&["--keep-bytes", "100000000", "--fault", "drop"]);
     let (code, result) = run(&sink.address, &["--rate", "5000", "--duration", "0.5"]);

@@ -44,6 +44,10 @@ pub enum Command {
     Compare(CompareArgs),
     /// List the workloads that come with loadgen, or print one of them.
     Scenarios(ScenariosArgs),
+    /// Print completions for a shell, e.g. `loadgen completions bash > loadgen.bash`.
+    Completions(CompletionsArgs),
+    /// Print the man page (roff) of loadgen or of one command, e.g. `loadgen man run | man -l -`.
+    Man(ManArgs),
     /// Repeat a run from its folder, with the same plan and the same random draws.
     Replay(ReplayArgs),
     /// Make the page of a run's folder again.
@@ -398,6 +402,18 @@ pub struct CompareArgs {
     pub a: PathBuf,
     /// Folder of another.
     pub b: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// A command; loadgen itself without one.
+    pub command: Option<String>,
 }
 
 #[derive(Debug, Args)]
