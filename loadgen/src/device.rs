@@ -2,10 +2,13 @@
 //! writes with and without a flush after each, a small flushed write's latency, direct reads.
 //!
 //! Writes go into blocks that have been written before, which is the fastest a file system can
-//! be and what a log with recycled segments does. A depth of N is N threads with one call each.
+//! be and what a log with recycled segments does; and into blocks that were only claimed
+//! (fallocate), which is what a log that grows does: ext4 notes for each write that they count from
+//! now on. A depth of N is N threads with one call each.
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +49,8 @@ pub struct Device {
     pub is_direct: bool,
     /// The first writing of the file, into fresh blocks.
     pub fresh_write_bytes_per_s: f64,
+    /// Writes into blocks that were claimed and never written, each once.
+    pub write_claimed: Vec<Rate>,
     /// Writes into written blocks.
     pub write: Vec<Rate>,
     /// The same with an fdatasync after each.
@@ -93,13 +98,20 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
     let (file, is_direct) = open(&path).map_err(|e| failed("creating", e))?;
     let scratch = Scratch(path.clone());
     let file_bytes = settings.file_bytes.max(FILE_BYTES_MIN) / ALIGN as u64 * ALIGN as u64;
-    let fresh = prepare(&file, file_bytes).map_err(|e| failed("writing", e))?;
     let bench = Bench { file: &file, file_bytes, seconds: settings.seconds, stop };
     let go = |call, bytes, depth| bench.run(call, bytes, depth).map_err(|e| failed("using", e));
+    let claimed = |bytes, depth| {
+        claim(&file, file_bytes).map_err(|e| failed("claiming space for", e))?;
+        go(Call::WriteOnce, bytes, depth)
+    };
+    let write_claimed = vec![claimed(256 << 10, 8)?, claimed(1 << 20, 4)?];
+    file.set_len(0).map_err(|e| failed("emptying", e))?;
+    let fresh = prepare(&file, file_bytes).map_err(|e| failed("writing", e))?;
     let device = Device {
         dir: settings.dir.clone(),
         is_direct,
         fresh_write_bytes_per_s: fresh,
+        write_claimed,
         write: vec![go(Call::Write, 256 << 10, 8)?, go(Call::Write, 1 << 20, 4)?],
         write_flush: vec![go(Call::WriteFlush, 4 << 20, 1)?, go(Call::WriteFlush, 2 << 20, 4)?],
         small_flush: go(Call::WriteFlush, ALIGN, 1)?,
@@ -124,6 +136,17 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
+/// Give the file blocks that nobody has written.
+fn claim(file: &File, file_bytes: u64) -> io::Result<()> {
+    file.set_len(0)?;
+    let len = i64::try_from(file_bytes).map_err(io::Error::other)?;
+    // SAFETY: a call on an open descriptor without memory of ours.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
 /// Write the whole file once; bytes per second, the final flush included.
 fn prepare(file: &File, file_bytes: u64) -> io::Result<f64> {
     let mut buffer = Aligned::new(PREPARE_BYTES);
@@ -145,6 +168,8 @@ fn seconds_since(begin_ns: u64) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Write,
+    /// Ends when every place has been written.
+    WriteOnce,
     WriteFlush,
     Read,
 }
@@ -170,11 +195,14 @@ impl Bench<'_> {
                 if from >= until || self.stop.load(Ordering::Relaxed) {
                     return Ok(latency);
                 }
-                let place = next.fetch_add(1, Ordering::Relaxed) % calls_in_file;
-                let at = place * call_bytes as u64;
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if call == Call::WriteOnce && number >= calls_in_file {
+                    return Ok(latency);
+                }
+                let at = number % calls_in_file * call_bytes as u64;
                 match call {
                     Call::Read => self.file.read_exact_at(buffer.bytes(), at)?,
-                    Call::Write => self.file.write_all_at(buffer.bytes(), at)?,
+                    Call::Write | Call::WriteOnce => self.file.write_all_at(buffer.bytes(), at)?,
                     Call::WriteFlush => {
                         self.file.write_all_at(buffer.bytes(), at)?;
                         self.file.sync_data()?;
@@ -233,6 +261,7 @@ pub fn lines(device: &Device) -> Vec<(&'static str, String)> {
     let per_s = small.bytes_per_s / small.call_bytes as f64;
     let mut lines = vec![
         ("write", show(&device.write)),
+        ("new blocks", show(&device.write_claimed)),
         ("+ fdatasync", show(&device.write_flush)),
         (
             "small flush",
@@ -256,7 +285,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings { dir: dir.path().to_owned(), file_bytes: 0, seconds: 0.05 };
         let device = measure(&settings, &AtomicBool::new(false)).unwrap();
-        for rate in device.write.iter().chain(&device.write_flush).chain(&device.read) {
+        let writes = device.write.iter().chain(&device.write_claimed);
+        for rate in writes.chain(&device.write_flush).chain(&device.read) {
             assert!(rate.bytes_per_s > 0.0 && rate.latency.completions > 0, "{rate:?}");
         }
         assert!(device.small_flush.latency.completions > 0);
