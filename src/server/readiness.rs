@@ -27,6 +27,8 @@ const EVENTS: u32 = 4096;
 /// How precise time limits are.
 const SWEEP: Duration = Duration::from_secs(1);
 const SWEEP_MIN: Duration = Duration::from_millis(10);
+/// Events after which nothing comes: the end of the stream, or a connection that is no more.
+const OVER: i32 = (libc::POLLRDHUP | libc::POLLHUP) as i32;
 /// What tells a socket's submissions apart in the lowest bits of their user data.
 const READ: u64 = 0;
 const WRITE: u64 = 1;
@@ -44,6 +46,9 @@ pub struct Readiness {
 #[derive(Default)]
 struct Side {
     is_ready: bool,
+    /// The peer sends nothing more. The event that says so may also be the one of its last bytes,
+    /// and no other follows: reading never has to wait again.
+    is_over: bool,
     waiting: Option<Waker>,
     deadline: Option<Instant>,
     is_late: bool,
@@ -53,6 +58,10 @@ impl Side {
     fn set_ready(&mut self) -> Option<Waker> {
         self.is_ready = true;
         self.waiting.take()
+    }
+
+    fn take(&mut self) -> bool {
+        std::mem::take(&mut self.is_ready) || self.is_over
     }
 }
 
@@ -214,6 +223,7 @@ impl Readiness {
                 READ => {
                     // After an error reading tells what it was.
                     rearm = !has_more && result >= 0;
+                    watched.read.is_over |= result >= 0 && result & OVER != 0;
                     watched.read.set_ready()
                 }
                 WRITE => watched.write.set_ready(),
@@ -264,7 +274,7 @@ impl Readiness {
 impl Watch {
     /// Whether `direction` may go; it counts as used up from now on.
     pub fn take(&self, direction: Direction) -> bool {
-        self.with(direction, |side| std::mem::take(&mut side.is_ready)).unwrap_or(true)
+        self.with(direction, Side::take).unwrap_or(true)
     }
 
     /// There may be more.
@@ -288,7 +298,7 @@ impl Watch {
                     Direction::Read => &mut watched.read,
                     Direction::Write => &mut watched.write,
                 };
-                if side.is_ready {
+                if side.is_ready || side.is_over {
                     side.deadline = None;
                     return Poll::Ready(Ok(()));
                 }
@@ -393,6 +403,21 @@ mod tests {
             assert_eq!(buffer, expected);
             drop(far);
             assert_eq!(receiver.receive(&mut buffer, 1 << 16).await.unwrap(), 0);
+        });
+    }
+
+    /// The kernel tells of bytes and of the end behind them in one event when both were there.
+    #[test]
+    fn the_end_is_seen_when_it_came_with_the_last_bytes() {
+        with_connection(|readiness, near, mut far| async move {
+            let (mut receiver, _sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            far.write_all(b"last words").unwrap();
+            far.shutdown(std::net::Shutdown::Write).unwrap();
+            while readiness.pass_on().unwrap() == 0 {}
+            receiver.wait_at_most(Duration::from_millis(100));
+            let mut buffer = bytes::BytesMut::new();
+            assert_eq!(receiver.receive(&mut buffer, 100).await.unwrap(), 10);
+            assert_eq!(receiver.receive(&mut buffer, 100).await.unwrap(), 0);
         });
     }
 
