@@ -108,11 +108,17 @@ impl Connection {
     }
 
     /// Read what there is through `scratch` and call `each` with every whole frame, without its
-    /// size. Frames longer than `scratch` break the connection: answers here are small.
+    /// size. Frames longer than `scratch` break the connection: answers here are small. With
+    /// `to_end` (see [`super::poll::Ready::ended`]) the end of the stream is read as well.
     ///
     /// # Errors
     /// When the peer closed, or what the operating system says.
-    pub fn receive(&mut self, scratch: &mut [u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    pub fn receive(
+        &mut self,
+        scratch: &mut [u8],
+        to_end: bool,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
         loop {
             let begin = self.partial.len();
             scratch[..begin].copy_from_slice(&self.partial);
@@ -141,7 +147,7 @@ impl Connection {
             }
             self.partial.extend_from_slice(rest);
             // A short read means that the socket is empty: the edge will fire again.
-            if got < space {
+            if got == 0 || (got < space && !to_end) {
                 return Ok(());
             }
         }
@@ -220,7 +226,7 @@ mod tests {
             there.write_all(&[byte]).unwrap();
             let before: usize = got.iter().map(|f| f.len() + 4).sum::<usize>() + here.partial.len();
             while got.iter().map(|f| f.len() + 4).sum::<usize>() + here.partial.len() == before {
-                here.receive(&mut scratch, |f| got.push(f.to_vec())).unwrap();
+                here.receive(&mut scratch, false, |f| got.push(f.to_vec())).unwrap();
             }
         }
         assert_eq!(got, [b"first".to_vec(), vec![], vec![7; 90]]);
@@ -232,7 +238,7 @@ mod tests {
         there.write_all(&[0x7f, 0xff, 0xff, 0xff]).unwrap();
         let mut scratch = vec![0u8; 128];
         let error = loop {
-            if let Err(error) = here.receive(&mut scratch, |_| ()) {
+            if let Err(error) = here.receive(&mut scratch, false, |_| ()) {
                 break error;
             }
         };
@@ -240,10 +246,20 @@ mod tests {
         let (mut here, there) = pair();
         drop(there);
         let error = loop {
-            if let Err(error) = here.receive(&mut scratch, |_| ()) {
+            if let Err(error) = here.receive(&mut scratch, false, |_| ()) {
                 break error;
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn an_end_behind_the_last_frame_is_seen_with_it() {
+        let (mut here, mut there) = pair();
+        there.write_all(&frame(b"last")).unwrap();
+        drop(there);
+        let (mut got, mut scratch) = (Vec::new(), vec![0u8; 128]);
+        let error = here.receive(&mut scratch, true, |f| got.push(f.to_vec())).unwrap_err();
+        assert_eq!((error.kind(), got), (io::ErrorKind::UnexpectedEof, vec![b"last".to_vec()]));
     }
 }

@@ -23,6 +23,8 @@ pub struct Ready {
     pub token: usize,
     /// There are bytes, an end or an error to read.
     pub readable: bool,
+    /// Nothing comes behind the bytes there are, nor another event: read to the end now.
+    pub ended: bool,
     /// There is room to write again.
     pub writable: bool,
 }
@@ -88,10 +90,11 @@ impl Poller {
     pub fn ready(&self, index: usize) -> Ready {
         let event = self.events[index];
         let bits = event.events as i32;
-        let in_bits = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
+        let end_bits = libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR;
         Ready {
             token: event.u64 as usize,
-            readable: bits & in_bits != 0,
+            readable: bits & (libc::EPOLLIN | end_bits) != 0,
+            ended: bits & end_bits != 0,
             writable: bits & libc::EPOLLOUT != 0,
         }
     }
@@ -118,5 +121,10 @@ mod tests {
         here.write_all(b"x").unwrap();
         assert_eq!(poller.wait(Duration::from_secs(5)).unwrap(), 1);
         assert_eq!((poller.ready(0).token, poller.ready(0).readable), (7, true));
+        assert!(!poller.ready(0).ended);
+        here.write_all(b"y").unwrap();
+        drop(here);
+        assert_eq!(poller.wait(Duration::from_secs(5)).unwrap(), 1);
+        assert!(poller.ready(0).readable && poller.ready(0).ended, "one event for both");
     }
 }

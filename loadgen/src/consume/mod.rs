@@ -237,7 +237,7 @@ impl Worker {
             for index in 0..events {
                 let ready = self.poller.ready(index);
                 if ready.readable {
-                    self.receive(ready.token)?;
+                    self.receive(ready.token, ready.ended)?;
                 }
                 if ready.writable {
                     self.resume(ready.token);
@@ -320,7 +320,7 @@ impl Worker {
     }
 
     /// Read what there is; when an answer is whole, use it.
-    fn receive(&mut self, index: usize) -> Result<(), String> {
+    fn receive(&mut self, index: usize, to_end: bool) -> Result<(), String> {
         loop {
             let reader = &mut self.readers[index];
             let Some(connection) = reader.connection.as_mut() else { return Ok(()) };
@@ -350,7 +350,7 @@ impl Worker {
             } else if reader.filled > size + 4 {
                 return Err("the broker sent more than one answer to one request".into());
             }
-            if got < space {
+            if got < space && !to_end {
                 return Ok(());
             }
         }

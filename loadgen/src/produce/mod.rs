@@ -18,7 +18,7 @@ use crate::connection::{Connection, Outgoing};
 use crate::histogram::{Interval, Series};
 use crate::pace::Schedule;
 use crate::plan::Plan;
-use crate::poll::Poller;
+use crate::poll::{Poller, Ready};
 use crate::recorder::{Counts, Recorder};
 use crate::request::{self, ProducePrefix};
 use crate::verify::{Fate, Ledger};
@@ -245,7 +245,7 @@ impl Worker<'_> {
                 .map_err(|e| format!("epoll_pwait2: {e}"))?;
             for index in 0..events {
                 let ready = self.poller.ready(index);
-                self.react(ready.token, ready.readable, ready.writable)?;
+                self.react(ready)?;
             }
             self.job.recorder.at(clock::monotonic_ns());
         }
@@ -314,11 +314,12 @@ impl Worker<'_> {
         }
     }
 
-    fn react(&mut self, index: usize, readable: bool, writable: bool) -> Result<(), String> {
+    fn react(&mut self, ready: Ready) -> Result<(), String> {
+        let index = ready.token;
         let Some(mut connection) = self.lanes[index].connection.take() else { return Ok(()) };
         let mut broken = false;
         let mut wrong = None;
-        if writable && connection.is_sending() {
+        if ready.writable && connection.is_sending() {
             match connection.resume() {
                 Ok(Some(mut out)) => {
                     out.reset();
@@ -330,13 +331,13 @@ impl Worker<'_> {
                 Err(_) => broken = true,
             }
         }
-        if readable && !broken {
+        if ready.readable && !broken {
             let lane = &mut self.lanes[index];
             let was_full = lane.in_flight.len() >= self.rules.in_flight_max;
             let before = lane.in_flight.len();
             let (recorder, found) = (&mut self.job.recorder, &mut self.found);
             let mut now = 0;
-            let received = connection.receive(&mut self.scratch, |frame| {
+            let received = connection.receive(&mut self.scratch, ready.ended, |frame| {
                 if now == 0 {
                     now = clock::monotonic_ns();
                 }

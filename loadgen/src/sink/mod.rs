@@ -177,7 +177,8 @@ impl Server {
                     continue;
                 }
                 let Some(mut peer) = self.peers[ready.token].take() else { continue };
-                let served = if ready.readable { self.read(&mut peer) } else { Ok(()) };
+                let served =
+                    if ready.readable { self.read(&mut peer, ready.ended) } else { Ok(()) };
                 // A peer that left or sent nonsense is closed; the sink goes on.
                 if served.and_then(|()| flush(&mut peer)).is_ok() {
                     self.peers[ready.token] = Some(peer);
@@ -257,14 +258,19 @@ impl Server {
         }
     }
 
-    fn read(&mut self, peer: &mut Peer) -> io::Result<()> {
+    fn read(&mut self, peer: &mut Peer, to_end: bool) -> io::Result<()> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let result = self.read_with(peer, &mut scratch);
+        let result = self.read_with(peer, to_end, &mut scratch);
         self.scratch = scratch;
         result
     }
 
-    fn read_with(&mut self, peer: &mut Peer, scratch: &mut Vec<u8>) -> io::Result<()> {
+    fn read_with(
+        &mut self,
+        peer: &mut Peer,
+        to_end: bool,
+        scratch: &mut Vec<u8>,
+    ) -> io::Result<()> {
         loop {
             let begin = peer.partial.len();
             if begin + SCRATCH_BYTES > scratch.len() {
@@ -283,7 +289,7 @@ impl Server {
                 self.arrived_ns = clock::monotonic_ns();
             }
             self.take(peer, &scratch[..begin + got])?;
-            if got < SCRATCH_BYTES {
+            if got == 0 || (got < SCRATCH_BYTES && !to_end) {
                 return Ok(());
             }
         }
