@@ -264,17 +264,15 @@ mod tests {
     #[test]
     fn a_broker_is_ready_when_it_says_so_and_ends_when_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let body = "echo hello; echo 'listening on 127.0.0.1:4711'; echo 'ready in 3 ms'\n\
-                    trap 'echo ended > ended; exit 0' TERM; cd \"$(dirname \"$0\")\"\n\
+        // The trap comes first: before it the signal would end the shell without a trace.
+        let body = "cd \"$(dirname \"$0\")\"; trap 'echo ended > ended; exit 0' TERM\n\
+                    echo hello; echo 'listening on 127.0.0.1:4711'; echo 'ready in 3 ms'\n\
                     while :; do sleep 0.01; done";
         let binary = script(dir.path(), body);
         let broker = Broker::start(&binary, dir.path(), &never()).unwrap();
         assert_eq!(broker.address.port(), 4711);
         assert_eq!(broker.banner[0], "hello");
         let pid = broker.child.id();
-        // Until the trap is set the signal would end the shell without a trace.
-        while fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.is_empty()) {}
-        thread::sleep(Duration::from_millis(100));
         drop(broker);
         assert!(dir.path().join("ended").exists(), "it was asked, not killed");
         assert!(!Path::new(&format!("/proc/{pid}")).exists());

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
+import threading
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SUPPORT = REPO / "tests" / "support"
@@ -39,6 +39,37 @@ def scratch(name):
     return pathlib.Path(tempfile.mkdtemp(prefix=name + "-", dir=parent))
 
 
+class Output:
+    """What a process says: appended to a file line by line, and awaited."""
+
+    def __init__(self, stream, path):
+        self.said = ""
+        self.has_ended = False
+        self.news = threading.Condition()
+        self.reader = threading.Thread(target=self._read, args=(stream, path), daemon=True)
+        self.reader.start()
+
+    def _read(self, stream, path):
+        with stream, open(path, "ab", buffering=0) as log:
+            for line in stream:
+                log.write(line)
+                with self.news:
+                    self.said += re.sub("\x1b\\[[0-9;]*m", "", line.decode(errors="replace"))
+                    self.news.notify_all()
+        with self.news:
+            self.has_ended = True
+            self.news.notify_all()
+
+    def find(self, pattern, seconds):
+        """The match, once there is one; None when the process ends or time is over before."""
+        def found():
+            return re.search(pattern, self.said, re.DOTALL)
+
+        with self.news:
+            self.news.wait_for(lambda: found() or self.has_ended, seconds)
+            return found()
+
+
 class Thalweg:
     def __init__(self, directory, port, arguments, settings):
         self.data_dir = directory / "data"
@@ -48,32 +79,32 @@ class Thalweg:
                           *(word for key, value in settings.items()
                             for word in ("--set", f"{key}={value}"))]
         self.process = None
+        self.output = None
 
     def start(self):
         binary = os.environ.get("THALWEG_BIN", REPO / "target" / "debug" / "thalweg")
-        with open(self.log, "ab") as log:
-            start_of_this_run = log.tell()
-            self.process = subprocess.Popen(
-                [binary, "serve", "--listen", f"127.0.0.1:{self.port}",
-                 "--data-dir", self.data_dir, *self.arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            said = self.log.read_bytes()[start_of_this_run:].decode(errors="replace")
-            said = re.sub("\x1b\\[[0-9;]*m", "", said)
-            named = re.search(r"listening on \S+:(\d+)", said)
-            if named and re.search(r"ready in ", said):
-                self.port = int(named.group(1))
-                return
-            if self.process.poll() is not None:
-                raise AssertionError(
-                    f"the broker ended at its start with {self.process.returncode}:\n{said}")
-            time.sleep(0.005)
-        raise AssertionError(f"the broker did not say that it is ready:\n{said}")
+        self.process = subprocess.Popen(
+            [binary, "serve", "--listen", f"127.0.0.1:{self.port}",
+             "--data-dir", self.data_dir, *self.arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.output = Output(self.process.stdout, self.log)
+        named = self.output.find(r"listening on \S+:(\d+)\n.*ready in ", START_SECONDS)
+        if named is None:
+            self.process.kill()
+            code = self.wait(None)
+            raise AssertionError(f"the broker was not ready within {START_SECONDS} s, or ended "
+                                 f"before, with {code}:\n{self.output.said}")
+        self.port = int(named.group(1))
+
+    def wait(self, seconds):
+        """Its exit code, once all that it said is in the log."""
+        code = self.process.wait(seconds)
+        self.output.reader.join()
+        return code
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.wait(None)
 
     def stop(self):
         """A clean stop; the exit code is checked."""
@@ -81,7 +112,7 @@ class Thalweg:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(STOP_SECONDS)
+            code = self.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"no stop within {STOP_SECONDS} s of SIGTERM; log: {self.log}")

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::broker::{POLL, scratch};
+use support::broker::scratch;
 use support::{Broker, Connection, Options, wire};
 
 /// Room for the broker's journal and a few segments; small enough to be full within seconds.
@@ -116,7 +116,6 @@ fn a_full_disk_refuses_produce_serves_fetch_and_resumes() {
             break;
         }
         assert!(Instant::now() < deadline, "with room again, produce is still refused: {error}");
-        std::thread::sleep(POLL);
     }
     check(&mut connection, acknowledged);
     // And what was promised while the disk was full holds after a kill.

@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,12 +18,12 @@ use crate::support::broker::POLL;
 use crate::support::wire::{self, PRODUCE_VERSION, Producer};
 use crate::support::{Broker, Connection};
 
-const CYCLES: u64 = 50;
+const CYCLES: usize = 50;
 const PARTITIONS: i32 = 4;
 /// As many as every Kafka client may have: the broker remembers that many batches of a producer.
 const IN_FLIGHT: usize = 5;
 const RECORDS_PER_BATCH: u64 = 7;
-const ACKNOWLEDGED_PER_CYCLE: u64 = 60;
+const ACKNOWLEDGED_PER_CYCLE: usize = 60;
 const STUCK: Duration = Duration::from_secs(60);
 /// While a broker starts: LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_OR_PARTITION.
 const COME_AGAIN: [i16; 3] = [3, 5, 6];
@@ -40,17 +41,17 @@ fn run(acks: i16) {
     let mut connection = Connection::open(broker.port()).expect("connecting");
     assert_eq!(connection.create_topic(topic, PARTITIONS, &[]).expect("CreateTopics"), 0);
     let stopping = AtomicBool::new(false);
-    let acknowledged = AtomicU64::new(0);
+    let (acknowledging, acknowledged) = channel();
     let port = broker.port();
     let cycles = std::env::var("THALWEG_KILL_CYCLES").map_or(CYCLES, |text| text.parse().unwrap());
 
     let sent: Vec<Load> = std::thread::scope(|scope| {
         let loads: Vec<_> = (0..PARTITIONS)
             .map(|partition| {
-                let (stopping, acknowledged) = (&stopping, &acknowledged);
+                let (stopping, acknowledging) = (&stopping, acknowledging.clone());
                 scope.spawn(move || {
                     let mut load = Load::new(port, topic, partition, acks);
-                    load.run(stopping, acknowledged);
+                    load.run(stopping, &acknowledging);
                     load
                 })
             })
@@ -58,9 +59,9 @@ fn run(acks: i16) {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for cycle in 0..cycles {
                 let gone = || loads.iter().any(std::thread::ScopedJoinHandle::is_finished);
-                wait_for_progress(&acknowledged, cycle, gone);
-                // Not a wait for anything: the kill falls at another moment each time.
-                std::thread::sleep(Duration::from_millis(cycle * 37 % 101));
+                // The kill falls at another moment each time.
+                let batches = ACKNOWLEDGED_PER_CYCLE + cycle * 149 % 401;
+                wait_for_progress(&acknowledged, batches, cycle, gone);
                 broker.kill();
                 broker.restart();
             }
@@ -80,13 +81,18 @@ fn run(acks: i16) {
     println!("acks={acks}: {cycles} kills, {records} records, each there once and in order");
 }
 
-fn wait_for_progress(acknowledged: &AtomicU64, cycle: u64, gone: impl Fn() -> bool) {
-    let before = acknowledged.load(Ordering::Relaxed);
-    let deadline = Instant::now() + STUCK;
-    while acknowledged.load(Ordering::Relaxed) < before + ACKNOWLEDGED_PER_CYCLE {
+/// So many batches from now on; what was acknowledged before does not count.
+fn wait_for_progress(
+    acknowledged: &Receiver<()>,
+    batches: usize,
+    cycle: usize,
+    gone: impl Fn() -> bool,
+) {
+    while acknowledged.try_recv().is_ok() {}
+    for _ in 0..batches {
         assert!(!gone(), "cycle {cycle}: a producer gave up");
-        assert!(Instant::now() < deadline, "cycle {cycle}: nothing is acknowledged any more");
-        std::thread::sleep(POLL);
+        let news = acknowledged.recv_timeout(STUCK);
+        assert!(news.is_ok(), "cycle {cycle}: nothing is acknowledged any more");
     }
 }
 
@@ -137,11 +143,11 @@ impl Load {
     }
 
     /// Until told to stop, and then until everything is answered.
-    fn run(&mut self, stopping: &AtomicBool, count: &AtomicU64) {
+    fn run(&mut self, stopping: &AtomicBool, acknowledging: &Sender<()>) {
         let mut last_answer = Instant::now();
         loop {
             let answered_before = self.acknowledged.len();
-            match self.connected(stopping, count) {
+            match self.connected(stopping, acknowledging) {
                 Ok(()) => return,
                 Err(error) if self.acknowledged.len() == answered_before => {
                     assert!(last_answer.elapsed() < STUCK, "no answer for {STUCK:?}: {error}");
@@ -153,7 +159,7 @@ impl Load {
     }
 
     /// The life of one connection; an error when it breaks.
-    fn connected(&mut self, stopping: &AtomicBool, count: &AtomicU64) -> io::Result<()> {
+    fn connected(&mut self, stopping: &AtomicBool, acknowledging: &Sender<()>) -> io::Result<()> {
         let mut connection = Connection::open(self.port)?;
         let producer = match self.producer {
             Some(known) => known,
@@ -177,7 +183,8 @@ impl Load {
             assert_eq!(outcome.error_code, 0, "Produce to partition {}", self.partition);
             let (first_number, _) = self.unanswered.pop_front().expect("it was in flight");
             self.acknowledged.push((first_number, outcome.base_offset));
-            count.fetch_add(1, Ordering::Relaxed);
+            // Nobody listens any more when the kills are over.
+            let _ = acknowledging.send(());
         }
     }
 

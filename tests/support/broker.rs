@@ -6,16 +6,17 @@
 //! a test is right.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, PipeReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// A broker that has not said that it is ready by then never will.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// A clean stop flushes and closes; it has nothing else to wait for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a condition is looked at where nothing tells of it.
+/// How soon a refused client tries again where nothing tells of the broker's return.
 pub const POLL: Duration = Duration::from_millis(5);
 
 /// How a broker is to be started.
@@ -43,6 +44,8 @@ pub struct Broker {
     options: Options,
     port: u16,
     child: Option<Child>,
+    /// Each line once it is in the log; closed when the process has ended.
+    said: Receiver<String>,
     /// Kafka's starter leaves the broker as nobody's child.
     kafka_pid: Option<u32>,
 }
@@ -68,7 +71,7 @@ impl Broker {
     /// A broker that is not started yet.
     pub fn prepared(name: &str, options: Options) -> Self {
         let directory = scratch(name);
-        Self { directory, options, port: 0, child: None, kafka_pid: None }
+        Self { directory, options, port: 0, child: None, said: channel().1, kafka_pid: None }
     }
 
     /// The port on 127.0.0.1.
@@ -101,20 +104,14 @@ impl Broker {
         if Self::is_kafka() {
             return self.restart_kafka();
         }
-        let start_of_this_run = fs::metadata(self.log_path()).map_or(0, |log| log.len());
         self.spawn();
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let said = self.log_since(start_of_this_run);
-            if let (Some(port), true) = (listening_port(&said), said.contains("ready in ")) {
-                self.port = port;
-                return;
+            match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains("ready in ") => return,
+                Ok(line) => self.port = listening_port(&line).unwrap_or(self.port),
+                Err(why) => panic!("the broker is not ready ({why}):\n{}", self.log_tail()),
             }
-            if let Some(status) = self.child_mut().try_wait().expect("waiting for the broker") {
-                panic!("the broker ended at its start with {status}:\n{said}");
-            }
-            assert!(Instant::now() < deadline, "the broker did not say that it is ready:\n{said}");
-            std::thread::sleep(POLL);
         }
     }
 
@@ -133,6 +130,7 @@ impl Broker {
             .append(true)
             .open(self.log_path())
             .expect("opening the broker's log");
+        let (output, input) = std::io::pipe().expect("a pipe for what the broker says");
         let binary = env!("CARGO_BIN_EXE_thalweg");
         let mut command = match self.options.open_files {
             None => Command::new(binary),
@@ -147,9 +145,12 @@ impl Broker {
             .arg(self.data_dir())
             .args(&self.options.arguments)
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("sharing the log"))
-            .stderr(log);
+            .stdout(input.try_clone().expect("sharing the pipe"))
+            .stderr(input);
         self.child = Some(command.spawn().expect("starting the broker"));
+        // With it goes our end of the pipe, so that the process's is the last.
+        drop(command);
+        self.said = copied(output, log);
     }
 
     fn restart_kafka(&mut self) {
@@ -183,6 +184,8 @@ impl Broker {
         let mut child = self.child.take().expect("the broker is not running");
         child.kill().expect("kill -9");
         child.wait().expect("waiting for the killed broker");
+        // Its log is whole when this is closed.
+        while self.said.recv().is_ok() {}
     }
 
     /// SIGTERM, and waits for the end: it must be a success.
@@ -199,16 +202,17 @@ impl Broker {
     fn wait_for_end(&mut self, limit: Duration, what: &str) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(status) = self.child_mut().try_wait().expect("waiting for the broker") {
-                self.child = None;
-                return status;
+            match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.kill();
+                    panic!("the broker did not {what} within {limit:?}:\n{}", self.log_tail());
+                }
             }
-            if Instant::now() > deadline {
-                self.kill();
-                panic!("the broker did not {what} within {limit:?}:\n{}", self.log_tail());
-            }
-            std::thread::sleep(POLL);
         }
+        let mut child = self.child.take().expect("the broker is not running");
+        child.wait().expect("waiting for the broker")
     }
 
     fn child_mut(&mut self) -> &mut Child {
@@ -274,6 +278,22 @@ pub fn scratch(name: &str) -> PathBuf {
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .expect("a scratch directory")
         .keep()
+}
+
+/// Copies what a process says to its log; each line, without colours, once it is there.
+fn copied(output: PipeReader, mut log: File) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).expect("reading what the broker says") > 0 {
+            log.write_all(&line).expect("writing the broker's log");
+            // A test that has ended listens no more.
+            let _ = sender.send(without_colours(&String::from_utf8_lossy(&line)));
+            line.clear();
+        }
+    });
+    lines
 }
 
 fn signal(pid: u32, number: libc::c_int) {

@@ -44,6 +44,11 @@ fn words_stay_in_their_rooms() {
 }
 
 #[test]
+fn no_foreign_test_sleeps() {
+    check(words::no_foreign_test_sleeps);
+}
+
+#[test]
 fn nothing_is_left_over() {
     check(words::nothing_is_left_over);
 }

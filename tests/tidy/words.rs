@@ -53,19 +53,24 @@ const ROOMS: &[Room] = &[
     },
     Room {
         word: "thread::sleep",
-        // The listener waits for its port before any shard runs.
         places: &[
             "src/client/",
             "src/cli/",
+            // The listener waits for its port before any shard runs.
             "src/server/listener.rs",
             "loadgen/",
-            "tests/",
+            // Clients that are refused try again, and nothing tells of the broker's return.
+            "tests/e2e/kill.rs",
+            "tests/e2e/pressure.rs",
             // The load of a benchmark comes from threads of its own.
             "benches/",
         ],
-        instead: "use Runtime::sleep: a sleeping thread is a stopped shard",
+        instead: "a shard that sleeps stands still: use Runtime::sleep; a test awaits an event",
     },
 ];
+
+/// Words of the tests in other languages, which none of them needs: (ending of the file, word).
+const SLEEPS: &[(&str, &str)] = &[("py", "time.sleep"), ("java", "Thread.sleep")];
 
 /// Files that may read a clock: the runtime, and programs that are their own clock.
 const CLOCKS: &[&str] = &[
@@ -94,6 +99,21 @@ pub fn words_stay_in_their_rooms(file: &Source) -> Vec<String> {
         for (number, line) in code.lines().enumerate() {
             if has_word(line, room.word) {
                 findings.push(file.at(number, format!("{} here: {}", room.word, room.instead)));
+            }
+        }
+    }
+    findings
+}
+
+/// Findings about foreign clients that sleep.
+pub fn no_foreign_test_sleeps(file: &Source) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (ending, word) in SLEEPS {
+        let is_theirs = file.path.rsplit_once('.').is_some_and(|(_, its)| its == *ending);
+        for (number, line) in file.text.lines().enumerate().filter(|_| is_theirs) {
+            if has_word(line, word) {
+                let instead = "await an event, with a limit; or ask again in a bounded loop";
+                findings.push(file.at(number, format!("{word} here: {instead}")));
             }
         }
     }
@@ -192,6 +212,17 @@ fn a_word_outside_its_room_is_found() {
     assert_eq!(found("src/shard/a.rs", "let t = std::time::SystemTime::now();"), 1);
     assert_eq!(found("src/client/a.rs", "let t = Instant::now();"), 0);
     assert_eq!(found("src/shard/a.rs", "std::thread::sleep(d)"), 1);
+    assert_eq!(found("tests/e2e/a.rs", "std::thread::sleep(d)"), 1);
+    assert_eq!(found("benches/a.rs", "std::thread::sleep(d)"), 0);
+}
+
+#[test]
+fn a_foreign_test_that_sleeps_is_found() {
+    let found = |path: &str, text: &str| no_foreign_test_sleeps(&Source::of(path, text)).len();
+    assert_eq!(found("tests/clients/a.py", "    time.sleep(1)"), 1);
+    assert_eq!(found("tests/clients/a.py", "    event.wait(1)"), 0);
+    assert_eq!(found("tests/clients/a.java", "    Thread.sleep(1);"), 1);
+    assert_eq!(found("docs/a.md", "not time.sleep"), 0);
 }
 
 #[test]

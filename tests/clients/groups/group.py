@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from brokers import REPO, SUPPORT
@@ -44,9 +44,10 @@ class Process:
     """Some members in one process."""
 
     def __init__(self, group, client, protocol, assignor, count):
-        self.count = count
+        self.group = group
         self.events = []
-        self.is_stalled = False
+        # The partitions of each member, by its number.
+        self.shares = {number: set() for number in range(count)}
         errors = open(group.directory / f"{group.name}.errors", "ab")
         self.inner = subprocess.Popen(
             [*command_of(client), client, group.bootstrap, group.name, group.topic, protocol,
@@ -57,12 +58,23 @@ class Process:
 
     def _read(self):
         for line in self.inner.stdout:
-            self.events.append(json.loads(line))
+            self._take(json.loads(line))
+        self.group.hear()
+
+    def _take(self, event):
+        with self.group.hearing:
+            self.events.append(event)
+            if event["what"] == "assigned":
+                self.shares[event["member"]] |= set(event["partitions"])
+            elif event["what"] in ("revoked", "lost"):
+                self.shares[event["member"]] -= set(event["partitions"])
+            for partition, offset in event.get("records", ()):
+                self.group.told[partition].add(offset)
+            self.group.hear()
 
     def mark(self, what):
         """Whatever its members own, they own it no longer."""
-        self.events.append({"at": time.monotonic_ns(), "member": None, "what": what,
-                            "partitions": []})
+        self._take({"at": time.monotonic_ns(), "member": None, "what": what, "partitions": []})
 
     def leave(self):
         self.inner.stdin.close()
@@ -76,23 +88,11 @@ class Process:
         self.reader.join()
 
     def stall(self):
-        self.is_stalled = True
         self.inner.send_signal(signal.SIGSTOP)
         self.mark("stalled")
 
     def go_on(self):
-        self.is_stalled = False
         self.inner.send_signal(signal.SIGCONT)
-
-    def owned(self):
-        """The partitions of each member, by its number."""
-        owned = {number: set() for number in range(self.count)}
-        for event in list(self.events):
-            if event["what"] == "assigned":
-                owned[event["member"]] |= set(event["partitions"])
-            elif event["what"] in ("revoked", "lost"):
-                owned[event["member"]] -= set(event["partitions"])
-        return owned
 
 
 class Group:
@@ -106,28 +106,36 @@ class Group:
         self.kinds = itertools.cycle(kinds)
         self.processes = []
         self.acknowledged = [0] * PARTITIONS
-        self.is_producing = True
+        # Offsets that some member told, by partition.
+        self.told = [set() for _ in range(PARTITIONS)]
+        self.heard = 0
+        self.hearing = threading.Condition()
+        self.produced_enough = threading.Event()
+        self.is_cut_off = threading.Event()
         self.admin = AdminClient({"bootstrap.servers": broker.bootstrap})
         self.admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(SECONDS)
         self.producing = threading.Thread(target=self._produce, daemon=True)
         self.producing.start()
 
     def _produce(self):
-        """A few records a second, for as long as the test lasts."""
+        """Some records a second, until there are enough."""
+        def is_in_trouble(error):
+            if error.code() == KafkaError._ALL_BROKERS_DOWN:
+                self.is_cut_off.set()
+
         producer = Producer({"bootstrap.servers": self.bootstrap, "acks": "all",
-                             "enable.idempotence": True})
+                             "enable.idempotence": True, "error_cb": is_in_trouble})
 
         def acknowledged(error, message):
             assert error is None, error
             partition = message.partition()
             self.acknowledged[partition] = max(self.acknowledged[partition], message.offset() + 1)
 
-        while self.is_producing:
+        while not self.produced_enough.wait(0.02):
             for partition in range(PARTITIONS):
                 producer.produce(self.topic, b"x", partition=partition,
                                  on_delivery=acknowledged)
             producer.poll(0)
-            time.sleep(0.02)
         assert producer.flush(SECONDS) == 0
 
     def start(self, count=1):
@@ -142,11 +150,26 @@ class Group:
         found = asked[self.name].result(SECONDS)
         return found.state.name, len(found.members)
 
+    def hear(self):
+        """A member told something, or its process ended."""
+        with self.hearing:
+            self.heard += 1
+            self.hearing.notify_all()
+
+    def looks(self):
+        """One look now, and one after each thing that is heard, while there is time."""
+        deadline = time.monotonic() + SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            before = self.heard
+            yield
+            with self.hearing:
+                self.hearing.wait_for(lambda: self.heard != before, left)
+
     def await_members(self, *processes):
         """Until the members of these, and no others, share all partitions evenly."""
-        deadline = time.monotonic() + SECONDS
-        while True:
-            shares = [share for each in processes for share in each.owned().values()]
+        for _ in self.looks():
+            with self.hearing:
+                shares = [set(share) for each in processes for share in each.shares.values()]
             sizes = [len(share) for share in shares]
             if (sum(sizes) == PARTITIONS and set().union(*shares) == set(range(PARTITIONS))
                     and max(sizes) - min(sizes) <= 1
@@ -154,24 +177,15 @@ class Group:
                 return
             for process in processes:
                 assert process.inner.poll() is None, f"a member of {self.name} ended"
-            assert time.monotonic() < deadline, f"{self.name}: {shares} after {SECONDS} s"
-            time.sleep(0.05)
-
-    def told(self):
-        offsets = [set() for _ in range(PARTITIONS)]
-        for process in self.processes:
-            for event in list(process.events):
-                for partition, offset in event.get("records", ()):
-                    offsets[partition].add(offset)
-        return offsets
+        raise AssertionError(f"{self.name}: {shares} after {SECONDS} s")
 
     def await_told(self, more):
         """So many more records of each partition."""
-        wanted = [len(told) + more for told in self.told()]
-        deadline = time.monotonic() + SECONDS
-        while any(len(told) < least for told, least in zip(self.told(), wanted)):
-            assert time.monotonic() < deadline, f"{self.name} reads no more"
-            time.sleep(0.05)
+        wanted = [len(told) + more for told in self.told]
+        for _ in self.looks():
+            if all(len(told) >= least for told, least in zip(self.told, wanted)):
+                return
+        raise AssertionError(f"{self.name} reads no more")
 
     def rebalances(self):
         """How often its members heard of a change of their partitions."""
@@ -180,17 +194,15 @@ class Group:
 
     def await_records(self):
         """Stop producing; every acknowledged record is told by somebody, none is skipped."""
-        self.is_producing = False
+        self.produced_enough.set()
         self.producing.join()
-        deadline = time.monotonic() + SECONDS
-        while True:
-            missing = [sorted(set(range(end)) - told)
-                       for end, told in zip(self.acknowledged, self.told())]
-            if not any(missing):
-                break
-            assert time.monotonic() < deadline, f"{self.name} skipped {missing}"
-            time.sleep(0.05)
         assert min(self.acknowledged) > 0
+        for _ in self.looks():
+            missing = [sorted(set(range(end)) - told)
+                       for end, told in zip(self.acknowledged, self.told)]
+            if not any(missing):
+                return
+        raise AssertionError(f"{self.name} skipped {missing}")
 
     def check_owners(self):
         """No partition had two owners at a time."""
@@ -211,7 +223,7 @@ class Group:
                     del owners[partition]
 
     def end(self):
-        self.is_producing = False
+        self.produced_enough.set()
         for process in self.processes:
             if process.inner.poll() is None:
                 process.inner.kill()

@@ -5,12 +5,10 @@ read from it. Nothing is skipped, and no group rebalances for it: members, gener
 assignments are in the log.
 """
 
-import time
-
 import pytest
 
 from brokers import Broker
-from group import Group
+from group import SECONDS, Group
 
 KINDS = [
     ("kafka-python", "classic", "range"),
@@ -30,8 +28,8 @@ def test_groups_go_on(how):
             group.await_told(20)
         before = [group.rebalances() for group in groups]
         getattr(broker, how)()
-        # Longer than the clients' pauses between two attempts, shorter than a session.
-        time.sleep(1)
+        for group in groups:
+            assert group.is_cut_off.wait(SECONDS), f"{group.name} does not miss its broker"
         broker.start()
         for group in groups:
             group.await_told(20)

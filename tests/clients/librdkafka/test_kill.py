@@ -10,7 +10,6 @@ THALWEG_KILL_CYCLES sets another number of cycles (a broker that starts slowly n
 import os
 import random
 import threading
-import time
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
@@ -30,6 +29,7 @@ class Load(threading.Thread):
     def __init__(self, bootstrap):
         super().__init__(name="load", daemon=True)
         self.stopping = threading.Event()
+        self.reported = threading.Condition()
         self.acknowledged = [{} for _ in range(PARTITIONS)]  # number -> offset
         self.sent = [0] * PARTITIONS
         self.errors = []
@@ -41,14 +41,24 @@ class Load(threading.Thread):
             "queue.buffering.max.messages": 20_000, "log_level": 0})
 
     def report(self, error, message):
-        if error is not None:
-            self.errors.append(str(error))
-            return
-        number = int(message.value().split()[0])
-        self.acknowledged[message.partition()][number] = message.offset()
+        with self.reported:
+            if error is not None:
+                self.errors.append(str(error))
+            else:
+                number = int(message.value().split()[0])
+                self.acknowledged[message.partition()][number] = message.offset()
+            self.reported.notify_all()
 
     def count(self):
         return sum(len(each) for each in self.acknowledged)
+
+    def await_more(self, more):
+        """So many further acknowledgements; false when they do not come."""
+        with self.reported:
+            wanted = self.count() + more
+            self.reported.wait_for(lambda: self.errors or self.count() >= wanted, SECONDS)
+            assert not self.errors, self.errors[:3]
+            return self.count() >= wanted
 
     def run(self):
         filler = b" " + b"f" * 100
@@ -78,14 +88,10 @@ def test_kill_cycles(own_broker):
     load.start()
     chance = random.Random(20261121)
     for cycle in range(CYCLES):
-        # Each cycle sees new acknowledgements before its kill, or it would prove nothing.
-        before, deadline = load.count(), time.monotonic() + SECONDS
-        while load.count() < before + 100:
-            assert not load.errors, load.errors[:3]
-            assert time.monotonic() < deadline, f"cycle {cycle}: nothing is acknowledged any more"
-            time.sleep(0.005)
-        # Not a wait for anything: the kill falls at a random moment of the load.
-        time.sleep(chance.uniform(0, 0.15))
+        # Each cycle sees new acknowledgements before its kill, or it would prove nothing; how
+        # many differs, so that the kill falls at any moment of the load.
+        assert load.await_more(100 + chance.randrange(2000)), \
+            f"cycle {cycle}: nothing is acknowledged any more"
         own_broker.kill()
         own_broker.start()
     load.stopping.set()

@@ -53,6 +53,14 @@ def produce(broker, topic, lines, *options):
     assert done.returncode == 0, done.stderr.decode(errors="replace")
 
 
+def read(broker, topic, form):
+    """Every record as kcat shows it in this form, its words apart."""
+    done = subprocess.run(["kcat", "-b", broker.bootstrap, "-C", "-t", topic, "-o", "beginning",
+                           "-e", "-q", "-f", form], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return [line.split() for line in done.stdout.decode().splitlines()]
+
+
 @pytest.fixture
 def own_broker():
     started = Broker("dump-log").start()
@@ -128,12 +136,16 @@ def test_cleaned_segments_and_their_indexes(cleaning_broker):
     create(broker, "cleaned", "--partitions", "1", "--config", f"segment.bytes={1 << 20}",
            "--config", "cleanup.policy=compact", "--config", "min.cleanable.dirty.ratio=0.0")
     lines = [f"key-{number % 40}:{number}-" + "x" * 5_000 for number in range(1200)]
+    latest = dict(line.split(":", 1) for line in lines)
     for codec in CODECS:
         produce(broker, "cleaned", lines, "-K", ":", "-z", codec, "-X", "batch.num.messages=20")
     deadline = time.monotonic() + 60
-    while sealed_bytes(broker) > 1 << 20:
+    is_cleaned = False
+    while not is_cleaned:
         assert time.monotonic() < deadline, broker.segments()
-        time.sleep(0.2)
+        is_cleaned = sealed_bytes(broker) <= 1 << 20
+        # Readers see the latest of every key while the cleaning goes on, and after it.
+        assert dict(read(broker, "cleaned", "%k %s\n")) == latest
     broker.stop()
     *cleaned, active = broker.segments()
     text = dump(cleaned, "--deep-iteration", "--print-data-log", has_gaps=True)
