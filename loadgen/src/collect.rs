@@ -114,11 +114,15 @@ impl StageSum {
     }
 }
 
-/// Somebody who wants the full histograms of each second, as soon as no worker is expected to
-/// add to it. A late worker's part comes as a second call for the same second: counts add.
+/// Somebody who wants the full histograms: of each second as soon as no worker is expected to
+/// add to it (a late worker's part comes as a second call for the same second: counts add), or of
+/// each worker and second at once.
 pub trait Watcher: Send {
     /// A second, or a late part of one.
-    fn part(&mut self, second: u64, series: &[Latency; SERIES]);
+    fn part(&mut self, _second: u64, _series: &[Latency; SERIES]) {}
+
+    /// What one worker saw in one second, as soon as it is told.
+    fn heard(&mut self, _role: Role, _interval: &Interval) {}
 }
 
 impl Collected {
@@ -154,6 +158,7 @@ pub fn collect(
             }
         }
         let number = interval.second;
+        watchers.iter_mut().for_each(|watcher| watcher.heard(role, &interval));
         collected.stages.iter_mut().for_each(|stage| stage.add(number, role, &interval));
         if let Some(late) = closed.get_mut(&number) {
             count(late, role, &interval);

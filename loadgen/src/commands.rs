@@ -2,6 +2,7 @@
 
 use crate::cli::workload::{SCENARIOS, Workload};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use clap::CommandFactory;
 
@@ -12,7 +13,7 @@ use crate::cli::{
 use crate::compare::{self, ab};
 use crate::folder::Folder;
 use crate::plan::Plan;
-use crate::{calibrate, clock, device, find, interrupt, payload, quick, report, run, sink};
+use crate::{calibrate, clock, device, find, interrupt, live, payload, quick, report, run, sink};
 
 /// The command line makes no sense (EX_CONFIG of sysexits.h).
 pub const BAD_CONFIGURATION: u8 = 78;
@@ -188,7 +189,11 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
         device::measure(&settings, &stop)
     });
     let device = device.transpose().map_err(|why| (FAILED, why))?;
-    let extras = run::Extras { folder: folder.as_ref(), observes: true };
+    if stop.load(Ordering::Relaxed) {
+        return Err((FAILED, "stopped by hand before the run began".into()));
+    }
+    let live = Some(live::Wanted { lines_s: wanted.progress });
+    let extras = run::Extras { folder: folder.as_ref(), observes: true, live };
     let mut result = run::run_with(plan, &stop, extras).map_err(|why| (FAILED, why))?;
     result.device = device;
     result.hold_against(&wanted.slo);

@@ -18,6 +18,7 @@ mod find;
 mod folder;
 mod histogram;
 mod interrupt;
+mod live;
 mod observe;
 mod pace;
 mod payload;

@@ -377,13 +377,21 @@ impl Plan {
         }
     }
 
-    /// Records per second offered on average over the measured time; none in a closed loop.
-    pub fn offered_per_s(&self) -> Option<f64> {
+    /// Records per second offered on average over the first `measured_s` of the measured time;
+    /// none in a closed loop.
+    pub fn offered_per_s(&self, measured_s: f64) -> Option<f64> {
         match &self.load {
             Load::Max => None,
             Load::Rate(rate) => Some(*rate),
+            Load::Stages(_) if measured_s <= 0.0 => Some(0.0),
             Load::Stages(stages) => {
-                Some(stages.iter().map(Stage::records).sum::<f64>() / self.duration_s)
+                let mut left_s = measured_s;
+                let begun = stages.iter().map(|stage| {
+                    let seconds = stage.seconds.min(left_s).max(0.0);
+                    left_s -= seconds;
+                    stage.records_at(seconds)
+                });
+                Some(begun.sum::<f64>() / measured_s)
             }
         }
     }

@@ -93,6 +93,11 @@ impl Recorder {
         }
     }
 
+    /// The load has ended at `now_ns`, maybe before its time: nothing later is measured.
+    pub fn cut(&mut self, now_ns: u64) {
+        self.window.end_ns = self.window.end_ns.min(now_ns);
+    }
+
     /// Hand over what is left; returns the totals of the measured window.
     pub fn finish(self) -> Counts {
         // The collector lives until all workers have finished; if it is gone, so is the reader.

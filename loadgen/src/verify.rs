@@ -158,6 +158,17 @@ impl Oddities {
     }
 }
 
+/// How far records were read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Not at all, or not so that it could be compared.
+    Not,
+    /// To the end, or until the time for it was over.
+    Whole,
+    /// Until somebody ended it by hand: what is missing at the end may be there.
+    CutShort,
+}
+
 /// The judgement over a whole run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
@@ -175,6 +186,8 @@ pub struct Verdict {
     pub read: u64,
     /// Acknowledged, never read.
     pub lost: u64,
+    /// Acknowledged, not read because somebody ended the reading: nobody knows.
+    pub unread: u64,
     /// Read again.
     pub duplicated: u64,
     /// Read behind a record that was sent later by the same producer to the same partition.
@@ -193,8 +206,9 @@ impl Verdict {
     pub fn judge<'a>(
         pairs: impl Iterator<Item = (&'a Ledger, Option<&'a Seen>)>,
         oddities: Oddities,
-        checked: bool,
+        reading: Reading,
     ) -> Self {
+        let checked = reading != Reading::Not;
         let mut verdict = Self { checked, oddities, ..Self::default() };
         let nothing = Seen::default();
         for (ledger, seen) in pairs {
@@ -213,7 +227,10 @@ impl Verdict {
             verdict.duplicated += seen.duplicated;
             verdict.reordered += seen.reordered;
             let tail = Range { first: seen.next, end: ledger.sent };
-            verdict.lost += ledger.acknowledged_in(tail);
+            match reading {
+                Reading::CutShort => verdict.unread += ledger.acknowledged_in(tail),
+                _ => verdict.lost += ledger.acknowledged_in(tail),
+            }
             verdict.lost += seen.gaps.iter().map(|gap| ledger.acknowledged_in(*gap)).sum::<u64>();
         }
         verdict
@@ -223,6 +240,7 @@ impl Verdict {
     pub fn add_readers(&mut self, other: &Self) {
         self.read += other.read;
         self.lost += other.lost;
+        self.unread += other.unread;
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.at_least |= other.at_least;
@@ -247,7 +265,7 @@ mod tests {
     fn judge(ledger: &Ledger, sequences: &[u64]) -> Verdict {
         let mut seen = Seen::default();
         sequences.iter().for_each(|s| seen.observe(*s));
-        Verdict::judge([(ledger, Some(&seen))].into_iter(), Oddities::default(), true)
+        Verdict::judge([(ledger, Some(&seen))].into_iter(), Oddities::default(), Reading::Whole)
     }
 
     fn sent(records: u32) -> Ledger {
@@ -269,6 +287,16 @@ mod tests {
         assert_eq!(judge(&sent(5), &[0, 1, 2]).lost, 2);
         assert_eq!(judge(&sent(5), &[]).lost, 5);
         assert!(!judge(&sent(5), &[0, 1, 3, 4]).is_clean());
+    }
+
+    #[test]
+    fn what_nobody_waited_for_is_unread_and_a_gap_before_it_is_lost() {
+        let mut seen = Seen::default();
+        [0, 1, 3].into_iter().for_each(|s| seen.observe(s));
+        let (ledger, oddities) = (sent(10), Oddities::default());
+        let pairs = [(&ledger, Some(&seen))].into_iter();
+        let verdict = Verdict::judge(pairs, oddities, Reading::CutShort);
+        assert_eq!((verdict.lost, verdict.unread, verdict.read), (1, 6, 3));
     }
 
     #[test]
@@ -307,8 +335,11 @@ mod tests {
         }
         assert!(seen.gaps.len() <= RANGES_MAX);
         let ledger = sent(RANGES_MAX as u32 * 4);
-        let verdict =
-            Verdict::judge([(&ledger, Some(&seen))].into_iter(), Oddities::default(), true);
+        let verdict = Verdict::judge(
+            [(&ledger, Some(&seen))].into_iter(),
+            Oddities::default(),
+            Reading::Whole,
+        );
         assert!(verdict.at_least && verdict.lost >= RANGES_MAX as u64);
     }
 

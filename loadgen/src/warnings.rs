@@ -121,8 +121,18 @@ pub enum Warning {
     },
     /// A closed loop waits for answers: its latency is that of the load it happened to make.
     ClosedLoop,
-    /// The run was stopped by hand.
-    Stopped,
+    /// The load was ended by hand.
+    Stopped {
+        /// Seconds that were measured.
+        measured_s: f64,
+        /// Seconds that should have been.
+        of_s: f64,
+    },
+    /// Reading back was ended by hand.
+    ReadingStopped {
+        /// Acknowledged records that nobody has read.
+        unread: u64,
+    },
 }
 
 impl Warning {
@@ -135,6 +145,7 @@ impl Warning {
             Self::GeneratorSaturated { open_loop: true, .. } | Self::FromTheFuture { .. } => {
                 Weight::Invalid
             }
+            Self::Stopped { measured_s, .. } if *measured_s <= 0.0 => Weight::Invalid,
             Self::NotVerified
             | Self::AcksZero
             | Self::CrcUnchecked
@@ -199,7 +210,12 @@ impl Warning {
                 "closed loop: latency is from the actual send and says nothing about another load"
                     .into()
             }
-            Self::Stopped => "the run was stopped by hand".into(),
+            Self::Stopped { measured_s, of_s } => {
+                format!("cut short by hand: {measured_s:.1} s of {of_s} s were measured")
+            }
+            Self::ReadingStopped { unread } => format!(
+                "reading back was cut short by hand: {unread} acknowledged records were not read"
+            ),
         }
     }
 
@@ -233,7 +249,7 @@ impl Warning {
             Self::Disconnects { .. } => "look into the broker's log",
             Self::Refused { .. } => "look up the error; the broker's log says more",
             Self::ClosedLoop => "use --rate for latencies",
-            Self::Stopped => "let it finish",
+            Self::Stopped { .. } | Self::ReadingStopped { .. } => "let it finish",
         }
     }
 }

@@ -270,6 +270,10 @@ pub struct ResultArgs {
     /// missed. May be given again.
     #[arg(long, value_name = "OBJECTIVE")]
     pub slo: Vec<Objective>,
+    /// Seconds from one progress line to the next where no terminal can be drawn on, e.g. 1; with
+    /// 0 neither lines nor the live view are shown.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub progress: f64,
     /// Measure the disk that holds this folder before the run, for the ceiling in the report.
     #[arg(long, value_name = "FOLDER")]
     pub ceiling: Option<PathBuf>,

@@ -36,6 +36,7 @@ const FRAME_BYTES_MAX: usize = 512 << 20;
 #[derive(Debug)]
 pub struct Targets {
     ready: AtomicBool,
+    ends_by_hand: AtomicBool,
     deadline_ns: AtomicU64,
     ends: Vec<AtomicI64>,
 }
@@ -44,18 +45,36 @@ impl Targets {
     /// For a topic with this many partitions; nobody stops before [`Targets::set`].
     pub fn new(partitions: u32) -> Self {
         let ends = (0..partitions).map(|_| AtomicI64::new(-1)).collect();
-        Self { ready: AtomicBool::new(false), deadline_ns: AtomicU64::new(u64::MAX), ends }
+        Self {
+            ready: AtomicBool::new(false),
+            ends_by_hand: AtomicBool::new(false),
+            deadline_ns: AtomicU64::new(u64::MAX),
+            ends,
+        }
     }
 
-    /// Read each partition up to its offset in `ends`, but stop at `deadline_ns`.
-    pub fn set(&self, ends: impl Iterator<Item = (u32, i64)>, deadline_ns: u64) {
+    /// Read each partition up to its offset in `ends`, but stop at `deadline_ns`, and if somebody
+    /// interrupts reading. An interruption that ended the load already does not count again.
+    pub fn set(
+        &self,
+        ends: impl Iterator<Item = (u32, i64)>,
+        deadline_ns: u64,
+        is_interrupted: bool,
+    ) {
         for (partition, end) in ends {
             if let Some(slot) = self.ends.get(partition as usize) {
                 slot.fetch_max(end, Ordering::Relaxed);
             }
         }
         self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
+        self.ends_by_hand.store(!is_interrupted, Ordering::Relaxed);
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// Whether reading has to end at `now_ns`, done or not.
+    fn is_over(&self, now_ns: u64, is_interrupted: bool) -> bool {
+        now_ns > self.deadline_ns.load(Ordering::Relaxed)
+            || (is_interrupted && self.ends_by_hand.load(Ordering::Relaxed))
     }
 
     fn end_of(&self, partition: u32) -> Option<i64> {
@@ -116,6 +135,8 @@ pub struct Consumed {
     pub from_the_future: u64,
     /// Reading stopped before everything acknowledged was seen.
     pub incomplete: bool,
+    /// It stopped because somebody did not want to wait: what is missing is not lost.
+    pub cut_short: bool,
     /// How the thread fared.
     pub effort: Effort,
     /// Why it stopped early.
@@ -224,12 +245,16 @@ impl Worker {
                     self.ask(index, now)?;
                 }
             }
-            let deadline = self.job.targets.deadline_ns.load(Ordering::Relaxed);
             if open == 0 {
                 return Ok(());
             }
-            if now > deadline || self.job.stop.load(Ordering::Relaxed) {
+            let is_interrupted = self.job.stop.load(Ordering::Relaxed);
+            if is_interrupted {
+                self.job.recorder.cut(now);
+            }
+            if self.job.targets.is_over(now, is_interrupted) {
                 self.found.incomplete = true;
+                self.found.cut_short = is_interrupted;
                 return Ok(());
             }
             let events =
@@ -490,4 +515,23 @@ fn find(followed: &mut [Followed], partition: i32) -> Option<&mut Followed> {
     let wanted = u32::try_from(partition).ok()?;
     let at = followed.binary_search_by_key(&wanted, |f| f.partition).ok()?;
     Some(&mut followed[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interruption_ends_reading_only_if_it_did_not_end_the_load_already() {
+        let ends = || [(0, 5)].into_iter();
+        let targets = Targets::new(1);
+        assert!(!targets.is_over(0, true), "while records are produced");
+        targets.set(ends(), 100, true);
+        assert!(!targets.is_over(100, true), "what was sent until then is read back");
+        assert!(targets.is_over(101, true), "but not for ever");
+        let targets = Targets::new(1);
+        targets.set(ends(), 100, false);
+        assert!(!targets.is_over(50, false) && targets.is_over(50, true));
+        assert_eq!(targets.end_of(0), Some(5));
+    }
 }

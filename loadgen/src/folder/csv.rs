@@ -47,7 +47,7 @@ fn phase(result: &RunResult, second: u64) -> &'static str {
     let (at, warmup) = (second as f64 + 0.5, result.plan.warmup_s);
     if at < warmup {
         "warmup"
-    } else if at < warmup + result.plan.duration_s {
+    } else if at < warmup + result.measured_s {
         "measured"
     } else {
         "drain"

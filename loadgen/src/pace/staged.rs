@@ -35,7 +35,8 @@ impl Stage {
         if divisor > 0.0 { (2.0 * records / divisor).min(self.seconds) } else { 0.0 }
     }
 
-    fn records_at(&self, seconds: f64) -> f64 {
+    /// Records due in its first `seconds`.
+    pub fn records_at(&self, seconds: f64) -> f64 {
         let slope = (self.to - self.from) / self.seconds;
         self.from * seconds + slope * seconds * seconds / 2.0
     }

@@ -61,6 +61,8 @@ pub struct Produced {
     pub errors: BTreeMap<i16, u64>,
     /// Broken connections.
     pub disconnects: u64,
+    /// When the load ended, monotonic nanoseconds: as planned, or earlier by hand.
+    pub ended_ns: u64,
     /// Records that were due at the end of the load but in no batch yet.
     pub backlog: u64,
     /// How the thread fared while load was offered.
@@ -214,6 +216,7 @@ impl Worker<'_> {
         }
         let mut effort = None;
         let mut ended = false;
+        let mut deadline = u64::MAX;
         let drain_ns = (self.job.plan.drain_s * 1e9) as u64;
         loop {
             let now = clock::monotonic_ns();
@@ -222,6 +225,9 @@ impl Worker<'_> {
             }
             if !ended && (now >= window.end_ns || self.job.stop.load(Ordering::Relaxed)) {
                 ended = true;
+                deadline = now.saturating_add(drain_ns);
+                self.found.ended_ns = now;
+                self.job.recorder.cut(now);
                 self.found.effort = effort.unwrap_or_else(Effort::begin).end();
                 self.found.backlog = self.lanes.iter().map(|lane| lane.backlog(now)).sum();
                 if now < window.end_ns {
@@ -235,7 +241,7 @@ impl Worker<'_> {
             if ended && self.lanes.iter().all(idle) {
                 return Ok(());
             }
-            if now > window.end_ns.saturating_add(drain_ns) {
+            if now > deadline {
                 return Ok(());
             }
             let timeout = wake.saturating_sub(clock::monotonic_ns()).min(TICK_NS);

@@ -112,6 +112,8 @@ pub struct RunResult {
     pub plan: Plan,
     /// What the broker says about flushing before it answers.
     pub durability: String,
+    /// Seconds that were measured: as planned, or fewer when somebody ended the run.
+    pub measured_s: f64,
     /// Acknowledged in the measured window.
     pub produced: Flow,
     /// Read in the measured window (`--consume during`).

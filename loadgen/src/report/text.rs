@@ -134,6 +134,7 @@ pub fn verdict(verdict: &Verdict) -> String {
     );
     for (name, count) in [
         ("misdirected", odd.misdirected),
+        ("unread", verdict.unread),
         ("refused", verdict.refused),
         ("unanswered", verdict.unknown),
         ("foreign", odd.foreign),

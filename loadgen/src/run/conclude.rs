@@ -12,8 +12,9 @@ use crate::observe::Sample;
 use crate::pace::Stage;
 use crate::plan::{Consume, Load, Plan};
 use crate::produce::{Effort, Produced};
+use crate::recorder::Window;
 use crate::report::{Backlog, Doubt, Flow, RunResult, StageResult, ThreadUse, Validity};
-use crate::verify::{Oddities, Seen, Verdict};
+use crate::verify::{Oddities, Reading, Seen, Verdict};
 use crate::warnings::{self, Signs, Warning, Weight};
 
 /// Everything there is when the workers have ended.
@@ -21,7 +22,10 @@ pub struct End {
     pub produced: Vec<Produced>,
     pub consumed: Vec<Consumed>,
     pub collected: Collected,
-    pub start_ns: u64,
+    /// As it was planned.
+    pub window: Window,
+    /// When the load was ended by hand, if it was.
+    pub cut_ns: Option<u64>,
     pub drain_from: u64,
     pub clock_step_ns: i64,
     pub throttled_ns: u64,
@@ -36,14 +40,20 @@ fn judge(ground: &Ground, end: &End) -> Verdict {
         oddities.add(&consumed.oddities);
         seen.extend(consumed.seen.iter().map(|(place, seen)| (*place, seen)));
     }
-    let checked = ground.plan.consume != Consume::Never && ground.plan.check_order;
+    let reading = if ground.plan.consume == Consume::Never || !ground.plan.check_order {
+        Reading::Not
+    } else if end.consumed.iter().any(|c| c.cut_short) {
+        Reading::CutShort
+    } else {
+        Reading::Whole
+    };
     let judge = |subscription: u32| {
         let of = |producer: u32, partition: u32| {
             seen.get(&(subscription, partition))?.get(producer as usize)
         };
         let sent = end.produced.iter().flat_map(|p| &p.sent);
         let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
-        Verdict::judge(pairs, oddities, checked)
+        Verdict::judge(pairs, oddities, reading)
     };
     let mut verdict = judge(0);
     (1..ground.plan.subscriptions).for_each(|other| verdict.add_readers(&judge(other)));
@@ -52,14 +62,18 @@ fn judge(ground: &Ground, end: &End) -> Verdict {
 }
 
 /// The result.
-pub fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
+pub fn conclude(ground: &Ground, end: End) -> RunResult {
     let plan = &ground.plan;
+    let measured_s = match end.cut_ns {
+        Some(cut) => cut.saturating_sub(end.window.warm_ns) as f64 / 1e9,
+        None => plan.duration_s,
+    };
     let verdict = judge(ground, &end);
     let mut produced = Flow::default();
     let mut consumed = Flow::default();
     end.produced.iter().for_each(|p| produced.add(&p.counts));
     end.consumed.iter().for_each(|c| consumed.add(&c.counts));
-    produced.per_second(plan.duration_s);
+    produced.per_second(measured_s);
     let mut backlog = None;
     if plan.consume == Consume::After {
         let mut all = Flow::default();
@@ -70,7 +84,7 @@ pub fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
         backlog = Some(Backlog { seconds, read: all });
         consumed = Flow::default();
     } else {
-        consumed.per_second(plan.duration_s);
+        consumed.per_second(measured_s);
     }
     let summary = |series: Series| {
         let latency = end.collected.of(series);
@@ -92,6 +106,7 @@ pub fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
         samples: end.samples.clone(),
         plan: plan.as_ref().clone(),
         durability: ground.durability.clone(),
+        measured_s,
         produced,
         consumed,
         backlog,
@@ -115,7 +130,7 @@ pub fn conclude(ground: &Ground, end: End, stopped: bool) -> RunResult {
         failure: end.fatal.clone(),
         seconds: end.collected.seconds.clone(),
     };
-    result.warnings = doubts(&result, &end, stopped);
+    result.warnings = doubts(&result, &end);
     result.doubts = result.warnings.iter().map(Doubt::from).collect();
     let worst = result.warnings.iter().map(Warning::weight).max().unwrap_or(Weight::Note);
     result.validity = match worst {
@@ -136,7 +151,7 @@ fn disk(ground: &Ground) -> Option<Disk> {
 fn measured_seconds(result: &RunResult) -> (usize, usize) {
     let plan = &result.plan;
     let from = plan.warmup_s.ceil() as usize + 1;
-    (from, (plan.warmup_s + plan.duration_s).floor() as usize)
+    (from, (plan.warmup_s + result.measured_s).floor() as usize)
 }
 
 /// Trends of throughput and of the median latency over the measured seconds; none for a load
@@ -169,7 +184,7 @@ fn caught_up(ground: &Ground, end: &End) -> Option<f64> {
     let delay_ns = (ground.plan.consumer_delay_s * 1e9) as u64;
     let all: Option<Vec<u64>> = end.consumed.iter().map(|c| c.caught_up_ns).collect();
     let last = all?.into_iter().max().filter(|_| delay_ns > 0)?;
-    Some(last.saturating_sub(end.start_ns + delay_ns) as f64 / 1e9)
+    Some(last.saturating_sub(end.window.start_ns + delay_ns) as f64 / 1e9)
 }
 
 fn threads(end: &End) -> Vec<ThreadUse> {
@@ -185,11 +200,11 @@ fn threads(end: &End) -> Vec<ThreadUse> {
     producers.chain(end.consumed.iter().map(|c| one("consumer", &c.effort))).collect()
 }
 
-fn doubts(result: &RunResult, end: &End, stopped: bool) -> Vec<Warning> {
+fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     let plan = &result.plan;
     let from_the_future = end.consumed.iter().map(|c| c.from_the_future).sum();
     let signs = Signs {
-        offered: plan.offered_per_s(),
+        offered: plan.offered_per_s(result.measured_s),
         achieved: result.produced.records_per_s,
         backlog: end.produced.iter().map(|p| p.backlog).sum(),
         threads: result.threads.iter().map(|t| (t.role, t.cpu_share, t.waited_share)).collect(),
@@ -204,8 +219,14 @@ fn doubts(result: &RunResult, end: &End, stopped: bool) -> Vec<Warning> {
         trends: trends(result),
     };
     let mut found = warnings::doubts(&signs);
-    if stopped {
-        found.push(Warning::Stopped);
+    if end.cut_ns.is_some() {
+        let (measured_s, of_s) = (result.measured_s, plan.duration_s);
+        found.push(Warning::Stopped { measured_s, of_s });
+    }
+    if end.consumed.iter().any(|c| c.cut_short) {
+        found.push(Warning::ReadingStopped { unread: result.verdict.unread });
+    } else if result.verdict.incomplete {
+        found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });
     }
     if cfg!(debug_assertions) {
         found.push(Warning::DebugBuild);
@@ -217,9 +238,6 @@ fn doubts(result: &RunResult, end: &End, stopped: bool) -> Vec<Warning> {
     }
     if plan.acks == 0 {
         found.push(Warning::AcksZero);
-    }
-    if result.verdict.incomplete && !stopped {
-        found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });
     }
     if result.disconnects > 0 {
         found.push(Warning::Disconnects { count: result.disconnects });

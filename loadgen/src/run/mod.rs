@@ -16,6 +16,7 @@ use crate::collect::{self, Parcel, Role, StageSum, Watcher};
 use crate::consume::{self, ReaderSpec, Targets};
 use crate::environment;
 use crate::folder::Folder;
+use crate::live::{self, Live};
 use crate::observe::Observer;
 use crate::observe::find::{self, Found};
 use crate::pace::Stage;
@@ -31,6 +32,8 @@ const PARCELS_MAX: usize = 1024;
 /// Time for the workers to connect before the first intended time, plus per connection.
 const HEAD_START_NS: u64 = 150_000_000;
 const HEAD_START_PER_CONNECTION_NS: u64 = 300_000;
+/// Who ends a run by hand does not want to wait for long until everything is read back.
+const DRAIN_BY_HAND_S: f64 = 10.0;
 
 /// What set-up found and decided.
 struct Ground {
@@ -50,6 +53,8 @@ pub struct Extras<'a> {
     pub folder: Option<&'a Folder>,
     /// Whether broker and machine are observed.
     pub observes: bool,
+    /// How it is shown while it goes on, if at all.
+    pub live: Option<live::Wanted>,
 }
 
 /// Run `plan`. `stop` is set on Ctrl-C: the run then ends early and still reports.
@@ -96,6 +101,11 @@ pub fn run_with(
     if let Some(folder) = extras.folder {
         watchers.push(folder.watcher(Duration::from_nanos(head_start))?);
     }
+    let live = match extras.live {
+        Some(wanted) => Live::start(wanted, plan.clone(), window, stop.clone())?,
+        None => None,
+    };
+    watchers.extend(live.as_ref().map(Live::watcher));
     let collector = thread::spawn(move || collect::collect(&collected, stages, &mut watchers));
     let observer = extras.observes.then(|| Observer::start(start_ns, ground.process.clone()));
     let observer = observer.transpose().map_err(|error| format!("observing: {error}"))?;
@@ -121,9 +131,13 @@ pub fn run_with(
     let fatal = produced.iter().find_map(|p| p.fatal.clone());
 
     let drain_from = clock::monotonic_ns();
+    let is_cut = stop.load(Ordering::Relaxed);
+    let cut_ns = produced.iter().map(|p| p.ended_ns).max();
+    let cut_ns = cut_ns.filter(|ended| is_cut && *ended < window.end_ns);
+    let drain_s = if is_cut { plan.drain_s.min(DRAIN_BY_HAND_S) } else { plan.drain_s };
     let ends = produced.iter().flat_map(|p| &p.sent).map(|s| (s.partition, s.acked_end));
     let ends = ends.chain(unacknowledged_ends(&plan, &mut admin));
-    targets.set(ends, drain_from + (plan.drain_s * 1e9) as u64);
+    targets.set(ends, drain_from + (drain_s * 1e9) as u64, is_cut);
     if plan.consume == Consume::After {
         // Nothing of a backlog's age is a latency: its window measures no intended time.
         let window = Window { start_ns: drain_from, warm_ns: drain_from, end_ns: u64::MAX };
@@ -132,6 +146,7 @@ pub fn run_with(
     let consumed = join(reading)?;
     drop(parcels);
     let collected = collector.join().map_err(|_| "the collector panicked".to_owned())?;
+    drop(live);
     let clock_step_ns = clock::wall_offset_ns() - wall_offset;
 
     let fatal = fatal.or_else(|| consumed.iter().find_map(|c| c.fatal.clone()));
@@ -139,14 +154,15 @@ pub fn run_with(
         produced,
         consumed,
         collected,
-        start_ns,
+        window,
+        cut_ns,
         drain_from,
         clock_step_ns,
         throttled_ns: throttled_since(throttled),
         samples: observer.map(Observer::finish).unwrap_or_default(),
         fatal,
     };
-    Ok(conclude(&ground, end, stop.load(Ordering::Relaxed)))
+    Ok(conclude(&ground, end))
 }
 
 /// For how long control groups have held this process back since `before`.

@@ -177,6 +177,7 @@ pub fn verification(result: &Value) -> String {
         "acknowledged",
         "read",
         "lost",
+        "unread",
         "duplicated",
         "reordered",
         "corrupt_batches",
