@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::filter::{CleanFacts, Filter, Kept, Mapping, Uncleanable};
+use super::filter::{CleanFacts, Filter, Kept, Mapping};
 use super::key_map::KeyMap;
 use super::output::{Output, Stay};
 use super::pace::Pace;
@@ -18,7 +18,7 @@ use crate::model::{Offset, TimestampMs};
 use crate::record::BatchView;
 use crate::runtime::Runtime;
 use crate::storage::scan::Scan;
-use crate::storage::segment::SegmentFile;
+use crate::storage::segment::{Segment, SegmentFile};
 use crate::storage::stats::add;
 use crate::storage::{Log, ReadError, SegmentInfo, StorageError};
 
@@ -66,6 +66,8 @@ impl From<StorageError> for CleanError {
 /// A segment to be read, its file held open whatever becomes of its name.
 pub(crate) struct Source<R: Runtime> {
     pub(crate) info: SegmentInfo,
+    /// Base of the segment behind it.
+    next: Offset,
     pub(crate) file: Rc<SegmentFile<R>>,
     open: Rc<<R::Disk as Disk>::File>,
 }
@@ -199,20 +201,21 @@ impl<R: Runtime> Log<R> {
     }
 
     async fn source(&self, info: SegmentInfo) -> Result<Source<R>, CleanError> {
-        let file = {
+        let (file, next) = {
             let state = self.state.borrow();
-            let found = state
-                .segments
-                .iter()
-                .find(|segment| segment.base == info.base_offset && segment.bytes == info.bytes);
-            Rc::clone(&found.ok_or(CleanError::Interrupted)?.file)
+            let is_it = |s: &Segment<R>| s.base == info.base_offset && s.bytes == info.bytes;
+            let Some([found, next]) = state.segments.array_windows().find(|pair| is_it(&pair[0]))
+            else {
+                return Err(CleanError::Interrupted);
+            };
+            (Rc::clone(&found.file), next.base)
         };
         let open = match self.core.open_segment(&file).await {
             Ok(open) => open,
             Err(_) if file.is_gone.get() => return Err(CleanError::Interrupted),
             Err(error) => return Err(unreadable(ReadError::Storage(error))),
         };
-        Ok(Source { info, file, open })
+        Ok(Source { info, next, file, open })
     }
 
     fn scan_source(&self, source: &Source<R>) -> Scan<'_, R> {
@@ -258,7 +261,7 @@ impl<'a, R: Runtime> Round<'a, R> {
             }
             let source = self.log.source(info).await?;
             let mut scan = self.scan(&source);
-            while let Some(batch) = next_batch(&mut scan).await? {
+            while let Some(batch) = self.next_batch(&mut scan, &source).await? {
                 if !mapping.batch(&view(&batch)?).map_err(|why| self.uncleanable(&info, &why))? {
                     return Ok(());
                 }
@@ -305,7 +308,7 @@ impl<'a, R: Runtime> Round<'a, R> {
             sources.push(self.log.source(*info).await?);
             let Some(source) = sources.last() else { continue };
             let mut scan = self.scan(source);
-            while let Some(bytes) = next_batch(&mut scan).await? {
+            while let Some(bytes) = self.next_batch(&mut scan, source).await? {
                 let batch = view(&bytes)?;
                 let kept = filter.batch(&batch).map_err(|why| self.uncleanable(info, &why))?;
                 self.outcome.bytes_before += bytes.len() as u64;
@@ -364,6 +367,29 @@ impl<'a, R: Runtime> Round<'a, R> {
         self.log.scan_source(source).with_read_bytes(self.limits.io_bytes as u64)
     }
 
+    /// The next whole batch of a segment, in one piece.
+    async fn next_batch(
+        &self,
+        scan: &mut Scan<'_, R>,
+        source: &Source<R>,
+    ) -> Result<Option<Bytes>, CleanError> {
+        let Some(header) = scan.header().await.map_err(unreadable)? else { return Ok(None) };
+        let (base, next) = (source.info.base_offset, source.next);
+        // No checksum covers the base offset. Believed, a wrong one would put the batch into a
+        // segment that has no place in the log.
+        if header.base_offset < base || header.last_offset >= next {
+            let (first, last) = (header.base_offset, header.last_offset);
+            let why = format!("offsets {first}..={last} do not belong between {base} and {next}");
+            return Err(self.uncleanable(&source.info, &why));
+        }
+        let mut pieces = Vec::new();
+        scan.take(&header, &mut pieces).await.map_err(unreadable)?;
+        Ok(Some(match pieces.len() {
+            1 => pieces.swap_remove(0),
+            _ => pieces.concat().into(),
+        }))
+    }
+
     /// Some work is done: rest if it is time to, and see whether going on makes sense.
     async fn worked(&mut self, bytes: usize) -> Result<(), CleanError> {
         let runtime = &self.log.core.runtime;
@@ -376,21 +402,10 @@ impl<'a, R: Runtime> Round<'a, R> {
         Ok(())
     }
 
-    fn uncleanable(&self, info: &SegmentInfo, why: &Uncleanable) -> CleanError {
+    fn uncleanable(&self, info: &SegmentInfo, why: &str) -> CleanError {
         let path = self.log.core.layout.segment(self.log.key.id, info.base_offset);
         CleanError::Uncleanable(format!("{}: {why}", path.display()))
     }
-}
-
-/// The next whole batch of a segment, in one piece.
-async fn next_batch<R: Runtime>(scan: &mut Scan<'_, R>) -> Result<Option<Bytes>, CleanError> {
-    let Some(header) = scan.header().await.map_err(unreadable)? else { return Ok(None) };
-    let mut pieces = Vec::new();
-    scan.take(&header, &mut pieces).await.map_err(unreadable)?;
-    Ok(Some(match pieces.len() {
-        1 => pieces.swap_remove(0),
-        _ => pieces.concat().into(),
-    }))
 }
 
 fn view(bytes: &[u8]) -> Result<BatchView<'_>, CleanError> {

@@ -1,5 +1,5 @@
 //! A swap with checkpoints made one after the other all the while, cut off at every disk call;
-//! and a log in which something does not check.
+//! and a log in which something does not check. Readers under way are in `reader_tests.rs`.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ fn key_of(number: u8) -> u8 {
     if number.is_multiple_of(3) { 100 + number } else { number % 5 }
 }
 
-fn config() -> StorageConfig {
+pub(super) fn config() -> StorageConfig {
     StorageConfig {
         data_dir: PathBuf::from("/data"),
         journal_bytes_max: 256 << 10,
@@ -38,7 +38,7 @@ fn config() -> StorageConfig {
     }
 }
 
-fn compacted() -> LogConfig {
+pub(super) fn compacted() -> LogConfig {
     let compaction = Compaction {
         dirty_ratio_min: 0.0,
         lag_ms_min: 0,
@@ -48,7 +48,7 @@ fn compacted() -> LogConfig {
     LogConfig { compaction: Some(compaction), ..log_config(10_000) }
 }
 
-async fn start(runtime: &SimRuntime) -> ShardStart {
+pub(super) async fn start(runtime: &SimRuntime) -> ShardStart {
     let owner = |_: TopicPartition| Some((0, compacted()));
     recover(runtime, &config(), 1, &owner).await.unwrap().remove(0)
 }
@@ -60,7 +60,10 @@ fn batch(number: u8) -> Bytes {
     Bytes::copy_from_slice(builder.finish().unwrap())
 }
 
-async fn clean(log: &Rc<Log<SimRuntime>>, end: Offset) -> Result<CleanOutcome, CleanError> {
+pub(super) async fn clean(
+    log: &Rc<Log<SimRuntime>>,
+    end: Offset,
+) -> Result<CleanOutcome, CleanError> {
     let facts = CleanFacts { decompressed_bytes_max: 1 << 20, ..CleanFacts::default() };
     let limits = CleanLimits { map_bytes: 1 << 12, load_factor: 0.9, io_bytes: 4 << 10 };
     let mut pace = Pace::new(f64::MAX, log.core.runtime.now());
@@ -88,17 +91,33 @@ async fn latest(log: &Rc<Log<SimRuntime>>) -> BTreeMap<u8, u8> {
     found
 }
 
-/// All batches, then a cleaning; its calls are those behind `began`.
-async fn write_and_clean(runtime: SimRuntime, began: Rc<Cell<u64>>, checkpoints: bool) {
-    let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
+/// A new store with a log of these batches, all of them flushed.
+pub(super) async fn written(
+    runtime: &SimRuntime,
+    batches: impl Iterator<Item = Bytes>,
+) -> (Rc<Store<SimRuntime>>, Rc<Log<SimRuntime>>) {
+    let store = Store::open(runtime.clone(), config(), start(runtime).await).await.unwrap();
     let log = store.create_log(ID, compacted()).await.unwrap();
+    append_all(&log, batches).await;
+    (store, log)
+}
+
+/// Append these batches, and wait until all are flushed.
+pub(super) async fn append_all(log: &Rc<Log<SimRuntime>>, batches: impl Iterator<Item = Bytes>) {
     let marks = Rc::new(Marks::default());
     log.set_observer(marks.clone());
-    for number in 0..BATCHES {
-        append(&log, batch(number), number == BATCHES - 1).await;
+    let mut batches = batches.peekable();
+    while let Some(batch) = batches.next() {
+        append(log, batch, batches.peek().is_none()).await;
     }
     marks.flushed(log.end_offset()).await;
-    let done = Rc::new(Cell::new(!checkpoints));
+}
+
+/// All batches, then a cleaning with checkpoints all the while; its calls are those behind
+/// `began`.
+async fn write_and_clean(runtime: SimRuntime, began: Rc<Cell<u64>>) {
+    let (_store, log) = written(&runtime, (0..BATCHES).map(batch)).await;
+    let done = Rc::new(Cell::new(false));
     let (changing, stop, sleeper) = (Rc::clone(&log), Rc::clone(&done), runtime.clone());
     runtime.spawn(Queue::Background, async move {
         while !stop.get() {
@@ -133,7 +152,7 @@ fn no_checkpoint_falls_between_the_entry_of_a_swap_and_its_names() {
             world.disk().halt_at(op);
         }
         let began = Rc::new(Cell::new(0));
-        world.run(write_and_clean(world.runtime(), Rc::clone(&began), true));
+        world.run(write_and_clean(world.runtime(), Rc::clone(&began)));
         (began.get(), world)
     };
     let expected: BTreeMap<u8, u8> = (0..BATCHES).map(|number| (key_of(number), number)).collect();
@@ -152,37 +171,34 @@ fn no_checkpoint_falls_between_the_entry_of_a_swap_and_its_names() {
 
 #[test]
 fn a_batch_that_does_not_check_makes_the_log_uncleanable_and_nothing_shorter() {
-    let world = SimWorld::new(1, DiskImage::with_dir(Path::new("/data")));
-    let runtime = world.runtime();
-    world.run(async move {
-        let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
-        let log = store.create_log(ID, compacted()).await.unwrap();
-        let marks = Rc::new(Marks::default());
-        log.set_observer(marks.clone());
-        for number in 0..BATCHES {
-            append(&log, batch(number), number == BATCHES - 1).await;
-        }
-        marks.flushed(log.end_offset()).await;
-        store.close().await.unwrap();
-    });
-    let mut image = world.disk().image();
-    let segments = image.find(".log");
-    assert!(segments.len() > 3, "{segments:?}");
-    assert!(image.damage(&segments[1], 300), "one bit of a value");
-    let before = image.content(&segments[0]);
-    let world = SimWorld::new(2, image);
-    let runtime = world.runtime();
-    world.run(async move {
-        let store = Store::open(runtime.clone(), config(), start(&runtime).await).await.unwrap();
-        let (log, _) = store.take_recovered().remove(0);
-        let segments = log.segments();
-        let why = clean(&log, log.end_offset()).await.unwrap_err();
-        let CleanError::Uncleanable(why) = why else { panic!("{why:?}") };
-        assert!(why.contains("checksum"), "{why}");
-        assert!(log.is_uncleanable() && log.dirt(log.end_offset(), 0).is_none());
-        assert_eq!(log.segments(), segments);
-        assert_eq!(clean(&log, log.end_offset()).await.unwrap(), CleanOutcome::default());
-    });
-    assert_eq!(world.disk().image().content(&segments[0]), before);
-    assert_eq!(world.disk().image().find("/pool/").len(), 0, "nothing half-written stays");
+    // One bit of a value, and one of a base offset, which no checksum covers.
+    for (position, expected) in [(300, "its checksum"), (2, "do not belong between")] {
+        let world = SimWorld::new(1, DiskImage::with_dir(Path::new("/data")));
+        let runtime = world.runtime();
+        world.run(async move {
+            let (store, _) = written(&runtime, (0..BATCHES).map(batch)).await;
+            store.close().await.unwrap();
+        });
+        let mut image = world.disk().image();
+        let segments = image.find(".log");
+        assert!(segments.len() > 3, "{segments:?}");
+        assert!(image.damage(&segments[1], position));
+        let before = image.content(&segments[0]);
+        let world = SimWorld::new(2, image);
+        let runtime = world.runtime();
+        world.run(async move {
+            let start = start(&runtime).await;
+            let store = Store::open(runtime.clone(), config(), start).await.unwrap();
+            let (log, _) = store.take_recovered().remove(0);
+            let segments = log.segments();
+            let why = clean(&log, log.end_offset()).await.unwrap_err();
+            let CleanError::Uncleanable(why) = why else { panic!("{why:?}") };
+            assert!(why.contains(expected), "{why}");
+            assert!(log.is_uncleanable() && log.dirt(log.end_offset(), 0).is_none());
+            assert_eq!(log.segments(), segments);
+            assert_eq!(clean(&log, log.end_offset()).await.unwrap(), CleanOutcome::default());
+        });
+        assert_eq!(world.disk().image().content(&segments[0]), before);
+        assert_eq!(world.disk().image().find("/pool/").len(), 0, "nothing half-written stays");
+    }
 }
