@@ -100,8 +100,8 @@ pub(crate) struct LogState<R: Runtime> {
     pub(crate) is_cut: bool,
     /// Everything below was cleaned before.
     pub(crate) cleaned_to: Offset,
-    /// How often cleaned segments took the place of others.
-    pub(crate) swaps: u64,
+    /// How often something went: records below a new start, segments that were cleaned.
+    pub(crate) removals: u64,
     /// No appends while the active segment is being sealed.
     pub(crate) is_rolling: bool,
     pub(crate) end_position: u64,

@@ -86,18 +86,15 @@ impl<R: Runtime> Log<R> {
                 return Ok(found);
             }
             let source = self.source_of(from);
-            let found = self.read_source(&source, from, limit, bytes_max, at_least_one).await;
-            if found.is_err() && source.file.is_gone.get() {
-                if self.deleted.get() {
-                    return Err(ReadError::OutOfRange);
-                }
-                // The segment was deleted or replaced while this looked at it: look again.
-                continue;
-            }
-            match found? {
-                ControlFlow::Break(found) => return Ok(found),
+            match self.read_source(&source, from, limit, bytes_max, at_least_one).await {
+                Ok(ControlFlow::Break(found)) => return Ok(found),
+                _ if self.deleted.get() => return Err(ReadError::OutOfRange),
+                // The segment was deleted or replaced while this looked at it: look again. What
+                // comes next is another segment now, and it may hold what lay behind this one.
+                _ if source.file.is_gone.get() => {}
                 // No batch of this segment reaches `from`: it lies in a gap before the next.
-                ControlFlow::Continue(next) => from = next,
+                Ok(ControlFlow::Continue(next)) => from = next,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -282,10 +279,10 @@ impl<R: Runtime> Log<R> {
         limit: Offset,
     ) -> Result<Option<Offset>, ReadError> {
         loop {
-            let swaps = self.state.borrow().swaps;
+            let removals = self.state.borrow().removals;
             let found = self.find_by_timestamp(timestamp, limit).await;
-            // A segment that was replaced meanwhile may have been passed over.
-            if self.state.borrow().swaps == swaps {
+            // A segment that is gone by now may have been passed over, or not have been there.
+            if self.state.borrow().removals == removals {
                 return found;
             }
         }
@@ -323,9 +320,9 @@ impl<R: Runtime> Log<R> {
     /// When a segment cannot be read.
     pub async fn batch_of_max_timestamp(&self, limit: Offset) -> Result<Option<Offset>, ReadError> {
         loop {
-            let swaps = self.state.borrow().swaps;
+            let removals = self.state.borrow().removals;
             let found = self.find_max_timestamp(limit).await;
-            if self.state.borrow().swaps == swaps {
+            if self.state.borrow().removals == removals {
                 return found;
             }
         }

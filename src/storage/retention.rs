@@ -129,6 +129,7 @@ impl<R: Runtime> Log<R> {
             state.start_offset = state.start_offset.max(offset);
             let sealed = &state.segments[1..];
             let below = sealed.iter().take_while(|next| next.base <= offset).count();
+            state.removals += 1;
             state.segments.drain(..below).collect()
         };
         log.note_changed();

@@ -184,7 +184,7 @@ fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig
         allocated: 0,
         is_cut: record.is_cut,
         cleaned_to: record.cleaned_to,
-        swaps: 0,
+        removals: 0,
         is_rolling: false,
         end_position: end,
         submitted: block_floor(end),

@@ -18,6 +18,8 @@ mod model_tests;
 mod output;
 mod pace;
 mod range;
+#[cfg(test)]
+mod reader_tests;
 mod round;
 mod swap;
 #[cfg(test)]

@@ -128,7 +128,7 @@ impl<R: Runtime> Log<R> {
             .collect();
         let range = first..first + sources.len();
         let replaced: Vec<Segment<R>> = state.segments.splice(range, fresh).collect();
-        state.swaps += 1;
+        state.removals += 1;
         drop(state);
         replaced.iter().for_each(|segment| segment.file.is_gone.set(true));
         let bases = sources[0].info.base_offset..behind;
