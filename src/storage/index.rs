@@ -114,6 +114,10 @@ impl Index {
     pub(crate) fn unload_to(&mut self, bytes: u64) {
         self.offsets.retain(|(_, position)| u64::from(*position) >= bytes);
         self.offsets.shrink_to_fit();
+        if self.offsets.is_empty() {
+            // Of a sealed segment nothing stays: there are many of them.
+            self.times = Vec::new();
+        }
         self.is_complete = bytes == 0;
         self.noted_from = bytes;
     }
@@ -213,6 +217,19 @@ mod tests {
         assert!(Index::decode(1000, 100_000, &swapped, &times).is_none(), "not growing");
         let padded = [&offsets[..], &[0; 800]].concat();
         assert_eq!(Index::decode(1000, 100_000, &padded, &times).unwrap().offsets, index.offsets);
+    }
+
+    #[test]
+    fn an_unloaded_index_holds_no_entry_and_comes_back_from_its_files() {
+        let mut index = filled();
+        index.seal();
+        let whole = index.clone();
+        let (offsets, times) = index.encode();
+        index.unload_to(100_000);
+        assert_eq!((index.offsets.capacity(), index.times.capacity()), (0, 0));
+        assert_eq!((index.position_of(1059), index.is_complete), (None, false));
+        index.prepend(Index::decode(1000, 100_000, &offsets, &times).unwrap());
+        assert_eq!((&index.offsets, &index.times), (&whole.offsets, &whole.times));
     }
 
     #[test]
