@@ -30,8 +30,9 @@ impl KeyMap {
     pub(crate) fn new(bytes: u64, load_factor: f64, keys: u64) -> Self {
         let load_factor = load_factor.clamp(0.01, 0.99);
         let afforded = usize::try_from(bytes).unwrap_or(usize::MAX) / SLOT_BYTES;
-        // Half as many again as keys: a small log neither takes nor clears a large table.
-        let wanted = usize::try_from(keys.saturating_mul(3) / 2).unwrap_or(usize::MAX);
+        // Half as many again as make room for the keys: a small log neither takes nor clears a
+        // large table.
+        let wanted = (keys as f64 * 1.5 / load_factor) as usize;
         let slots = afforded.min(wanted).max(SLOTS_MIN);
         Self {
             table: vec![0; slots * SLOT_WORDS],
@@ -106,8 +107,12 @@ mod tests {
 
     #[test]
     fn a_table_is_no_larger_than_its_keys_or_its_budget() {
-        assert_eq!(KeyMap::new(1 << 30, 0.9, 100).slots, 150);
+        assert_eq!(KeyMap::new(1 << 30, 0.75, 100).slots, 200);
         assert_eq!(KeyMap::new(2400, 0.9, 1 << 40).slots, 100);
+        assert_eq!(KeyMap::new(2400, 0.9, u64::MAX).slots, 100);
+        // Keys find room whatever part of the table may be filled.
+        let mut sparse = KeyMap::new(1 << 30, 0.1, 100);
+        assert!((0..100u8).all(|key| sparse.put(&[key], 0)));
         let mut least = KeyMap::new(0, 0.0, 0);
         assert!(least.put(b"", 0) && !least.put(b"a", 1));
         assert_eq!((least.get(b""), least.get(b"a")), (Some(0), None));
