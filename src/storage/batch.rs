@@ -38,7 +38,8 @@ impl BatchHeader {
         if len < HEADER_LEN as u64 {
             return Err("its length is less than a header's");
         }
-        if base_offset < 0 || delta < 0 || base_offset.checked_add(delta).is_none() {
+        // An offset always has a next one.
+        if base_offset < 0 || delta < 0 || base_offset >= Offset::MAX - delta {
             return Err("its offsets are impossible");
         }
         Ok(Self {
@@ -68,4 +69,23 @@ pub(crate) fn batch_checks(header: &Bytes, pieces: &[Bytes]) -> bool {
         at += piece.len();
     }
     at as u64 == parsed.len && crc == parsed.crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_offset_without_a_next_one_is_impossible() {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[8..12].copy_from_slice(&49i32.to_be_bytes());
+        bytes[16] = 2;
+        for (base, is_possible) in [(Offset::MAX - 1, true), (Offset::MAX, false), (-1, false)] {
+            bytes[..8].copy_from_slice(&base.to_be_bytes());
+            assert_eq!(BatchHeader::parse(&bytes).is_ok(), is_possible, "{base}");
+        }
+        bytes[..8].copy_from_slice(&(Offset::MAX - 1).to_be_bytes());
+        bytes[23..27].copy_from_slice(&1i32.to_be_bytes());
+        assert!(BatchHeader::parse(&bytes).is_err(), "the last one of two");
+    }
 }
