@@ -98,7 +98,7 @@ impl LogRecord {
         out.freeze()
     }
 
-    fn decode(record: Bytes) -> Result<Self, Short> {
+    pub(crate) fn decode(record: Bytes) -> Result<Self, Short> {
         let mut fields = Reader::new(record);
         let topic_id = Uuid(fields.id()?);
         let partition = fields.i32()?;

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use super::batch::BatchHeader;
-use super::checkpoint_file::decode_checkpoint;
+use super::checkpoint_file::{LogRecord, decode_checkpoint};
 use super::cursor::Reader;
 use super::entry::{Entry, HEADER_LEN};
 use super::frame::Frame;
 use super::index::Index;
-use super::replay::{Plans, apply};
+use super::recover::finish;
+use super::replay::{Plans, apply, plans_of};
 use super::run_files::Current;
 
 /// Parse `bytes` as everything a data directory may contain. Never panics; returns how many
@@ -29,19 +30,35 @@ pub fn parse_unknown(bytes: &[u8]) -> usize {
     if let Some(header) = bytes.first_chunk::<HEADER_LEN>() {
         let _ = BatchHeader::parse(header);
     }
-    let mut plans = Plans::new();
-    let mut body = Reader::new(bytes);
+    // A log of a checkpoint with its length, as far as it is one, and a journal behind it.
+    let mut record = Reader::new(bytes.clone());
+    if let Some(log) = record.sized().ok().and_then(|log| LogRecord::decode(log).ok()) {
+        let rest = record.bytes(record.left()).unwrap_or_default();
+        replay(plans_of(vec![log]), rest);
+    }
+    replay(Plans::new(), bytes)
+}
+
+/// How many entries of a journal were understood.
+fn replay(mut plans: Plans, journal: Bytes) -> usize {
+    let mut body = Reader::new(journal);
     let mut count = 0;
     while let Ok(entry) = Entry::decode(&mut body) {
         count += 1;
         apply(&mut plans, count as u64, entry);
     }
+    plans.values_mut().for_each(finish);
     count
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Change, DataEntry, Extent, LogKey};
+    use bytes::BytesMut;
+
+    use super::super::checkpoint_file::SegmentRecord;
+    use super::super::cursor::put_sized;
+    use super::super::entry::{Change, Cleaned, DataEntry, Extent, LogKey};
+    use super::super::format::Pooled;
     use super::super::frame::{FrameHeader, encode_frame, frame_len};
     use super::*;
     use crate::model::{TopicPartition, Uuid};
@@ -73,11 +90,15 @@ mod tests {
         };
         let roll =
             Change::Roll { sealed_base: 0, sealed_bytes: 8242, sealed_max_timestamp: 9, base: 10 };
+        let pooled = Pooled { generation: 1, shard: 0, number: 6 };
+        let segment = SegmentRecord { base: 0, bytes: 90, max_timestamp: 9 };
+        let swap = Change::Swap { from: 0, until: 10, cleaned: vec![Cleaned { segment, pooled }] };
         [
             Change::Create,
             Change::Data(small),
             Change::Data(large),
             roll,
+            swap,
             Change::Start { offset: 5 },
             Change::Delete,
         ]
@@ -115,13 +136,23 @@ mod tests {
         out
     }
 
+    /// A log as a checkpoint has it, and the journal of another one behind it.
+    fn record_and_body() -> Vec<u8> {
+        let mut record = LogRecord::empty(entries()[0].log);
+        record.headers = vec![2; HEADER_LEN].into();
+        let mut bytes = BytesMut::new();
+        put_sized(&mut bytes, &record.encode());
+        bytes.extend(body());
+        bytes.to_vec()
+    }
+
     #[test]
     fn no_bytes_panic_a_parser() {
-        let whole = body();
+        let wholes = [body(), record_and_body()];
         let mut random = SimRandom::new(11);
         let mut understood = 0;
         for round in 0..20_000u64 {
-            let mut bytes = whole.clone();
+            let mut bytes = wholes[(round % 2) as usize].clone();
             for _ in 0..=random.below(4) {
                 let at = usize::try_from(random.below(bytes.len() as u64)).unwrap();
                 bytes[at] = [0, 0xff, 0x7f, 0x80, random.bits() as u8][(round % 5) as usize];
