@@ -1,88 +1,35 @@
 //! A shard with groups on a simulated disk: what it promises over crashes and failures.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use thalweg::cluster::change::Change;
-use thalweg::cluster::image::{Image, PartitionState};
+use thalweg::cluster::image::Image;
 use thalweg::cluster::internal;
-use thalweg::config::Config;
 use thalweg::coordinator::{ClientInfo, Request, Response};
 use thalweg::disk::sim::{Crash, DiskImage};
-use thalweg::model::{CONSUMER_OFFSETS, ShardId, TopicName, TopicPartition, Uuid};
+use thalweg::model::{CONSUMER_OFFSETS, Uuid};
 use thalweg::protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use thalweg::protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use thalweg::protocol::messages::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestTopic};
+use thalweg::runtime::Runtime;
 use thalweg::runtime::sim::{SimRandom, SimRuntime, SimWorld};
-use thalweg::runtime::{Queue, Runtime};
 use thalweg::shard::Shard;
 use thalweg::shard::call::{Call, GroupCall, GroupRefusal, GroupResult, Reply};
-use thalweg::shard::control::topic_settings;
-use thalweg::shard::mesh::{Mesh, Message, Post};
-use thalweg::storage::{self, StorageConfig, Store};
 
-/// One shard has nobody to send to.
-struct Nobody;
+use crate::data_dir;
+use crate::shard::{add_topic, start_shard};
 
-impl Post for Nobody {
-    fn try_post(&self, _: ShardId, _: Message) -> Result<(), Option<Message>> {
-        Err(None)
-    }
-}
-
-fn config() -> Config {
-    Config::from_pairs(&[("log.dirs", "/data"), ("thalweg.shards", "1")]).unwrap()
-}
-
-/// `__consumer_offsets` and a topic `t`, of one partition each.
-fn image() -> Image {
-    let mut image = Image::default();
-    for (name, id) in [(CONSUMER_OFFSETS, Uuid([7; 16])), ("t", Uuid([8; 16]))] {
-        let state = PartitionState {
-            leader: 1,
-            leader_epoch: 0,
-            partition_epoch: 0,
-            replicas: vec![1],
-            in_sync: vec![1],
-            directories: Vec::new(),
-        };
-        image.apply(&Change::Topic { id, name: TopicName::new(name).unwrap() }).unwrap();
-        image.apply(&Change::Partition { topic_id: id, index: 0, state }).unwrap();
-    }
-    image
-}
-
-/// A shard on what is on the disk; its groups begin to load.
+/// A shard with `__consumer_offsets` and a topic `t`; its groups begin to load.
 async fn start(runtime: SimRuntime) -> Rc<Shard<SimRuntime>> {
-    let (config, image) = (Arc::new(config()), Arc::new(image()));
-    let storage = StorageConfig {
-        data_dir: PathBuf::from("/data"),
-        journal_bytes_max: 4 << 20,
-        direct_append_bytes_min: 128 << 10,
-        pending_bytes_max: 1 << 20,
-        cache_bytes_max: 1 << 20,
-    };
-    let owner = |id: TopicPartition| {
-        image.topic_by_id(id.topic_id)?;
-        Some((0, topic_settings(&config, &image, id).0))
-    };
-    let mut starts = storage::recover(&runtime, &storage, 1, &owner).await.unwrap();
-    let store = Store::open(runtime.clone(), storage, starts.remove(0)).await.unwrap();
-    let mesh = Mesh::new(Box::new(Nobody));
-    let shard = Shard::new(0, 1, runtime, config, mesh, store.clone(), None);
-    for (log, replay) in store.take_recovered() {
-        shard.adopt(&image, log, &replay).unwrap();
-    }
-    shard.runtime.spawn(Queue::Network, shard.clone().tend_groups());
-    assert!(matches!(shard.call(0, Call::Install(image)).await, Reply::Install(f) if f.is_empty()));
-    shard
+    let mut image = Image::default();
+    add_topic(&mut image, CONSUMER_OFFSETS, Uuid([7; 16]));
+    add_topic(&mut image, "t", Uuid([8; 16]));
+    start_shard(runtime, image).await
 }
 
 /// What the coordinator of group `g` answers.
@@ -143,7 +90,7 @@ async fn committing(runtime: SimRuntime, answered: Rc<RefCell<i64>>, count: i64)
 
 #[test]
 fn what_was_answered_is_there_after_a_power_cut_at_any_moment() {
-    let fresh = || DiskImage::with_dir(&PathBuf::from("/data"));
+    let fresh = || DiskImage::with_dir(&data_dir());
     let ops = {
         let world = SimWorld::new(1, fresh());
         world.run(committing(world.runtime(), Rc::default(), 8));
@@ -172,7 +119,7 @@ fn what_was_answered_is_there_after_a_power_cut_at_any_moment() {
 
 #[test]
 fn a_failed_append_is_refused_and_what_the_log_has_is_loaded_again() {
-    let world = SimWorld::new(3, DiskImage::with_dir(&PathBuf::from("/data")));
+    let world = SimWorld::new(3, DiskImage::with_dir(&data_dir()));
     let disk = world.disk().clone();
     let runtime = world.runtime();
     world.run(async move {
@@ -188,7 +135,7 @@ fn a_failed_append_is_refused_and_what_the_log_has_is_loaded_again() {
 
 #[test]
 fn a_join_waits_for_its_time_and_is_refused_when_the_broker_stops() {
-    let world = SimWorld::new(4, DiskImage::with_dir(&PathBuf::from("/data")));
+    let world = SimWorld::new(4, DiskImage::with_dir(&data_dir()));
     let runtime = world.runtime();
     world.run(async move {
         let shard = start(runtime).await;

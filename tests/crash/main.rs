@@ -6,10 +6,12 @@
 //! flushes do nothing must be found out: a checker is trusted only while it can still say no.
 
 mod check;
+mod cleaning;
 mod compaction;
 mod groups;
 mod script;
 mod sequences;
+mod shard;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

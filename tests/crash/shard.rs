@@ -1,0 +1,68 @@
+//! A whole shard on a simulated disk.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use thalweg::cluster::change::Change;
+use thalweg::cluster::image::{Image, PartitionState};
+use thalweg::config::Config;
+use thalweg::model::{ShardId, TopicName, TopicPartition, Uuid};
+use thalweg::runtime::sim::SimRuntime;
+use thalweg::runtime::{Queue, Runtime};
+use thalweg::shard::Shard;
+use thalweg::shard::call::{Call, Reply};
+use thalweg::shard::control::topic_settings;
+use thalweg::shard::mesh::{Mesh, Message, Post};
+use thalweg::storage::{self, StorageConfig, Store};
+
+use crate::data_dir;
+
+/// One shard has nobody to send to.
+struct Nobody;
+
+impl Post for Nobody {
+    fn try_post(&self, _: ShardId, _: Message) -> Result<(), Option<Message>> {
+        Err(None)
+    }
+}
+
+/// Add a topic of one partition.
+pub(crate) fn add_topic(image: &mut Image, name: &str, id: Uuid) {
+    let state = PartitionState {
+        leader: 1,
+        leader_epoch: 0,
+        partition_epoch: 0,
+        replicas: vec![1],
+        in_sync: vec![1],
+        directories: Vec::new(),
+    };
+    image.apply(&Change::Topic { id, name: TopicName::new(name).unwrap() }).unwrap();
+    image.apply(&Change::Partition { topic_id: id, index: 0, state }).unwrap();
+}
+
+/// A shard on what is on the disk, with these topics; its groups begin to load.
+pub(crate) async fn start_shard(runtime: SimRuntime, image: Image) -> Rc<Shard<SimRuntime>> {
+    let config = [("log.dirs", "/data"), ("thalweg.shards", "1")];
+    let (config, image) = (Arc::new(Config::from_pairs(&config).unwrap()), Arc::new(image));
+    let storage = StorageConfig {
+        data_dir: data_dir(),
+        journal_bytes_max: 4 << 20,
+        direct_append_bytes_min: 128 << 10,
+        pending_bytes_max: 1 << 20,
+        cache_bytes_max: 1 << 20,
+    };
+    let owner = |id: TopicPartition| {
+        image.topic_by_id(id.topic_id)?;
+        Some((0, topic_settings(&config, &image, id).0))
+    };
+    let mut starts = storage::recover(&runtime, &storage, 1, &owner).await.unwrap();
+    let store = Store::open(runtime.clone(), storage, starts.remove(0)).await.unwrap();
+    let mesh = Mesh::new(Box::new(Nobody));
+    let shard = Shard::new(0, 1, runtime, config, mesh, store.clone(), None);
+    for (log, replay) in store.take_recovered() {
+        shard.adopt(&image, log, &replay).unwrap();
+    }
+    shard.runtime.spawn(Queue::Network, shard.clone().tend_groups());
+    assert!(matches!(shard.call(0, Call::Install(image)).await, Reply::Install(f) if f.is_empty()));
+    shard
+}
