@@ -10,5 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
     let version = record.versions().max;
     // A record of an older version can be said in the newest one.
     let value = record.encode(version).expect("the newest version carries every field");
-    assert_eq!(MetadataRecord::decode(value).expect("what was written"), record);
+    let again = MetadataRecord::decode(value).expect("what was written");
+    // Compared as text: a quota may be NaN, which does not equal itself.
+    assert_eq!(format!("{again:?}"), format!("{record:?}"));
 });
