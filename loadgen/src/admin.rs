@@ -62,11 +62,7 @@ impl Admin {
     /// # Errors
     /// Says what failed and what to look at.
     pub fn connect(servers: &str) -> Result<Self, String> {
-        let bootstrap = BrokerAddress::parse_list(servers)
-            .map_err(|error| format!("--bootstrap-server: {error}"))?;
-        let mut options = ClientOptions::new(bootstrap);
-        options.connection.client_id = request::CLIENT_ID.into();
-        let mut client = Client::connect(options).map_err(text)?;
+        let mut client = client(servers)?;
         let broker = client.any_broker().map_err(text)?;
         for (key, (_, version)) in
             [(ApiKey::Produce, request::PRODUCE), (ApiKey::Fetch, request::FETCH)]
@@ -129,6 +125,11 @@ impl Admin {
             Err(error) if !matches!(error, ClientError::Unknown(_)) => Err(text(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Delete a group with its offsets; one that cannot be deleted stays.
+    pub fn delete_group(&mut self, group: &str) {
+        let _ = self.client.delete_group(group);
     }
 
     /// The end offset of each of the topic's partitions.
@@ -219,6 +220,18 @@ impl Admin {
     }
 }
 
+/// A client of the cluster at `servers`.
+///
+/// # Errors
+/// When the addresses are none, or nobody answers there.
+pub fn client(servers: &str) -> Result<Client, String> {
+    let bootstrap = BrokerAddress::parse_list(servers)
+        .map_err(|error| format!("--bootstrap-server: {error}"))?;
+    let mut options = ClientOptions::new(bootstrap);
+    options.connection.client_id = request::CLIENT_ID.into();
+    Client::connect(options).map_err(text)
+}
+
 /// Kafka's name of an error code, with its number.
 pub fn error_name(code: i16) -> String {
     match ErrorCode(code).name() {
@@ -228,6 +241,6 @@ pub fn error_name(code: i16) -> String {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
-fn text(error: ClientError) -> String {
+pub fn text(error: ClientError) -> String {
     error.to_string()
 }

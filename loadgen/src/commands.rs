@@ -205,6 +205,9 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
     }
     if let Some(folder) = &folder {
         folder.finish(&result).map_err(|why| (FAILED, why))?;
+        if let Some(path) = &wanted.omb_result {
+            folder.omb_result(path, &result).map_err(|why| (FAILED, why))?;
+        }
         eprintln!("report      {}", folder.report_path().display());
     }
     Ok(result.exit_code())

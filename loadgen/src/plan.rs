@@ -65,6 +65,16 @@ impl Compression {
     }
 }
 
+/// How consumers behave as members of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Groups {
+    /// Milliseconds from one commit to the next.
+    pub commit_every_ms: u32,
+    /// Seconds from one member's leaving to the next one's, each back after half of them; 0:
+    /// nobody leaves.
+    pub churn_s: f64,
+}
+
 /// Everything a run needs to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -109,6 +119,9 @@ pub struct Plan {
     pub consumers: u32,
     /// Sets of consumers; each reads everything.
     pub subscriptions: u32,
+    /// Real consumer groups, one for each set of consumers; otherwise partitions are dealt out
+    /// here.
+    pub groups: Option<Groups>,
     /// How long after the start of the run they begin, seconds: what was written until then is a
     /// backlog that they catch up with beside the load (`during` only).
     pub consumer_delay_s: f64,
@@ -172,6 +185,7 @@ impl Default for Plan {
             in_flight: 5,
             consumers: 1,
             subscriptions: 1,
+            groups: None,
             consumer_delay_s: 0.0,
             consume: Consume::During,
             producer_threads: 1,
@@ -198,6 +212,8 @@ impl Default for Plan {
 const CONNECTIONS_MAX: u32 = 65_536;
 /// Largest payload file: it is held in memory.
 const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
+/// Most members of groups: each has a thread of its own, which mostly sleeps.
+const MEMBERS_MAX: u32 = 512;
 /// Most stages of a load.
 const STAGES_MAX: usize = 1000;
 /// Largest batch we prepare: far above what brokers take, far below what would hurt.
@@ -285,6 +301,7 @@ impl Plan {
             }
         }
         self.check_payload_file()?;
+        self.check_groups()?;
         if !(0.0..1e7).contains(&self.consumer_delay_s)
             || (self.consumer_delay_s > 0.0 && self.consume != Consume::During)
         {
@@ -299,6 +316,29 @@ impl Plan {
                 "--duration {} s with --warmup {} s: give a positive duration",
                 self.duration_s, self.warmup_s
             ));
+        }
+        Ok(())
+    }
+
+    fn check_groups(&self) -> Result<(), String> {
+        let Some(groups) = self.groups else { return Ok(()) };
+        if self.consume != Consume::During || self.consumer_delay_s > 0.0 {
+            return Err("--groups: members read from the begin on; say --consume during and no \
+                        --consumer-delay"
+                .into());
+        }
+        if self.consumers.saturating_mul(self.subscriptions) > MEMBERS_MAX {
+            return Err(format!(
+                "--groups with {} times {} members: {MEMBERS_MAX} are the most; lower --consumers \
+                 or --subscriptions",
+                self.subscriptions, self.consumers
+            ));
+        }
+        if groups.commit_every_ms == 0 {
+            return Err("--commit-every 0: give at least 1 ms".into());
+        }
+        if !(0.0..1e6).contains(&groups.churn_s) || (groups.churn_s > 0.0 && groups.churn_s < 0.1) {
+            return Err(format!("--churn {}: give 0, or 0.1 s and more", groups.churn_s));
         }
         Ok(())
     }
@@ -438,7 +478,7 @@ mod tests {
     fn the_default_plan_is_good_and_each_bad_value_is_named() {
         Plan::default().check().unwrap();
         type Change = fn(&mut Plan);
-        let bad: [(&str, Change); 18] = [
+        let bad: [(&str, Change); 20] = [
             ("--topic", |p| p.topic = "a b".into()),
             ("--rate", |p| p.load = Load::Rate(0.0)),
             ("--rate", |p| p.load = Load::Rate(f64::NAN)),
@@ -454,6 +494,10 @@ mod tests {
             ("--payload-file", |p| p.payload_file = Some("/nowhere/at/all".into())),
             ("--subscriptions", |p| p.subscriptions = 0),
             ("--consumer-delay", |p| (p.consumer_delay_s, p.consume) = (1.0, Consume::After)),
+            ("--commit-every", |p| {
+                p.groups = Some(Groups { commit_every_ms: 0, churn_s: 0.0 });
+            }),
+            ("--churn", |p| p.groups = Some(Groups { commit_every_ms: 5, churn_s: 0.01 })),
             ("--in-flight", |p| p.in_flight = 0),
             ("--consumers", |p| p.consumers = 0),
             ("--idempotent", |p| (p.idempotent, p.acks) = (true, 1)),

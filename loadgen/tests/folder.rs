@@ -138,3 +138,43 @@ fn a_result_of_another_format_is_refused_by_its_number() {
     assert_eq!(ended.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("999"));
 }
+
+#[test]
+fn the_result_is_also_written_in_the_words_of_the_openmessaging_benchmark() {
+    let sink = Server::sink(&["--keep-bytes", "300000000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let (out, omb) = (dir.path().join("run"), dir.path().join("omb.json"));
+    let flags = ["--rate", "2000", "--duration", "12", "--warmup", "1", "--progress", "0"];
+    let wanted = ["--out", out.to_str().unwrap(), "--omb-result", omb.to_str().unwrap()];
+    let more = ["--producers", "3", "--consumers", "2"];
+    let ended = loadgen(&[&["run", "-b", &sink.address], &flags[..], &wanted, &more].concat());
+    assert!(matches!(ended.status.code(), Some(0 | 3)), "{ended:?}");
+    let stored = result(&out);
+    let found: Value = serde_json::from_str(&text(&omb)).expect("JSON");
+    // Names and shapes of that benchmark's TestResult; its charts read them.
+    for (name, value) in
+        [("topics", 1), ("partitions", 4), ("producersPerTopic", 3), ("consumersPerTopic", 2)]
+    {
+        assert_eq!(found[name], value, "{name}");
+    }
+    let rates = found["publishRate"].as_array().unwrap();
+    assert_eq!(rates.len(), 1, "a point for every whole ten seconds");
+    assert!((rates[0].as_f64().unwrap() / 2000.0 - 1.0).abs() < 0.05, "{rates:?}");
+    for kind in ["Publish", "PublishDelay", "EndToEnd"] {
+        let small = format!("{}{}", kind[..1].to_lowercase(), &kind[1..]);
+        for end in ["Avg", "50pct", "75pct", "95pct", "99pct", "999pct", "9999pct", "Max"] {
+            let series = &found[&format!("{small}Latency{end}")];
+            assert_eq!(series.as_array().map(Vec::len), Some(1), "{small}Latency{end}");
+            assert!(found[&format!("aggregated{kind}Latency{end}")].is_number(), "{kind} {end}");
+        }
+        let quantiles = found[&format!("aggregated{kind}LatencyQuantiles")].as_object().unwrap();
+        assert!(quantiles.keys().all(|key| key.parse::<f64>().is_ok_and(|q| q <= 100.0)));
+        assert!(quantiles.len() > 10, "{kind}");
+    }
+    let ns = stored["end_to_end_latency"]["p99"]["ns"].as_f64().unwrap();
+    let ms = found["aggregatedEndToEndLatency99pct"].as_f64().unwrap();
+    assert!((ms * 1e6 / ns - 1.0).abs() < 0.01, "{ms} ms beside {ns} ns");
+    let us = found["aggregatedPublishDelayLatency99pct"].as_f64().unwrap();
+    let ns = stored["send_delay"]["p99"]["ns"].as_f64().unwrap();
+    assert!((us * 1e3 - ns).abs() < ns * 0.01 + 1000.0, "{us} us beside {ns} ns");
+}

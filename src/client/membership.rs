@@ -51,6 +51,11 @@ impl Membership {
     pub fn partitions(&self) -> &[PartitionIndex] {
         &self.partitions
     }
+
+    /// The group's generation: it grows with every rebalance.
+    pub fn generation(&self) -> i32 {
+        self.generation
+    }
 }
 
 impl Client {

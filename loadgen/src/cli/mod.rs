@@ -13,7 +13,7 @@ use crate::batch::{Headers, Keys, Sizes, Template};
 use crate::compare::ab::Target;
 use crate::find;
 use crate::pace::Arrivals;
-use crate::plan::{Compression, Consume, Load, Plan};
+use crate::plan::{Compression, Consume, Groups, Load, Plan};
 use crate::sink::{Delay, Fault};
 use crate::slo::Objective;
 
@@ -193,6 +193,17 @@ pub struct RunArgs {
     /// Sets of consumers: each reads and verifies everything.
     #[arg(long, default_value_t = 1)]
     pub subscriptions: u32,
+    /// Consumers join real consumer groups, one for each set: the broker hands partitions out,
+    /// members commit. The report tells rebalances and lags.
+    #[arg(long)]
+    pub groups: bool,
+    /// Milliseconds from one commit of a group's member to the next.
+    #[arg(long, value_name = "MS", default_value_t = 5000, requires = "groups")]
+    pub commit_every: u32,
+    /// Seconds from one member's leaving its group to the next one's; each is back after half of
+    /// them. With 0 nobody leaves.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, requires = "groups")]
+    pub churn: f64,
     /// Seconds after the start of the run at which consumers begin: they catch up beside the load.
     #[arg(long, default_value_t = 0.0)]
     pub consumer_delay: f64,
@@ -266,6 +277,9 @@ pub struct ResultArgs {
     /// Write the whole result as JSON; `-` is standard output.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Write the result as the OpenMessaging Benchmark writes its own, for tools that read that.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub omb_result: Option<PathBuf>,
     /// An objective, e.g. e2e.p99<5ms, produce.p99.9<20ms, rate>=100000; exit code 99 when it is
     /// missed. May be given again.
     #[arg(long, value_name = "OBJECTIVE")]
@@ -476,6 +490,9 @@ impl RunArgs {
                 .then_some(Headers { count: self.headers, bytes: self.header_size }),
             payload_file: self.payload_file.clone(),
             subscriptions: self.subscriptions,
+            groups: self
+                .groups
+                .then_some(Groups { commit_every_ms: self.commit_every, churn_s: self.churn }),
             consumer_delay_s: self.consumer_delay,
             records_per_batch: batch,
             linger_ns: (self.linger.max(0.0) * 1e6) as u64,

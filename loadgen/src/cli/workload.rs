@@ -34,6 +34,7 @@ scenarios![
     "many-clients",
     "large",
     "fan-out",
+    "groups",
     "backlog",
     "catch-up",
     "retention",

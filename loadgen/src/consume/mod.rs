@@ -5,6 +5,8 @@
 //! answer's batch headers are read, before its records are verified.
 
 mod check;
+pub mod group;
+pub mod member;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use crate::recorder::{Counts, Recorder};
 use crate::request::{self, FetchSettings};
 use crate::verify::{Oddities, Seen};
 use check::{Followed, Rules};
+use group::Seat;
 
 const TICK: Duration = Duration::from_millis(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,8 +93,10 @@ pub struct ReaderSpec {
     pub subscription: u32,
     /// The leader.
     pub address: SocketAddr,
-    /// Partitions and the offsets to begin at.
+    /// Partitions and the offsets to begin at; none for a member of a group.
     pub partitions: Vec<(u32, i64)>,
+    /// Where a member of a group is told what to follow.
+    pub seat: Option<Seat>,
 }
 
 /// What a worker is given.
@@ -236,12 +241,17 @@ impl Worker {
             }
             let mut open = 0;
             for index in 0..self.readers.len() {
+                self.sit(index);
                 if self.is_done(index) {
                     self.readers[index].connection = None;
                     continue;
                 }
                 open += 1;
-                if !self.readers[index].waiting && now >= self.readers[index].pause_until_ns {
+                let is_idle = self.readers[index].followed.is_empty();
+                if !self.readers[index].waiting
+                    && !is_idle
+                    && now >= self.readers[index].pause_until_ns
+                {
                     self.ask(index, now)?;
                 }
             }
@@ -272,7 +282,19 @@ impl Worker {
         }
     }
 
+    /// A member of a group follows what it has now.
+    fn sit(&mut self, index: usize) {
+        let reader = &mut self.readers[index];
+        if let Some(seat) = &reader.spec.seat {
+            seat.follow(&mut reader.followed);
+        }
+    }
+
     fn is_done(&self, index: usize) -> bool {
+        if let Some(seat) = &self.readers[index].spec.seat {
+            // Whoever has nothing to read now may be given something later.
+            return seat.group.is_read(|partition| self.job.targets.end_of(partition));
+        }
         self.readers[index].followed.iter().all(|f| {
             let end = self.job.targets.end_of(f.partition);
             end.is_some_and(|end| f.verified >= end)
@@ -393,7 +415,7 @@ impl Worker {
         reader.lost_since_ns = 0;
         if refused {
             reader.pause_until_ns = now_ns + ERROR_PAUSE_NS;
-        } else if !self.has_asked_enough(index) {
+        } else if !self.has_asked_enough(index) && self.is_in_place(index) {
             self.ask(index, now_ns)?;
         }
         if self.verify(index, frame, now_ns) && self.job.recorder.window.measures(asked_ns) {
@@ -408,6 +430,13 @@ impl Worker {
             self.found.caught_up_ns = all.all(is_at_end).then_some(now_ns);
         }
         Ok(())
+    }
+
+    /// Whether the reader follows what it should: a member that has lost partitions must not ask
+    /// for more of them.
+    fn is_in_place(&self, index: usize) -> bool {
+        let seat = self.readers[index].spec.seat.as_ref();
+        seat.is_none_or(Seat::is_followed)
     }
 
     fn has_asked_enough(&self, index: usize) -> bool {
@@ -480,6 +509,9 @@ impl Worker {
                 total.bytes += pass.bytes;
             }
         });
+        if let Some(seat) = &reader.spec.seat {
+            reader.followed.iter().for_each(|followed| seat.group.publish(followed));
+        }
         if total.bytes > 0 {
             self.job.recorder.at(now_ns).of(Series::EndToEnd).completion();
             self.found.last_ns = now_ns;

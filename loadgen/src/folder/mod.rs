@@ -9,6 +9,7 @@
 
 mod csv;
 pub mod hlog;
+mod omb;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,6 +93,14 @@ impl Folder {
         json::write(&self.result_path(), result)?;
         csv::write(&self.path.join("seconds.csv"), result)?;
         self.report()
+    }
+
+    /// Write `result` as the OpenMessaging Benchmark writes its own.
+    ///
+    /// # Errors
+    /// When the histograms cannot be read or the file not be written.
+    pub fn omb_result(&self, path: &Path, result: &RunResult) -> Result<(), String> {
+        omb::write(path, result, &self.hlog_path())
     }
 
     /// Make the page for people from the other files.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::admin::BrokerFacts;
 use crate::collect::Second;
+use crate::consume::group::GroupResult;
 use crate::device::Device;
 use crate::environment::Environment;
 use crate::histogram::Summary;
@@ -137,6 +138,8 @@ pub struct RunResult {
     pub caught_up_s: Option<f64>,
     /// The parts of a load that changes, in its order.
     pub stages: Vec<StageResult>,
+    /// Consumer groups (`--groups`): rebalances, commits, lags.
+    pub groups: Vec<GroupResult>,
     /// Lost, duplicated, reordered and so on.
     pub verdict: Verdict,
     /// Kafka errors by name: refused records, failed fetches.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::consume::group::GroupResult;
 use crate::histogram::{Percentile, Summary};
 use crate::pace::Arrivals;
 use crate::plan::{Consume, Load, Plan};
@@ -205,6 +206,28 @@ fn stage(result: &StageResult) -> String {
     out
 }
 
+fn group(result: &GroupResult) -> String {
+    let mut out =
+        format!("{}: {} members, {} rebalances", result.group, result.members, result.rebalances);
+    if let Some(summary) = &result.rebalance_latency {
+        let _ = write!(out, " (of up to {} ms)", millis(summary.max_ns));
+    }
+    if let Some(summary) = &result.commit_latency {
+        let max = millis(summary.max_ns);
+        let _ = write!(out, ", {} commits (of up to {max} ms)", summary.completions);
+    }
+    let _ = write!(
+        out,
+        ", lag up to {} records, {} at the end",
+        grouped(result.lag_max),
+        grouped(result.lag_at_end)
+    );
+    if result.redelivered > 0 {
+        let _ = write!(out, ", {} delivered again", grouped(result.redelivered));
+    }
+    out
+}
+
 /// A whole run.
 pub fn run(result: &RunResult) -> String {
     let mut out = String::new();
@@ -251,6 +274,9 @@ pub fn run(result: &RunResult) -> String {
     }
     for one in &result.stages {
         line("stage", stage(one));
+    }
+    for one in &result.groups {
+        line("group", group(one));
     }
     line("verified", verdict(&result.verdict));
     for thread in &result.threads {

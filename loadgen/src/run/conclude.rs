@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ground, steady};
+use super::{Done, Ground, steady};
 use crate::admin::error_name;
 use crate::collect::{Collected, StageSum};
-use crate::consume::Consumed;
+use crate::consume::group::GroupResult;
 use crate::environment::{Disk, Environment};
 use crate::histogram::{Latency, Series};
 use crate::observe::Sample;
 use crate::pace::Stage;
 use crate::plan::{Consume, Load, Plan};
-use crate::produce::{Effort, Produced};
+use crate::produce::Effort;
 use crate::recorder::Window;
 use crate::report::{Backlog, Doubt, Flow, RunResult, StageResult, ThreadUse, Validity};
 use crate::verify::{Oddities, Reading, Seen, Verdict};
@@ -19,30 +19,26 @@ use crate::warnings::{self, Signs, Warning, Weight};
 
 /// Everything there is when the workers have ended.
 pub struct End {
-    pub produced: Vec<Produced>,
-    pub consumed: Vec<Consumed>,
+    pub done: Done,
+    pub groups: Vec<GroupResult>,
     pub collected: Collected,
     /// As it was planned.
     pub window: Window,
-    /// When the load was ended by hand, if it was.
-    pub cut_ns: Option<u64>,
-    pub drain_from: u64,
     pub clock_step_ns: i64,
     pub throttled_ns: u64,
     pub samples: Vec<Sample>,
-    pub fatal: Option<String>,
 }
 
 fn judge(ground: &Ground, end: &End) -> Verdict {
     let mut seen: BTreeMap<(u32, u32), &Vec<Seen>> = BTreeMap::new();
     let mut oddities = Oddities::default();
-    for consumed in &end.consumed {
+    for consumed in &end.done.consumed {
         oddities.add(&consumed.oddities);
         seen.extend(consumed.seen.iter().map(|(place, seen)| (*place, seen)));
     }
     let reading = if ground.plan.consume == Consume::Never || !ground.plan.check_order {
         Reading::Not
-    } else if end.consumed.iter().any(|c| c.cut_short) {
+    } else if end.done.consumed.iter().any(|c| c.cut_short) {
         Reading::CutShort
     } else {
         Reading::Whole
@@ -51,35 +47,35 @@ fn judge(ground: &Ground, end: &End) -> Verdict {
         let of = |producer: u32, partition: u32| {
             seen.get(&(subscription, partition))?.get(producer as usize)
         };
-        let sent = end.produced.iter().flat_map(|p| &p.sent);
+        let sent = end.done.produced.iter().flat_map(|p| &p.sent);
         let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
         Verdict::judge(pairs, oddities, reading)
     };
     let mut verdict = judge(0);
     (1..ground.plan.subscriptions).for_each(|other| verdict.add_readers(&judge(other)));
-    verdict.incomplete = end.consumed.iter().any(|c| c.incomplete);
+    verdict.incomplete = end.done.consumed.iter().any(|c| c.incomplete);
     verdict
 }
 
 /// The result.
 pub fn conclude(ground: &Ground, end: End) -> RunResult {
     let plan = &ground.plan;
-    let measured_s = match end.cut_ns {
+    let measured_s = match end.done.cut_ns {
         Some(cut) => cut.saturating_sub(end.window.warm_ns) as f64 / 1e9,
         None => plan.duration_s,
     };
     let verdict = judge(ground, &end);
     let mut produced = Flow::default();
     let mut consumed = Flow::default();
-    end.produced.iter().for_each(|p| produced.add(&p.counts));
-    end.consumed.iter().for_each(|c| consumed.add(&c.counts));
+    end.done.produced.iter().for_each(|p| produced.add(&p.counts));
+    end.done.consumed.iter().for_each(|c| consumed.add(&c.counts));
     produced.per_second(measured_s);
     let mut backlog = None;
     if plan.consume == Consume::After {
         let mut all = Flow::default();
-        end.consumed.iter().for_each(|c| all.add(&c.all));
-        let last = end.consumed.iter().map(|c| c.last_ns).max().unwrap_or(0);
-        let seconds = last.saturating_sub(end.drain_from) as f64 / 1e9;
+        end.done.consumed.iter().for_each(|c| all.add(&c.all));
+        let last = end.done.consumed.iter().map(|c| c.last_ns).max().unwrap_or(0);
+        let seconds = last.saturating_sub(end.done.drain_from) as f64 / 1e9;
         all.per_second(seconds);
         backlog = Some(Backlog { seconds, read: all });
         consumed = Flow::default();
@@ -92,8 +88,8 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
     };
     let is_open = plan.load != Load::Max;
     let mut errors: BTreeMap<String, u64> = BTreeMap::new();
-    let refused = end.produced.iter().flat_map(|p| &p.errors);
-    for (code, count) in refused.chain(end.consumed.iter().flat_map(|c| &c.errors)) {
+    let refused = end.done.produced.iter().flat_map(|p| &p.errors);
+    for (code, count) in refused.chain(end.done.consumed.iter().flat_map(|c| &c.errors)) {
         *errors.entry(error_name(*code)).or_default() += count;
     }
     let mut result = RunResult {
@@ -118,16 +114,17 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
         fetch_latency: summary(Series::Fetch),
         caught_up_s: caught_up(ground, &end),
         stages: stage_results(plan, &end.collected.stages),
+        groups: end.groups.clone(),
         verdict,
         errors,
-        disconnects: end.produced.iter().map(|p| p.disconnects).sum::<u64>()
-            + end.consumed.iter().map(|c| c.disconnects).sum::<u64>(),
+        disconnects: end.done.produced.iter().map(|p| p.disconnects).sum::<u64>()
+            + end.done.consumed.iter().map(|c| c.disconnects).sum::<u64>(),
         threads: threads(&end),
         warnings: Vec::new(),
         doubts: Vec::new(),
         valid: true,
         validity: Validity::Ok,
-        failure: end.fatal.clone(),
+        failure: end.done.fatal.clone(),
         seconds: end.collected.seconds.clone(),
     };
     result.warnings = doubts(&result, &end);
@@ -182,7 +179,7 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 /// How long consumers that began late took to catch up; none if they did not.
 fn caught_up(ground: &Ground, end: &End) -> Option<f64> {
     let delay_ns = (ground.plan.consumer_delay_s * 1e9) as u64;
-    let all: Option<Vec<u64>> = end.consumed.iter().map(|c| c.caught_up_ns).collect();
+    let all: Option<Vec<u64>> = end.done.consumed.iter().map(|c| c.caught_up_ns).collect();
     let last = all?.into_iter().max().filter(|_| delay_ns > 0)?;
     Some(last.saturating_sub(end.window.start_ns + delay_ns) as f64 / 1e9)
 }
@@ -196,17 +193,17 @@ fn threads(end: &End) -> Vec<ThreadUse> {
             waited_share: effort.run_delay_ns as f64 / wall,
         }
     };
-    let producers = end.produced.iter().map(|p| one("producer", &p.effort));
-    producers.chain(end.consumed.iter().map(|c| one("consumer", &c.effort))).collect()
+    let producers = end.done.produced.iter().map(|p| one("producer", &p.effort));
+    producers.chain(end.done.consumed.iter().map(|c| one("consumer", &c.effort))).collect()
 }
 
 fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     let plan = &result.plan;
-    let from_the_future = end.consumed.iter().map(|c| c.from_the_future).sum();
+    let from_the_future = end.done.consumed.iter().map(|c| c.from_the_future).sum();
     let signs = Signs {
         offered: plan.offered_per_s(result.measured_s),
         achieved: result.produced.records_per_s,
-        backlog: end.produced.iter().map(|p| p.backlog).sum(),
+        backlog: end.done.produced.iter().map(|p| p.backlog).sum(),
         threads: result.threads.iter().map(|t| (t.role, t.cpu_share, t.waited_share)).collect(),
         lag: result.schedule_lag.clone(),
         produce: result.produce_latency.clone(),
@@ -219,11 +216,11 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
         trends: trends(result),
     };
     let mut found = warnings::doubts(&signs);
-    if end.cut_ns.is_some() {
+    if end.done.cut_ns.is_some() {
         let (measured_s, of_s) = (result.measured_s, plan.duration_s);
         found.push(Warning::Stopped { measured_s, of_s });
     }
-    if end.consumed.iter().any(|c| c.cut_short) {
+    if end.done.consumed.iter().any(|c| c.cut_short) {
         found.push(Warning::ReadingStopped { unread: result.verdict.unread });
     } else if result.verdict.incomplete {
         found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });

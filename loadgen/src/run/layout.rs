@@ -88,7 +88,7 @@ pub fn readers(plan: &Plan, map: &TopicMap, starts: &[i64]) -> Vec<ReaderSpec> {
                 let mine = partitions.iter().skip(consumer).step_by(consumers);
                 let start = |p: &u32| (*p, starts.get(*p as usize).copied().unwrap_or(0));
                 let partitions = mine.map(start).collect();
-                readers.push(ReaderSpec { subscription, address: leader, partitions });
+                readers.push(ReaderSpec { subscription, address: leader, partitions, seat: None });
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One run from plan to result: set up, start the workers, wait, drain, judge.
 
 mod conclude;
+mod groups;
 mod layout;
 mod steady;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use crate::admin::{Admin, BrokerFacts, TopicMap};
 use crate::clock;
 use crate::collect::{self, Parcel, Role, StageSum, Watcher};
-use crate::consume::{self, ReaderSpec, Targets};
+use crate::consume::{self, Consumed, ReaderSpec, Targets};
 use crate::environment;
 use crate::folder::Folder;
 use crate::live::{self, Live};
@@ -25,6 +26,7 @@ use crate::produce::{self, LaneSpec, Produced};
 use crate::recorder::{Recorder, Window};
 use crate::report::RunResult;
 use conclude::{End, conclude};
+use groups::Groups;
 use layout::{lanes, readers};
 
 /// Intervals that may wait for the collector.
@@ -44,6 +46,7 @@ struct Ground {
     durability: String,
     facts: BrokerFacts,
     process: Option<Found>,
+    groups: Option<Groups>,
 }
 
 /// What a run leaves besides its result.
@@ -87,6 +90,10 @@ pub fn run_with(
     }
     let plan = ground.plan.clone();
 
+    if let Some(groups) = &mut ground.groups {
+        groups.join()?;
+        groups.await_all(plan.partitions, stop)?;
+    }
     let connections = (ground.lanes.len() + ground.readers.len()) as u64;
     let head_start = HEAD_START_NS + connections * HEAD_START_PER_CONNECTION_NS;
     let start_ns = clock::monotonic_ns() + head_start;
@@ -109,13 +116,58 @@ pub fn run_with(
     let collector = thread::spawn(move || collect::collect(&collected, stages, &mut watchers));
     let observer = extras.observes.then(|| Observer::start(start_ns, ground.process.clone()));
     let observer = observer.transpose().map_err(|error| format!("observing: {error}"))?;
+    let mut done = work(&ground, window, parcels, stop, &mut admin)?;
+    let collected = collector.join().map_err(|_| "the collector panicked".to_owned())?;
+    drop(live);
+    let clock_step_ns = clock::wall_offset_ns() - wall_offset;
+
+    let mut groups = Vec::new();
+    if let Some(mut members) = ground.groups.take() {
+        groups = members.finish(&mut admin);
+        done.fatal = done.fatal.or_else(|| members.fatal());
+        if let Some(consumed) = done.consumed.first_mut() {
+            consumed.seen.extend(members.left_behind());
+        }
+    }
+    let end = End {
+        done,
+        groups,
+        collected,
+        window,
+        clock_step_ns,
+        throttled_ns: throttled_since(throttled),
+        samples: observer.map(Observer::finish).unwrap_or_default(),
+    };
+    Ok(conclude(&ground, end))
+}
+
+/// What the workers found.
+#[derive(Debug, Default)]
+struct Done {
+    produced: Vec<Produced>,
+    consumed: Vec<Consumed>,
+    /// When the load was ended by hand, if it was.
+    cut_ns: Option<u64>,
+    /// When reading back began.
+    drain_from: u64,
+    fatal: Option<String>,
+}
+
+/// Produce and consume, from connecting to the last record read back.
+fn work(
+    ground: &Ground,
+    window: Window,
+    parcels: SyncSender<Parcel>,
+    stop: &Arc<AtomicBool>,
+    admin: &mut Admin,
+) -> Result<Done, String> {
+    let plan = &ground.plan;
     let targets = Arc::new(Targets::new(plan.partitions));
-    let lanes = ground.lanes.len() as u32;
     let consumers = |window: Window| {
         let jobs = split(&ground.readers, plan.consumer_threads).map(|readers| consume::Job {
             plan: plan.clone(),
             run: ground.run,
-            producers: lanes,
+            producers: ground.lanes.len() as u32,
             readers,
             recorder: Recorder::new(window, Role::Consumer, parcels.clone()),
             targets: targets.clone(),
@@ -127,8 +179,9 @@ pub fn run_with(
     if plan.consume == Consume::During {
         reading = spawn("consumer", consumers(window), consume::run)?;
     }
-    let produced = produce_all(&ground, window, &parcels, stop)?;
-    let fatal = produced.iter().find_map(|p| p.fatal.clone());
+    ground.groups.iter().for_each(|groups| groups.begin(window));
+    let produced = produce_all(ground, window, &parcels, stop)?;
+    ground.groups.iter().for_each(Groups::settle);
 
     let drain_from = clock::monotonic_ns();
     let is_cut = stop.load(Ordering::Relaxed);
@@ -136,7 +189,7 @@ pub fn run_with(
     let cut_ns = cut_ns.filter(|ended| is_cut && *ended < window.end_ns);
     let drain_s = if is_cut { plan.drain_s.min(DRAIN_BY_HAND_S) } else { plan.drain_s };
     let ends = produced.iter().flat_map(|p| &p.sent).map(|s| (s.partition, s.acked_end));
-    let ends = ends.chain(unacknowledged_ends(&plan, &mut admin));
+    let ends = ends.chain(unacknowledged_ends(plan, admin));
     targets.set(ends, drain_from + (drain_s * 1e9) as u64, is_cut);
     if plan.consume == Consume::After {
         // Nothing of a backlog's age is a latency: its window measures no intended time.
@@ -144,25 +197,9 @@ pub fn run_with(
         reading = spawn("consumer", consumers(window), consume::run)?;
     }
     let consumed = join(reading)?;
-    drop(parcels);
-    let collected = collector.join().map_err(|_| "the collector panicked".to_owned())?;
-    drop(live);
-    let clock_step_ns = clock::wall_offset_ns() - wall_offset;
-
+    let fatal = produced.iter().find_map(|p| p.fatal.clone());
     let fatal = fatal.or_else(|| consumed.iter().find_map(|c| c.fatal.clone()));
-    let end = End {
-        produced,
-        consumed,
-        collected,
-        window,
-        cut_ns,
-        drain_from,
-        clock_step_ns,
-        throttled_ns: throttled_since(throttled),
-        samples: observer.map(Observer::finish).unwrap_or_default(),
-        fatal,
-    };
-    Ok(conclude(&ground, end))
+    Ok(Done { produced, consumed, cut_ns, drain_from, fatal })
 }
 
 /// For how long control groups have held this process back since `before`.
@@ -210,16 +247,22 @@ fn prepare(plan: Plan, map: TopicMap, admin: &mut Admin) -> Result<Ground, Strin
         }
     }
     let starts = admin.end_offsets(&plan.topic, plan.partitions)?;
-    let readers = readers(&plan, &map, &starts);
+    let run = u32::from_ne_bytes(random);
+    let groups = Groups::new(&plan, run, &map, &starts);
+    let readers = match &groups {
+        Some(groups) => groups.readers(),
+        None => readers(&plan, &map, &starts),
+    };
     let durability = admin.durability(&plan.topic);
     Ok(Ground {
         plan: Arc::new(plan),
-        run: u32::from_ne_bytes(random),
+        run,
         lanes,
         readers,
         durability,
         facts: BrokerFacts::default(),
         process: None,
+        groups,
     })
 }
 

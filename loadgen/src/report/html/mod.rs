@@ -88,9 +88,11 @@ pub fn page(result: &Value, hlog: &Path) -> Result<String, String> {
         plots::latency_over_time(result, "end_to_end", "From intended send time to the consumer"),
         "</div>\n<h2>Throughput and resources</h2>\n<div class=\"plots\">\n".into(),
         plots::throughput(result),
+        plots::groups(result),
         plots::resources(result),
         "</div>\n".into(),
         tables::stages(result),
+        tables::groups(result),
         tables::verification(result),
         tables::details(result),
     ];

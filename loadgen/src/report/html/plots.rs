@@ -14,6 +14,9 @@ const CURVE_POINTS: usize = 240;
 /// The curve ends here at the latest: p99.9999.
 const CURVE_END: f64 = 1e6;
 
+/// Most groups in one chart: it has no more colours.
+const GROUPS_MAX: usize = 6;
+
 /// How many times what was reached a ceiling may be to be drawn.
 const FAR_ABOVE: f64 = 5.0;
 
@@ -151,6 +154,24 @@ pub fn throughput(result: &Value) -> String {
 fn best(rates: &Value) -> Option<f64> {
     let rates = rates.as_array()?.iter().filter_map(|rate| rate["bytes_per_s"].as_f64());
     rates.max_by(f64::total_cmp)
+}
+
+/// How far consumer groups were behind; nothing without groups.
+pub fn groups(result: &Value) -> String {
+    let groups = result["groups"].as_array().map_or(&[][..], Vec::as_slice);
+    if groups.is_empty() {
+        return String::new();
+    }
+    let lag = |(index, group): (usize, &Value)| {
+        let name = format!("group {}", index + 1);
+        line(&group["lag"], &name, index + 1, |lag| lag["records"].as_f64())
+    };
+    Chart {
+        note: "log end minus committed offsets, at the end of each second".into(),
+        lines: groups.iter().enumerate().take(GROUPS_MAX).map(lag).collect(),
+        ..over_time(result, "group-lag", "Lag of the groups", "records")
+    }
+    .figure()
 }
 
 /// What broker, disk and CPUs did.

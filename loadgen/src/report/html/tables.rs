@@ -163,6 +163,40 @@ pub fn stages(result: &Value) -> String {
     out + "</table></div>\n"
 }
 
+/// Consumer groups; nothing without them.
+pub fn groups(result: &Value) -> String {
+    let groups = result["groups"].as_array().map_or(&[][..], Vec::as_slice);
+    if groups.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "<h2>Consumer groups</h2>\n<div class=\"wide\"><table>\n<tr><th>group</th>\
+         <th class=\"n\">members</th><th class=\"n\">rebalances</th>\
+         <th class=\"n\">longest, ms</th><th class=\"n\">commits</th>\
+         <th class=\"n\">slowest, ms</th><th class=\"n\">largest lag</th>\
+         <th class=\"n\">at the end</th><th class=\"n\">delivered again</th></tr>\n",
+    );
+    for group in groups {
+        let count = |value: &Value| grouped(value.as_u64().unwrap_or(0));
+        let max = |latency: &Value| latency["max_ns"].as_u64().map_or("-".into(), millis);
+        let _ = write!(out, "<tr><td>{}</td>", escape(text(&group["group"], "?")));
+        for cell in [
+            count(&group["members"]),
+            count(&group["rebalances"]),
+            max(&group["rebalance_latency"]),
+            count(&group["commit_latency"]["completions"]),
+            max(&group["commit_latency"]),
+            count(&group["lag_max"]),
+            count(&group["lag_at_end"]),
+            count(&group["redelivered"]),
+        ] {
+            let _ = write!(out, "<td class=\"n\">{cell}</td>");
+        }
+        out.push_str("</tr>\n");
+    }
+    out + "</table></div>\n"
+}
+
 /// What was verified.
 pub fn verification(result: &Value) -> String {
     let verdict = &result["verdict"];
