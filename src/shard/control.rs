@@ -93,11 +93,7 @@ impl<R: Runtime> Shard<R> {
                         ((id, count as i32), changes)
                     }));
                 }
-                let outcomes = if validate_only {
-                    decided.outcomes
-                } else {
-                    self.commit(&controller, &mut log, decided).await
-                };
+                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Topics(outcomes)
             }
             ControlRequest::CreatePartitions { topics, validate_only } => {
@@ -111,11 +107,7 @@ impl<R: Runtime> Shard<R> {
                     let id = image.topic(topic).map_or(Uuid::ZERO, |t| t.id);
                     decided.item(grown.map(|changes| ((id, *count), changes)));
                 }
-                let outcomes = if validate_only {
-                    decided.outcomes
-                } else {
-                    self.commit(&controller, &mut log, decided).await
-                };
+                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Topics(outcomes)
             }
             ControlRequest::DeleteTopics(ids) => {
@@ -133,11 +125,7 @@ impl<R: Runtime> Shard<R> {
                     let altered = alter_configs(&decided.image, &self.config, alteration);
                     decided.item(altered.map(|changes| ((), changes)));
                 }
-                let outcomes = if validate_only {
-                    decided.outcomes
-                } else {
-                    self.commit(&controller, &mut log, decided).await
-                };
+                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Altered(outcomes)
             }
             ControlRequest::Quotas { alterations, validate_only } => {
@@ -146,11 +134,7 @@ impl<R: Runtime> Shard<R> {
                     let altered = alter_quotas(&decided.image, alteration);
                     decided.item(altered.map(|changes| ((), changes)));
                 }
-                let outcomes = if validate_only {
-                    decided.outcomes
-                } else {
-                    self.commit(&controller, &mut log, decided).await
-                };
+                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Altered(outcomes)
             }
             ControlRequest::ProducerIds => {
@@ -166,6 +150,20 @@ impl<R: Runtime> Shard<R> {
                 ControlReply::ProducerIds(outcomes.pop().unwrap_or_else(gone))
             }
         })
+    }
+
+    /// What became of each item: carried out, or, if `validate_only`, what would become of it.
+    async fn finish<T: Clone>(
+        self: &Rc<Self>,
+        controller: &Rc<Controller>,
+        log: &mut MetadataWriter,
+        decided: Decided<T>,
+        validate_only: bool,
+    ) -> Vec<Result<T, ControlError>> {
+        if validate_only {
+            return decided.outcomes;
+        }
+        self.commit(controller, log, decided).await
     }
 
     /// Make decided changes durable and install them everywhere.
