@@ -30,7 +30,7 @@ pub enum ControlError {
     InvalidConfig(String),
     /// INVALID_REQUEST
     InvalidRequest(String),
-    /// POLICY_VIOLATION: a limit of this broker.
+    /// POLICY_VIOLATION: a limit or a rule of this broker.
     OverLimit(String),
     /// The log of changes could not be written.
     Storage(String),
@@ -173,7 +173,8 @@ fn check_assignments(
 /// Changes that raise the partitions of a topic to `count`.
 ///
 /// # Errors
-/// When the topic is unknown or `count` does not exceed what it has.
+/// When the topic is unknown, internal, or has `count` partitions or more. (Kafka lets internal
+/// topics grow: its groups lose their offsets at the next start.)
 pub fn create_partitions(
     image: &Image,
     limits: &ControllerLimits,
@@ -184,6 +185,12 @@ pub fn create_partitions(
     let topic = image.topic(name).ok_or_else(|| {
         ControlError::UnknownTopic("This server does not host this topic-partition.".into())
     })?;
+    if topic.name.is_internal() {
+        return Err(ControlError::OverLimit(format!(
+            "{name} keeps the number of partitions that it was made with: which group is in which \
+             of them follows from it, so groups would lose their offsets with another number."
+        )));
+    }
     let now = topic.partitions.len() as i32;
     if count == now {
         return Err(ControlError::InvalidPartitions(format!(
@@ -280,6 +287,7 @@ fn new_partitions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CONSUMER_OFFSETS;
 
     const LIMITS: ControllerLimits = ControllerLimits {
         node_id: 1,
@@ -334,6 +342,9 @@ mod tests {
         assert!(matches!(grow(2), Err(ControlError::InvalidPartitions(_))));
         let wrong: [Vec<NodeId>; 1] = [vec![1]];
         assert!(create_partitions(&image, &LIMITS, "t", 5, Some(&wrong)).is_err());
+        let image = image_with(CONSUMER_OFFSETS);
+        let refused = create_partitions(&image, &LIMITS, CONSUMER_OFFSETS, 5, None);
+        assert!(matches!(refused, Err(ControlError::OverLimit(_))), "groups would be elsewhere");
     }
 
     #[test]
