@@ -8,9 +8,11 @@ use crate::cluster::configs::{Alteration, Operation};
 use crate::cluster::controller::ControlError;
 use crate::model::NodeId;
 use crate::protocol::ErrorCode;
+use crate::protocol::messages::alter_configs::AlterConfigsResourceResponse;
 use crate::runtime::Runtime;
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
 
+use super::dispatch::check_count;
 use super::errors::{self, Refused};
 use super::request::{Caller, Hangup};
 
@@ -56,31 +58,38 @@ pub struct AskedAlteration {
     pub replaces_all: bool,
 }
 
-/// Carry out what can be; the outcome of each resource, in order.
+/// Carry out what can be, and say what became of each resource, in order.
 pub async fn alter<R: Runtime>(
     caller: &Rc<Caller<R>>,
     asked: Vec<AskedAlteration>,
     validate_only: bool,
-) -> Result<Vec<Refused>, Hangup> {
+) -> Result<Vec<AlterConfigsResourceResponse>, Hangup> {
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("resources", asked.len(), max, "thalweg.request.topics.max")?;
     let mut named: HashMap<(i8, &str), usize> = HashMap::new();
     for one in &asked {
         *named.entry((one.kind, one.name.as_str())).or_default() += 1;
     }
-    let mut outcomes = Vec::with_capacity(asked.len());
+    let mut responses = Vec::with_capacity(asked.len());
     let (mut slots, mut alterations) = (Vec::new(), Vec::new());
     for one in &asked {
+        let mut response = AlterConfigsResourceResponse {
+            resource_type: one.kind,
+            resource_name: one.name.as_str().into(),
+            ..Default::default()
+        };
         let is_named_twice = named[&(one.kind, one.name.as_str())] > 1;
-        outcomes.push(match alteration(one, caller.identity.node_id, is_named_twice) {
+        match alteration(one, caller.identity.node_id, is_named_twice) {
             Ok(alteration) => {
-                slots.push(outcomes.len());
+                slots.push(responses.len());
                 alterations.push(alteration);
-                (ErrorCode::NONE, None)
             }
-            Err(text) => (ErrorCode::INVALID_REQUEST, Some(text)),
-        });
+            Err(text) => refuse(&mut response, (ErrorCode::INVALID_REQUEST, Some(text))),
+        }
+        responses.push(response);
     }
     if alterations.is_empty() {
-        return Ok(outcomes);
+        return Ok(responses);
     }
     let request = ControlRequest::Configs { alterations, validate_only };
     let reply = caller.shard.call(0, Call::Control(request)).await;
@@ -89,10 +98,15 @@ pub async fn alter<R: Runtime>(
     };
     for (slot, result) in slots.into_iter().zip(results) {
         if let Err(error) = result {
-            outcomes[slot] = refusal(asked[slot].kind, &error);
+            refuse(&mut responses[slot], refusal(asked[slot].kind, &error));
         }
     }
-    Ok(outcomes)
+    Ok(responses)
+}
+
+fn refuse(response: &mut AlterConfigsResourceResponse, (error_code, text): Refused) {
+    response.error_code = error_code;
+    response.error_message = text.map(|text| text.as_str().into());
 }
 
 /// Kafka refuses what a broker cannot take with INVALID_REQUEST (KAFKA-13609).

@@ -1,6 +1,6 @@
 //! IncrementalAlterConfigs (44): change single configuration keys (KIP-339).
 
-use crate::protocol::ErrorCode;
+use super::alter_configs::AlterConfigsResourceResponse;
 use crate::wire::{StrBytes, schema};
 
 schema! {
@@ -38,17 +38,5 @@ schema! {
         throttle_time_ms: i32 [0+];
         /// Results, one by one.
         responses: Vec<AlterConfigsResourceResponse> [0+];
-    }
-
-    /// One resource.
-    struct AlterConfigsResourceResponse {
-        /// How it went.
-        error_code: ErrorCode [0+];
-        /// What went wrong, for people; null if nothing did.
-        error_message: Option<StrBytes> [0+], null [0+];
-        /// Kind of resource: 2 topic, 4 broker, 8 broker logger, 16 client metrics, 32 group.
-        resource_type: i8 [0+];
-        /// Name of the resource: a topic, a broker's id, empty for the default of all brokers.
-        resource_name: StrBytes [0+];
     }
 }

@@ -4,11 +4,10 @@
 use std::rc::Rc;
 
 use crate::protocol::messages::incremental_alter_configs::{
-    AlterConfigsResourceResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 use crate::runtime::Runtime;
 use crate::server::configs::{AskedAlteration, AskedChange, alter};
-use crate::server::dispatch::check_count;
 use crate::server::request::{Caller, Hangup};
 
 /// Resources succeed or fail one by one, each as a whole.
@@ -17,8 +16,6 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: IncrementalAlterConfigsRequest,
 ) -> Result<IncrementalAlterConfigsResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("resources", request.resources.len(), max, "thalweg.request.topics.max")?;
     let asked = request.resources.iter().map(|resource| AskedAlteration {
         kind: resource.resource_type,
         name: resource.resource_name.to_string(),
@@ -33,15 +30,6 @@ pub async fn handle<R: Runtime>(
             .collect(),
         replaces_all: false,
     });
-    let outcomes = alter(&caller, asked.collect(), request.validate_only).await?;
-    let responses = request.resources.into_iter().zip(outcomes).map(|(resource, outcome)| {
-        let (error_code, text) = outcome;
-        AlterConfigsResourceResponse {
-            error_code,
-            error_message: text.map(|text| text.as_str().into()),
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        }
-    });
-    Ok(IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+    let responses = alter(&caller, asked.collect(), request.validate_only).await?;
+    Ok(IncrementalAlterConfigsResponse { responses, ..Default::default() })
 }
