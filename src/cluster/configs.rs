@@ -19,7 +19,7 @@ pub const CONFIGURED_GROUPS_MAX: usize = 10_000;
 /// Longest value of a setting: lists grow by APPEND.
 pub const VALUE_BYTES_MAX: usize = 16 << 10;
 
-/// Longest id of a group that may have settings of its own.
+/// Longest id of a group, and of one that may have settings of its own.
 pub const GROUP_ID_BYTES_MAX: usize = 1024;
 
 /// What is to happen to one setting (`AlterConfigOp.OpType`).

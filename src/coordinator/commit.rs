@@ -18,12 +18,17 @@ use crate::wire::StrBytes;
 
 use super::Coordinator;
 use super::group::Group;
+use super::members::is_long_group_id;
 use super::offsets::{CommittedOffset, tombstone};
 
 /// The first version that goes by topic id.
 const TOPIC_IDS_MIN: i16 = 10;
 /// The first version in which a missing group is called so; before, its generation was wrong.
 const GROUP_ID_NOT_FOUND_MIN: i16 = 9;
+
+/// Bytes of records after which a request is given no more: one request is one batch. (Kafka's
+/// limit is the largest batch of the topic, 1 MiB.)
+const COMMIT_BYTES_MAX: usize = 32 << 20;
 
 /// One topic of a request, resolved.
 struct Topic {
@@ -43,10 +48,15 @@ impl Coordinator {
         let mut topics = resolve(image, version, &request);
         let is_known = |topic: &Topic| topic.partitions.iter().any(|(_, error)| error.is_ok());
         if topics.iter().any(is_known) {
-            if let Err(error) = self.may_commit(version, &request, &topics) {
-                return refused(&request, error);
+            match self.may_commit(version, &request, &topics) {
+                Ok(()) => self.remember(&request, &mut topics),
+                Err(refusal) => {
+                    let all = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+                    for (_, error) in all.filter(|(_, error)| error.is_ok()) {
+                        *error = refusal;
+                    }
+                }
             }
-            self.remember(&request, &mut topics);
         }
         let topics = topics.into_iter().map(|topic| OffsetCommitResponseTopic {
             name: topic.name,
@@ -72,6 +82,9 @@ impl Coordinator {
         topics: &[Topic],
     ) -> Result<(), ErrorCode> {
         let generation = request.generation_id_or_member_epoch;
+        if is_long_group_id(&request.group_id) {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
         if !self.groups.contains_key(&request.group_id) {
             if generation >= 0 {
                 return Err(if version >= GROUP_ID_NOT_FOUND_MIN {
@@ -119,6 +132,11 @@ impl Coordinator {
                     continue;
                 }
                 let index = partition.partition_index;
+                if self.desk.step_bytes > COMMIT_BYTES_MAX {
+                    // A partition may be named any number of times.
+                    *error = ErrorCode::INVALID_COMMIT_OFFSET_SIZE;
+                    continue;
+                }
                 if self.offsets.get(group, &topic.name, index).is_none()
                     && self.offsets.count(group) >= self.desk.settings.offsets_max
                 {

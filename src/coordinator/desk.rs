@@ -20,6 +20,8 @@ pub(super) struct Desk {
     pub ids: Ids,
     pub timers: Timers,
     pub step: Step,
+    /// Bytes of the records of `step`.
+    pub step_bytes: usize,
     /// Generations and target assignments completed.
     pub rebalances: u64,
 }
@@ -32,6 +34,7 @@ impl Desk {
             ids: Ids::new(seed),
             timers: Timers::default(),
             step: Step::default(),
+            step_bytes: 0,
             rebalances: 0,
         }
     }
@@ -48,7 +51,14 @@ impl Desk {
     /// length fields are the same, and names that ids are made of are checked first.
     pub fn write(&mut self, record: &GroupRecord) {
         let (key, value) = record.encode().expect("texts were checked on their way in");
+        self.step_bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
         self.step.records.push(CoordinatorRecord { key, value });
+    }
+
+    /// The step that was made; another one begins.
+    pub fn take_step(&mut self) -> Step {
+        self.step_bytes = 0;
+        std::mem::take(&mut self.step)
     }
 
     /// Let a timer of `group` (and `member`, if not empty) be due in `after_ms`.

@@ -1,5 +1,6 @@
 //! Requests of members: found their group, handed to it.
 
+use crate::cluster::configs::GROUP_ID_BYTES_MAX;
 use crate::cluster::image::Image;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::consumer_group_heartbeat::{
@@ -18,8 +19,12 @@ use super::consumer::{ConsumerGroup, Heartbeat, Refusal};
 use super::group::Group;
 use super::{ClientInfo, Coordinator, Request, Response};
 
-/// Longest client id and instance id, of which member ids are made.
+/// Longest client id and instance id, of which member ids are made, and longest rack.
 const NAME_BYTES_MAX: usize = 1024;
+/// Longest member id: a name and a UUID.
+const MEMBER_ID_BYTES_MAX: usize = NAME_BYTES_MAX + 37;
+/// Most protocols of one member; consumers have as many as assignors.
+const PROTOCOLS_MAX: usize = 256;
 /// The first version of LeaveGroup with several members.
 const LEAVE_MEMBERS_MIN: i16 = 3;
 
@@ -241,25 +246,41 @@ impl Coordinator {
     }
 }
 
-/// What must hold of every request of a member.
+/// What must hold of every request of a member. Names and lists that a group would keep are
+/// bounded here: they stand in records and answers many times over.
 fn check(client: &ClientInfo, request: &Request) -> Result<(), ErrorCode> {
-    let (group_id, instance_id) = match request {
-        Request::JoinGroup(request) => (&request.group_id, request.group_instance_id.as_ref()),
-        Request::SyncGroup(request) => (&request.group_id, None),
-        Request::Heartbeat(request) => (&request.group_id, None),
-        Request::LeaveGroup(request) => (&request.group_id, None),
+    let (group_id, names, member_id) = match request {
+        Request::JoinGroup(request) => {
+            if request.protocols.len() > PROTOCOLS_MAX {
+                return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+            }
+            (&request.group_id, [request.group_instance_id.as_ref(), None], &request.member_id)
+        }
+        Request::SyncGroup(request) => (&request.group_id, [None, None], &request.member_id),
+        Request::Heartbeat(request) => (&request.group_id, [None, None], &request.member_id),
+        Request::LeaveGroup(request) => (&request.group_id, [None, None], &request.member_id),
         Request::ConsumerGroupHeartbeat(request) => {
-            (&request.group_id, request.instance_id.as_ref())
+            let names = [request.instance_id.as_ref(), request.rack_id.as_ref()];
+            (&request.group_id, names, &request.member_id)
         }
         _ => return Ok(()),
     };
-    let names_it_itself = matches!(request, Request::ConsumerGroupHeartbeat(_));
-    if group_id.is_empty() && !names_it_itself {
+    // Whoever founds consumer groups says in words that the id is empty.
+    let may_be_empty = matches!(request, Request::ConsumerGroupHeartbeat(_));
+    if group_id.is_empty() && !may_be_empty || is_long_group_id(group_id) {
         return Err(ErrorCode::INVALID_GROUP_ID);
     }
     let is_long = |name: &StrBytes| name.len() > NAME_BYTES_MAX;
-    if is_long(&client.client_id) || instance_id.is_some_and(is_long) {
+    if is_long(&client.client_id)
+        || names.into_iter().flatten().any(is_long)
+        || member_id.len() > MEMBER_ID_BYTES_MAX
+    {
         return Err(ErrorCode::INVALID_REQUEST);
     }
     Ok(())
+}
+
+/// Whether no group of this id may come into being: every record of a group repeats it.
+pub(super) fn is_long_group_id(id: &StrBytes) -> bool {
+    id.len() > GROUP_ID_BYTES_MAX
 }

@@ -187,6 +187,9 @@ pub struct Counts {
     pub skipped: u64,
 }
 
+/// Timers that one tick sees to.
+const TIMERS_PER_TICK: usize = 100;
+
 /// One partition of `__consumer_offsets` and every group in it.
 pub struct Coordinator {
     groups: BTreeMap<StrBytes, Group>,
@@ -194,8 +197,11 @@ pub struct Coordinator {
     desk: Desk,
     /// When expired offsets are looked for; nothing before [`Coordinator::loaded`].
     next_cleanup: Option<TimestampMs>,
-    /// Where the search for expired offsets goes on; empty at its beginning.
-    cleanup_after: Option<StrBytes>,
+    /// The group at which the search for expired offsets goes on; nothing at its beginning.
+    cleanup_from: Option<StrBytes>,
+    /// The group at which the search for offsets of deleted topics goes on; nothing when there is
+    /// none to be done.
+    gone_from: Option<StrBytes>,
     commits: u64,
     skipped: u64,
 }
@@ -209,7 +215,8 @@ impl Coordinator {
             offsets: Offsets::default(),
             desk: Desk::new(settings, seed),
             next_cleanup: None,
-            cleanup_after: None,
+            cleanup_from: None,
+            gone_from: None,
             commits: 0,
             skipped: 0,
         }
@@ -226,7 +233,8 @@ impl Coordinator {
         }
         // Topics may have gone while nobody followed.
         self.image_changed(image);
-        self.take_step()
+        self.sweep_gone(image);
+        self.desk.take_step()
     }
 
     /// Let `event` happen at `now` with the metadata of `image`.
@@ -238,15 +246,21 @@ impl Coordinator {
                 self.request(image, ticket, &client, version, request);
             }
             Event::Tick => self.tick(image),
-            Event::ImageChanged => self.image_changed(image),
+            Event::ImageChanged => {
+                self.image_changed(image);
+                self.sweep_gone(image);
+            }
             Event::Gone(_) => {}
         }
-        self.take_step()
+        self.desk.take_step()
     }
 
     /// When [`Event::Tick`] is due; nothing before [`Coordinator::loaded`].
     pub fn deadline(&self) -> Option<TimestampMs> {
         let cleanup = self.next_cleanup?;
+        if self.gone_from.is_some() {
+            return Some(self.desk.now);
+        }
         Some(self.desk.timers.first().map_or(cleanup, |first| first.min(cleanup)))
     }
 
@@ -260,10 +274,6 @@ impl Coordinator {
             commits: self.commits,
             skipped: self.skipped,
         }
-    }
-
-    fn take_step(&mut self) -> Step {
-        std::mem::take(&mut self.desk.step)
     }
 
     fn request(
@@ -298,13 +308,17 @@ impl Coordinator {
         self.desk.reply(ticket, response);
     }
 
+    /// What is due, a bounded part of it: after a restart the sessions of all members may end in
+    /// the same moment. The deadline stays in the past until all is done.
     fn tick(&mut self, image: &Image) {
-        while let Some(timer) = self.desk.timers.pop(self.desk.now) {
+        for _ in 0..TIMERS_PER_TICK {
+            let Some(timer) = self.desk.timers.pop(self.desk.now) else { break };
             let Self { groups, desk, .. } = self;
             if let Some(group) = groups.get_mut(&timer.group) {
                 group.timer_due(desk, image, &timer);
             }
         }
+        self.sweep_gone(image);
         self.cleanup_when_due();
     }
 }

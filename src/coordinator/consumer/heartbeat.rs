@@ -217,6 +217,7 @@ impl ConsumerGroup {
             None => heartbeat.update(&ConsumerMember::new(id.clone())),
         };
         self.check_bytes(desk, &updated)?;
+        self.check_expression(&updated)?;
         Ok(Admission { replaced, before, updated })
     }
 

@@ -18,6 +18,9 @@ pub(super) const LEFT: i32 = -1;
 /// Epoch of a static member that has left and will come back.
 pub(super) const LEFT_FOR_A_WHILE: i32 = -2;
 
+/// What an entry of a list costs beside its text, so that many short names count, too.
+const ENTRY_BYTES: usize = 32;
+
 /// Where a member is on the way from what it has to what it shall have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::coordinator) enum MemberState {
@@ -120,7 +123,7 @@ impl ConsumerMember {
 
     /// Bytes that it makes the group keep.
     pub fn bytes(&self) -> usize {
-        let topics: usize = self.topics.iter().map(|topic| topic.len()).sum();
+        let topics: usize = self.topics.iter().map(|topic| topic.len() + ENTRY_BYTES).sum();
         let classic = self.classic.iter().flat_map(|classic| &classic.supported_protocols);
         let classic: usize = classic.map(|each| each.name.len() + each.metadata.len()).sum();
         topics + classic + self.regex.as_ref().map_or(0, |regex| regex.len())

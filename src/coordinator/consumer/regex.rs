@@ -14,13 +14,15 @@ use crate::protocol::group_record::{
 };
 use crate::wire::StrBytes;
 
-use super::{ConsumerGroup, Refusal, Resolved};
+use super::{ConsumerGroup, ConsumerMember, Refusal, Resolved};
 use crate::coordinator::desk::Desk;
 
 /// Longest expression.
 const EXPRESSION_BYTES_MAX: usize = 4096;
-/// Memory of a compiled expression.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Most expressions of one group.
+const EXPRESSIONS_MAX: usize = 64;
+/// Memory of a compiled expression; the time that a name takes grows with it.
+const COMPILED_BYTES_MAX: usize = 256 << 10;
 /// How soon after the last look changed metadata is looked at again.
 const LOOK_INTERVAL_MS: i64 = 10_000;
 
@@ -67,6 +69,25 @@ impl ConsumerGroup {
             timestamp: resolved.timestamp,
         });
         GroupRecord::ConsumerGroupRegularExpression(key, value)
+    }
+
+    /// Whether one more expression fits, if that of `member` is new: the topics of each are kept.
+    ///
+    /// # Errors
+    /// `GROUP_MAX_SIZE_REACHED`
+    pub(super) fn check_expression(&self, member: &ConsumerMember) -> Result<(), Refusal> {
+        let Some(own) = member.regex().filter(|own| !self.regexes.contains_key(*own)) else {
+            return Ok(());
+        };
+        let others = self.members.values().filter(|other| other.id != member.id);
+        let mut used: BTreeSet<&StrBytes> = others.filter_map(ConsumerMember::regex).collect();
+        used.insert(own);
+        if used.len() <= EXPRESSIONS_MAX {
+            return Ok(());
+        }
+        let message =
+            format!("The members of the group have {EXPRESSIONS_MAX} expressions, the most.");
+        Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, message))
     }
 
     /// Forget expressions that nobody subscribes to, resolve new ones, and all of them when it is

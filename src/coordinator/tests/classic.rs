@@ -377,6 +377,13 @@ fn limits_are_kept_with_errors() {
     assert_eq!(bench.join_now(of("h")).error_code, required);
     assert_eq!(bench.join_now(of("h")).error_code, full, "ids that were given out count");
     assert_eq!(bench.join_now(of("i")).error_code, full, "a third group");
+    assert_eq!(bench.join_now(of(&"h".repeat(1025))).error_code, ErrorCode::INVALID_GROUP_ID);
+    let member_id = "m".repeat(2000);
+    assert_eq!(bench.join_now(join(&member_id, &["range"])).error_code, ErrorCode::INVALID_REQUEST);
+    let names: Vec<String> = (0..257).map(|n| format!("p{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many = bench.join_now(join("", &names)).error_code;
+    assert_eq!(many, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
     bench.client.client_id = "x".repeat(2000).into();
     assert_eq!(bench.join_now(of("h")).error_code, ErrorCode::INVALID_REQUEST);
 }
@@ -523,4 +530,20 @@ fn groups_are_listed_described_and_deleted() {
     bench.ask(2, Request::DeleteGroups(request));
     assert_eq!(bench.coordinator.counts().groups, 0);
     assert_eq!(bench.reloaded().counts(), Counts::default());
+}
+
+#[test]
+fn sessions_that_end_in_one_moment_are_seen_to_in_bounded_steps() {
+    let mut bench = Bench::new();
+    for group in 0..250 {
+        let group_id = format!("g{group}").as_str().into();
+        bench.join_now(JoinGroupRequest { group_id, ..join("", &["range"]) });
+    }
+    bench.now += 60_000;
+    let mut ticks = 0;
+    while bench.coordinator.deadline().unwrap() <= bench.now {
+        bench.coordinator.step(bench.now, &bench.image, Event::Tick);
+        ticks += 1;
+    }
+    assert_eq!(ticks, 3);
 }

@@ -251,6 +251,9 @@ fn requests_that_make_no_sense_are_refused() {
     bench.topic("t", 1);
     let invalid = ErrorCode::INVALID_REQUEST;
     let base = || joining("a", &["t"]);
+    let long = || "x".repeat(2_000).as_str().into();
+    let short: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let short: Vec<&str> = short.iter().map(String::as_str).collect();
     let cases = [
         (ConsumerGroupHeartbeatRequest { member_id: "".into(), ..base() }, invalid),
         (ConsumerGroupHeartbeatRequest { group_id: "".into(), ..base() }, invalid),
@@ -276,6 +279,11 @@ fn requests_that_make_no_sense_are_refused() {
             ErrorCode::INVALID_REGULAR_EXPRESSION,
         ),
         (joining("a", &[&"x".repeat(2_001)]), ErrorCode::GROUP_MAX_SIZE_REACHED),
+        (joining("a", &short), ErrorCode::GROUP_MAX_SIZE_REACHED),
+        (ConsumerGroupHeartbeatRequest { member_id: long(), ..base() }, invalid),
+        (ConsumerGroupHeartbeatRequest { rack_id: Some(long()), ..base() }, invalid),
+        (ConsumerGroupHeartbeatRequest { instance_id: Some(long()), ..base() }, invalid),
+        (ConsumerGroupHeartbeatRequest { group_id: long(), ..base() }, ErrorCode::INVALID_GROUP_ID),
     ];
     for (request, error) in cases {
         assert_eq!(bench.beat(request.clone()).error_code, error, "{request:?}");
@@ -414,6 +422,25 @@ fn expressions_follow_the_topics() {
     assert_eq!(kept, ["app-[0-9]", "other"]);
     bench.beat(beating("a", -1));
     assert_eq!(bench.group().regexes.len(), 1);
+}
+
+#[test]
+fn a_group_has_a_limited_number_of_expressions() {
+    let mut bench = Bench::new();
+    bench.topic("t", 1);
+    let joining = |id: &str, regex: &str| ConsumerGroupHeartbeatRequest {
+        subscribed_topic_names: None,
+        subscribed_topic_regex: Some(regex.into()),
+        ..joining(id, &[])
+    };
+    for n in 0..64 {
+        let joined = bench.beat(joining(&format!("m{n}"), &format!("t|{n}")));
+        assert_eq!(joined.error_code, ErrorCode::NONE);
+    }
+    let full = ErrorCode::GROUP_MAX_SIZE_REACHED;
+    assert_eq!(bench.beat(joining("late", "t|x")).error_code, full);
+    assert_eq!(bench.beat(joining("late", "t|1")).error_code, ErrorCode::NONE, "a known one");
+    assert_eq!(bench.beat(joining("m2", "t|x")).error_code, ErrorCode::NONE, "in place of its own");
 }
 
 #[test]

@@ -238,3 +238,68 @@ fn many_expired_offsets_go_in_bounded_steps() {
     assert_eq!(bench.log.len() - before, 24_000 + 12);
     assert_eq!(bench.reloaded().counts().offsets, 0);
 }
+
+#[test]
+fn offsets_of_a_deleted_topic_go_in_bounded_steps() {
+    let mut bench = Bench::new();
+    let id = bench.topic("t", 2_000);
+    bench.topic("u", 1);
+    for group in 0..12 {
+        let mut offsets: Vec<(&str, i32, i64)> = (0..2_000).map(|index| ("t", index, 1)).collect();
+        offsets.push(("u", 0, 1));
+        bench.commit(8, commit(&format!("g{group:02}"), &offsets));
+    }
+    bench.image.apply(&Change::RemoveTopic { id }).unwrap();
+    let mut records = Vec::new();
+    let mut event = Event::ImageChanged;
+    while bench.coordinator.counts().offsets > 12 {
+        let step = bench.coordinator.step(bench.now, &bench.image, event);
+        records.push(step.records.len());
+        bench.log.extend(step.records);
+        event = Event::Tick;
+        let is_over = bench.coordinator.counts().offsets == 12;
+        let deadline = bench.coordinator.deadline().unwrap();
+        assert_eq!(deadline > bench.now, is_over, "the rest is due at once");
+    }
+    assert_eq!(records, [10_000, 10_000, 4_000]);
+    assert_eq!(bench.reloaded().counts().offsets, 12);
+}
+
+#[test]
+fn a_group_with_more_expired_offsets_than_a_step_forgets_loses_them_all() {
+    let mut bench = Bench::new();
+    bench.topic("t", 12_000);
+    let offsets: Vec<(&str, i32, i64)> = (0..12_000).map(|index| ("t", index, 1)).collect();
+    bench.commit(8, commit("g", &offsets));
+    bench.pass(7 * DAY);
+    assert_eq!((bench.coordinator.counts().offsets, bench.coordinator.counts().groups), (0, 0));
+    assert_eq!(bench.reloaded().counts().groups, 0);
+}
+
+#[test]
+fn what_a_commit_makes_the_log_keep_is_bounded() {
+    let mut bench = Bench::new();
+    bench.topic("t", 1);
+    let long = "g".repeat(1025);
+    let refused = bench.commit(8, commit(&long, &[("t", 0, 1), ("none", 0, 1)]));
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    assert_eq!(refused, [ErrorCode::INVALID_GROUP_ID, unknown]);
+    let partition = OffsetCommitRequestPartition {
+        committed_metadata: Some("m".repeat(4096).into()),
+        ..Default::default()
+    };
+    let topic = OffsetCommitRequestTopic {
+        name: "t".into(),
+        partitions: vec![partition; 10_000],
+        ..Default::default()
+    };
+    let request =
+        OffsetCommitRequest { group_id: "g".into(), topics: vec![topic], ..Default::default() };
+    let errors = bench.commit(8, request);
+    let taken = errors.iter().filter(|error| error.is_ok()).count();
+    assert_eq!(errors.last(), Some(&ErrorCode::INVALID_COMMIT_OFFSET_SIZE));
+    let bytes: usize =
+        bench.log.iter().map(|r| r.key.len() + r.value.as_ref().unwrap().len()).sum();
+    assert!((33 << 20) > bytes && taken == bench.log.len(), "{taken} taken, {bytes} bytes");
+    assert_eq!(bench.commit(8, commit("g", &[("t", 0, 1)])), [ErrorCode::NONE]);
+}
