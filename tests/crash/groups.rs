@@ -22,14 +22,15 @@ use thalweg::shard::Shard;
 use thalweg::shard::call::{Call, GroupCall, GroupRefusal, GroupResult, Reply};
 
 use crate::data_dir;
-use crate::shard::{add_topic, start_shard};
+use crate::shard::{add_topic, start_shard_with};
 
 /// A shard with `__consumer_offsets` and a topic `t`; its groups begin to load.
 async fn start(runtime: SimRuntime) -> Rc<Shard<SimRuntime>> {
     let mut image = Image::default();
     add_topic(&mut image, CONSUMER_OFFSETS, Uuid([7; 16]));
     add_topic(&mut image, "t", Uuid([8; 16]));
-    start_shard(runtime, image).await
+    // What a coordinator writes it reads again, however little clients may send.
+    start_shard_with(runtime, image, &[("thalweg.decompressed.bytes.max", "1")]).await
 }
 
 /// What the coordinator of group `g` answers.

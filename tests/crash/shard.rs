@@ -42,8 +42,17 @@ pub(crate) fn add_topic(image: &mut Image, name: &str, id: Uuid) {
 
 /// A shard on what is on the disk, with these topics; its groups begin to load.
 pub(crate) async fn start_shard(runtime: SimRuntime, image: Image) -> Rc<Shard<SimRuntime>> {
-    let config = [("log.dirs", "/data"), ("thalweg.shards", "1")];
-    let (config, image) = (Arc::new(Config::from_pairs(&config).unwrap()), Arc::new(image));
+    start_shard_with(runtime, image, &[]).await
+}
+
+/// The same with settings of its own.
+pub(crate) async fn start_shard_with(
+    runtime: SimRuntime,
+    image: Image,
+    settings: &[(&str, &str)],
+) -> Rc<Shard<SimRuntime>> {
+    let settings = [&[("log.dirs", "/data"), ("thalweg.shards", "1")], settings].concat();
+    let (config, image) = (Arc::new(Config::from_pairs(&settings).unwrap()), Arc::new(image));
     let storage = StorageConfig {
         data_dir: data_dir(),
         journal_bytes_max: 4 << 20,

@@ -64,7 +64,8 @@ fn replay_batch<R: Runtime>(
     }
     let fault = |why: String| format!("the batch at offset {base} cannot be read: {why}");
     let codec = attributes.codec().ok_or_else(|| fault("unknown compression".into()))?;
-    let most = shard.config.limits.decompressed_bytes_max;
+    // What was not compressed is in memory already: a large step of a coordinator made it.
+    let most = shard.config.limits.decompressed_bytes_max.max(batch.records_bytes().len());
     let plain = decompress(codec, batch.records_bytes(), most).map_err(|e| fault(e.to_string()))?;
     let mut count = 0;
     for record in Records::new(&plain, batch.record_count()) {
