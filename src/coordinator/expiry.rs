@@ -10,7 +10,6 @@ use crate::model::{PartitionIndex, Uuid};
 use crate::wire::StrBytes;
 
 use super::Coordinator;
-use super::group::Group;
 use super::offsets::{CommittedOffset, tombstone};
 
 /// Offsets that one step forgets.

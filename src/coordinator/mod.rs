@@ -157,6 +157,20 @@ pub struct CoordinatorRecord {
     pub value: Option<Bytes>,
 }
 
+/// What an operator may want to know of a group: it rebalances, or has settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Id of the group.
+    pub group: StrBytes,
+    /// Its generation (classic groups) or epoch (consumer groups).
+    pub generation: i32,
+    /// Members it has.
+    pub members: usize,
+    /// Why it rebalances; nothing when it has settled. Consumer groups settle member by member,
+    /// without notice.
+    pub reason: Option<&'static str>,
+}
+
 /// What follows from an event.
 ///
 /// `records` are appended as one batch; no reply of this or a later step is sent before everything
@@ -168,6 +182,8 @@ pub struct Step {
     pub records: Vec<CoordinatorRecord>,
     /// Tickets with their answers: of the request of this event, or of earlier ones that waited.
     pub replies: Vec<(u64, Response)>,
+    /// For the log lines; nothing depends on them.
+    pub notices: Vec<Notice>,
 }
 
 /// How much a coordinator holds, for metrics.
@@ -183,8 +199,6 @@ pub struct Counts {
     pub rebalances: u64,
     /// Offsets committed since the coordinator was made.
     pub commits: u64,
-    /// Records of unknown types that were skipped while loading.
-    pub skipped: u64,
 }
 
 /// Timers that one tick sees to.
@@ -272,8 +286,12 @@ impl Coordinator {
             offsets: self.offsets.groups().map(|(group, _)| self.offsets.count(group)).sum(),
             rebalances: self.desk.rebalances,
             commits: self.commits,
-            skipped: self.skipped,
         }
+    }
+
+    /// Records of unknown types that were left out while loading.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     fn request(

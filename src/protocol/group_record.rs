@@ -299,7 +299,7 @@ macro_rules! group_records {
             /// The record in `key` and `value`; nothing when the type of the key is unknown.
             ///
             /// # Errors
-            /// When the bytes are no such record, or of a version that is not known.
+            /// When the bytes are no such record.
             pub fn decode(
                 key: Bytes,
                 value: Option<Bytes>,
@@ -356,10 +356,14 @@ fn framed<M: Message>(first: i16, message: &M, version: i16) -> Result<Bytes, En
     Ok(writer.into_bytes())
 }
 
+/// A version that is newer than those here is read as the newest of them, and what it says beyond
+/// is left out, as in Kafka: a downgrade must not leave groups without a coordinator.
 fn read_value<M: Message>(value: Bytes) -> Result<M, DecodeError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;
-    let message = M::decode(&mut reader, version)?;
-    reader.finish()?;
+    let message = M::decode(&mut reader, version.min(M::VERSIONS.max))?;
+    if version <= M::VERSIONS.max {
+        reader.finish()?;
+    }
     Ok(message)
 }

@@ -3,11 +3,14 @@
 //! broker and deterministically from a seed in the simulation.
 
 pub mod glommio;
+mod line_limit;
 pub mod sim;
 pub mod wait;
 
 use std::future::Future;
 use std::time::Duration;
+
+pub use line_limit::LineLimit;
 
 use crate::disk::Disk;
 use crate::model::TimestampMs;

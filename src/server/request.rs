@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::model::{NodeId, Uuid};
-use crate::runtime::Runtime;
+use crate::runtime::{LineLimit, Runtime};
 use crate::shard::Shard;
 
 use super::fetch_session::FetchSessions;
@@ -79,29 +78,3 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Option<Answer>, Hangup>>
 /// Why a connection is closed by us.
 #[derive(Clone, Debug)]
 pub struct Hangup(pub String);
-
-/// Log lines of one kind that a shard writes each second.
-const LINES_PER_SECOND: u32 = 5;
-
-/// Keeps a flood of like events from becoming a flood of log lines.
-#[derive(Debug, Default)]
-pub struct LineLimit {
-    second: Cell<u64>,
-    written: Cell<u32>,
-    unsaid: Cell<u64>,
-}
-
-impl LineLimit {
-    /// Whether a line may be written now; how many were not since the last one.
-    pub fn may_log(&self, now: Duration) -> Option<u64> {
-        if self.second.replace(now.as_secs()) != now.as_secs() {
-            self.written.set(0);
-        }
-        if self.written.get() >= LINES_PER_SECOND {
-            self.unsaid.set(self.unsaid.get() + 1);
-            return None;
-        }
-        self.written.set(self.written.get() + 1);
-        Some(self.unsaid.take())
-    }
-}

@@ -35,7 +35,7 @@ use crate::config::{Config, HostPort};
 use crate::metrics::Value;
 use crate::model::{ShardId, TopicPartition};
 use crate::runtime::glommio::GlommioRuntime;
-use crate::runtime::{Queue, Runtime};
+use crate::runtime::{LineLimit, Queue, Runtime};
 use crate::shard::Shard;
 use crate::shard::call::{Call, Reply};
 use crate::shard::control::{Controller, topic_settings};
@@ -48,7 +48,7 @@ use super::frames::FrameReader;
 use super::listener::{self, Admissions};
 use super::memory::FrameMemory;
 use super::readiness::Readiness;
-use super::request::{Caller, Identity, LineLimit};
+use super::request::{Caller, Identity};
 use super::signal::Signal;
 use super::{http, socket};
 

@@ -170,7 +170,7 @@ impl ClassicGroup {
             is_new: true,
         });
         desk.set_timer(TimerKind::Session, &self.id, &id, NEW_MEMBER_JOIN_TIMEOUT_MS);
-        self.rebalance_or_complete(desk);
+        self.rebalance_or_complete(desk, "a member joined");
     }
 
     /// A member that is known joins once more.
@@ -191,7 +191,11 @@ impl ClassicGroup {
             return desk.reply(join.waiting.ticket, Response::JoinGroup(response));
         }
         self.update(desk, join, id);
-        self.rebalance_or_complete(desk);
+        let reason = match is_same {
+            true => "the leader joined again",
+            false => "a member speaks other protocols or reads other topics",
+        };
+        self.rebalance_or_complete(desk, reason);
     }
 
     /// Take over what a join says, and let it wait.
@@ -235,8 +239,12 @@ impl ClassicGroup {
                 }
                 desk.reply(join.waiting.ticket, Response::JoinGroup(response));
             }
-            State::Stable => self.rebalance_or_complete(desk),
-            State::CompletingRebalance => self.prepare_rebalance(desk),
+            State::Stable => {
+                self.rebalance_or_complete(desk, "a static member came back with other protocols");
+            }
+            State::CompletingRebalance => {
+                self.prepare_rebalance(desk, "a static member came back in a rebalance");
+            }
             State::PreparingRebalance | State::Empty => self.complete_when_all_joined(desk),
         }
     }

@@ -15,7 +15,9 @@ impl ClassicGroup {
             members.iter().map(|member| self.leave_one(desk, member)).collect();
         if left.contains(&ErrorCode::NONE) {
             match self.state {
-                State::Stable | State::CompletingRebalance => self.prepare_rebalance(desk),
+                State::Stable | State::CompletingRebalance => {
+                    self.prepare_rebalance(desk, "a member left");
+                }
                 State::PreparingRebalance => self.complete_when_all_joined(desk),
                 State::Empty => {}
             }

@@ -25,6 +25,7 @@ use crate::protocol::group_record::{
 use crate::protocol::messages::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::wire::StrBytes;
 
+use super::Notice;
 use super::desk::Desk;
 use super::expiry::Ages;
 pub(super) use join::{Join, MEMBER_ID_REQUIRED_MIN};
@@ -151,6 +152,16 @@ impl ClassicGroup {
             group.restart_session(desk, id);
         }
         group
+    }
+
+    /// Say that it rebalances, or, without a reason, that it has settled.
+    fn notice(&self, desk: &mut Desk, reason: Option<&'static str>) {
+        desk.step.notices.push(Notice {
+            group: self.id.clone(),
+            generation: self.generation,
+            members: self.members.len(),
+            reason,
+        });
     }
 
     /// Whether nobody is in it, or on the way in with a whole join.

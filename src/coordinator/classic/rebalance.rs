@@ -22,7 +22,7 @@ impl ClassicGroup {
             self.restart_session(desk, id);
         }
         if self.members.len() > desk.settings.classic_members_max {
-            self.prepare_rebalance(desk);
+            self.prepare_rebalance(desk, "it has more members than it may have now");
         }
     }
 
@@ -57,11 +57,11 @@ impl ClassicGroup {
     }
 
     /// Something has changed that needs another generation; if one is on its way, go on with it.
-    pub(super) fn rebalance_or_complete(&mut self, desk: &mut Desk) {
+    pub(super) fn rebalance_or_complete(&mut self, desk: &mut Desk, reason: &'static str) {
         if self.state == State::PreparingRebalance {
             self.complete_when_all_joined(desk);
         } else {
-            self.prepare_rebalance(desk);
+            self.prepare_rebalance(desk, reason);
         }
     }
 
@@ -73,7 +73,8 @@ impl ClassicGroup {
     }
 
     /// Begin a join phase.
-    pub fn prepare_rebalance(&mut self, desk: &mut Desk) {
+    pub fn prepare_rebalance(&mut self, desk: &mut Desk, reason: &'static str) {
+        self.notice(desk, Some(reason));
         if self.state == State::CompletingRebalance {
             for member in self.members.values_mut() {
                 member.assignment = Bytes::new();
@@ -136,6 +137,7 @@ impl ClassicGroup {
         self.subscribed = self.read_subscriptions();
         if self.members.is_empty() {
             self.enter(desk, State::Empty);
+            self.notice(desk, None);
             return desk.write(&self.to_record());
         }
         self.enter(desk, State::CompletingRebalance);
@@ -197,7 +199,7 @@ impl ClassicGroup {
         for id in std::mem::take(&mut self.pending_sync) {
             self.expel(desk, &id, ErrorCode::UNKNOWN_MEMBER_ID);
         }
-        self.prepare_rebalance(desk);
+        self.prepare_rebalance(desk, "a member did not ask for its assignment in time");
     }
 
     /// A member has been silent for its whole session.
@@ -215,7 +217,9 @@ impl ClassicGroup {
         }
         self.expel(desk, id, ErrorCode::UNKNOWN_MEMBER_ID);
         match self.state {
-            State::Stable | State::CompletingRebalance => self.prepare_rebalance(desk),
+            State::Stable | State::CompletingRebalance => {
+                self.prepare_rebalance(desk, "a member was silent for its session");
+            }
             State::PreparingRebalance if self.all_joined() => self.complete_join(desk),
             State::PreparingRebalance | State::Empty => {}
         }

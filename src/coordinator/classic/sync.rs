@@ -84,12 +84,13 @@ impl ClassicGroup {
         if bytes > desk.settings.group_bytes_max {
             // As when Kafka cannot write so large a record: another try.
             self.answer_syncs(desk, ErrorCode::UNKNOWN_SERVER_ERROR);
-            return self.prepare_rebalance(desk);
+            return self.prepare_rebalance(desk, "the leader's assignments were too large");
         }
         self.state = State::Stable;
         self.state_since = Some(desk.now);
         desk.rebalances += 1;
         desk.write(&self.to_record());
+        self.notice(desk, None);
         self.answer_syncs(desk, ErrorCode::NONE);
     }
 

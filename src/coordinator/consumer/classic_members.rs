@@ -305,7 +305,7 @@ impl ConsumerGroup {
         let errors =
             members.iter().map(|member| leave(member).err().map_or(ErrorCode::NONE, |e| e.code));
         let errors = errors.collect();
-        (errors, self.fence(desk, image, &left))
+        (errors, self.fence(desk, image, &left, "a member left"))
     }
 }
 

@@ -17,10 +17,10 @@ use super::member::{self, ConsumerMember, LEFT, LEFT_FOR_A_WHILE, MemberState};
 use super::partitions::{Partitions, each, epoch_of, from_request, to_response};
 use super::reconcile::check_known_state;
 use super::{ConsumerGroup, Refusal, regex};
-use crate::coordinator::ClientInfo;
 use crate::coordinator::classic::ClassicGroup;
 use crate::coordinator::desk::Desk;
 use crate::coordinator::timers::{Timer, TimerKind};
+use crate::coordinator::{ClientInfo, Notice};
 
 /// The first version in which members choose their own ids.
 const OWN_MEMBER_ID_MIN: i16 = 1;
@@ -340,25 +340,37 @@ impl ConsumerGroup {
             let record = updated.subscription_record(&self.id);
             self.commit(desk, record);
         }
-        let mut must_bump = updated.topics != before.topics;
         let has_other_regex = updated.regex() != before.regex();
-        must_bump |= has_other_regex;
-        must_bump |= assignor.is_some_and(|assignor| assignor != self.preferred_assignor(desk));
-        if has_other_regex || self.must_look_at_regexes(desk, image) {
-            must_bump |= self.update_regexes(desk, image);
+        let has_other_assignor =
+            assignor.is_some_and(|assignor| assignor != self.preferred_assignor(desk));
+        let mut reason = if updated.topics != before.topics || has_other_regex {
+            Some(if is_new { "a member joined" } else { "a member reads other topics" })
+        } else {
+            has_other_assignor.then_some("the members wish for another assignor")
+        };
+        let must_look = has_other_regex || self.must_look_at_regexes(desk, image);
+        if must_look && self.update_regexes(desk, image) {
+            reason = reason.or(Some("an expression stands for other topics"));
         }
-        if must_bump || self.checked_version != Some(image.version()) {
+        if reason.is_some() || self.checked_version != Some(image.version()) {
             self.checked_version = Some(image.version());
-            self.bump(desk, image, must_bump);
+            self.bump(desk, image, reason);
         }
     }
 
-    /// Begin another epoch if `must_bump`, or the topics are others than the group knew.
-    fn bump(&mut self, desk: &mut Desk, image: &Image, must_bump: bool) {
+    /// Begin another epoch if there is a reason, or the topics are others than the group knew.
+    fn bump(&mut self, desk: &mut Desk, image: &Image, reason: Option<&'static str>) {
         let hash = self.hash_topics(image);
-        if must_bump || hash != self.metadata_hash {
+        let has_other_topics = (hash != self.metadata_hash).then_some("its topics have changed");
+        if let Some(reason) = reason.or(has_other_topics) {
             let record = self.epoch_record(self.epoch.saturating_add(1), hash);
             self.commit(desk, record);
+            desk.step.notices.push(Notice {
+                group: self.id.clone(),
+                generation: self.epoch,
+                members: self.members.len(),
+                reason: Some(reason),
+            });
         }
         if self.has_partition_metadata {
             let key = ConsumerGroupPartitionMetadataKey { group_id: self.id.clone() };
@@ -394,7 +406,8 @@ impl ConsumerGroup {
             ..Default::default()
         };
         if epoch != LEFT_FOR_A_WHILE {
-            return Ok((response, self.fence(desk, image, &BTreeSet::from([id.clone()]))));
+            let left = BTreeSet::from([id.clone()]);
+            return Ok((response, self.fence(desk, image, &left, "a member left")));
         }
         let mut away = member.clone();
         away.epoch = LEFT_FOR_A_WHILE;
@@ -430,8 +443,18 @@ impl ConsumerGroup {
         image: &Image,
         timer: &Timer,
     ) -> Option<ClassicGroup> {
-        let is_member = self.members.contains_key(&timer.member);
-        is_member.then(|| self.fence(desk, image, &BTreeSet::from([timer.member.clone()])))?
+        if !self.members.contains_key(&timer.member) {
+            return None;
+        }
+        let reason = match timer.kind {
+            TimerKind::Rebalance => "a member did not give up its partitions in time",
+            TimerKind::MemberJoin => "a classic member did not join again in time",
+            TimerKind::MemberSync => "a classic member did not ask for its assignment in time",
+            TimerKind::Session | TimerKind::Join | TimerKind::Sync => {
+                "a member was silent for its session"
+            }
+        };
+        self.fence(desk, image, &BTreeSet::from([timer.member.clone()]), reason)
     }
 
     /// Put members out. The classic group that this one becomes, if it does.
@@ -440,6 +463,7 @@ impl ConsumerGroup {
         desk: &mut Desk,
         image: &Image,
         ids: &BTreeSet<StrBytes>,
+        reason: &'static str,
     ) -> Option<ClassicGroup> {
         if ids.is_empty() {
             return None;
@@ -453,7 +477,7 @@ impl ConsumerGroup {
         let used: BTreeSet<StrBytes> =
             self.members.values().filter_map(|member| member.regex().cloned()).collect();
         self.forget_regexes(desk, &used);
-        self.bump(desk, image, true);
+        self.bump(desk, image, Some(reason));
         if self.members.is_empty() {
             // Nobody is left to be assigned anything.
             let record = self.target_epoch_record(self.epoch, 0);

@@ -154,7 +154,7 @@ impl ConsumerGroup {
         let mut classic =
             ClassicGroup::from_members(desk, self.id.clone(), self.epoch, members.collect());
         if !is_settled {
-            classic.prepare_rebalance(desk);
+            classic.prepare_rebalance(desk, "only members of the classic protocol are left");
         }
         classic
     }

@@ -239,6 +239,14 @@ fn a_silent_member_is_out_and_the_rest_rebalances() {
     }
     assert_eq!(bench.heartbeat(&ids[1], 2), UNKNOWN);
     assert_eq!((bench.classic().state, bench.classic().generation), (State::Empty, 3));
+    let told = [
+        (0, Some("a member joined")),
+        (1, None),
+        (1, Some("a member was silent for its session")),
+        (2, Some("a member did not ask for its assignment in time")),
+        (3, None),
+    ];
+    assert_eq!(bench.notices, told, "what an operator is told");
     assert_eq!(bench.reloaded().groups[&StrBytes::from("g")].state(), "Empty");
 }
 

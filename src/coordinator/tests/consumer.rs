@@ -199,6 +199,11 @@ fn members_come_and_go_and_everything_is_read() {
     bench.settle(&mut clients);
     assert_eq!(sizes(&clients), [8]);
     bench.beat(beating("b", -1));
+    let reasons: Vec<&str> = bench.notices.iter().filter_map(|(_, reason)| *reason).collect();
+    let [joined, left] = ["a member joined", "a member left"];
+    let silent = "a member was silent for its session";
+    let told = [joined, joined, joined, left, silent, "its topics have changed", left];
+    assert_eq!(reasons, told, "what an operator is told");
     assert_eq!(bench.group().state(), "Empty");
     bench.restart();
     assert_eq!(bench.group().state(), "Empty");

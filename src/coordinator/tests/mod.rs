@@ -35,6 +35,8 @@ pub(super) struct Bench {
     pub image: Image,
     pub now: i64,
     pub log: Vec<CoordinatorRecord>,
+    /// What an operator was told: generation and reason.
+    pub notices: Vec<(i32, Option<&'static str>)>,
     /// Answers that nobody has looked at yet.
     pub replies: BTreeMap<u64, Response>,
     pub client: ClientInfo,
@@ -63,6 +65,7 @@ impl Bench {
             image,
             now,
             log: Vec::new(),
+            notices: Vec::new(),
             replies: BTreeMap::new(),
             client: ClientInfo { client_id: "app".into(), host: "/127.0.0.1".into() },
             open: BTreeSet::new(),
@@ -106,6 +109,7 @@ impl Bench {
         let is_done = deadline > self.now || !step.records.is_empty();
         assert!(!is_tick || is_done, "a tick left its work undone");
         self.log.extend(step.records);
+        self.notices.extend(step.notices.iter().map(|each| (each.generation, each.reason)));
         for (ticket, response) in step.replies {
             assert!(self.open.remove(&ticket), "ticket {ticket} was answered twice");
             self.replies.insert(ticket, response);

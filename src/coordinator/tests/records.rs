@@ -68,7 +68,15 @@ fn foreign_keys_are_skipped_and_damage_is_an_error() {
     replay(b"\0\x0b\0\x01g", Some(b"\0\0")).unwrap();
     replay(b"\x7f\0", None).unwrap();
     assert!(replay(b"\0", None).is_err());
-    assert!(replay(b"\0\x02\0\x01g", Some(b"\0\x09")).is_err(), "a version of the future");
+    // A consumer group of epoch 7 in a version of the future, with something new behind it.
+    replay(b"\0\x03\0\x01g", Some(b"\0\x09\0\0\0\x07\0new")).unwrap();
+    assert!(replay(b"\0\x03\0\x01g", Some(b"\0\0\0\0\0\x07\0new")).is_err());
+    assert!(replay(b"\0\x02\0\x01g", Some(b"\0\x09")).is_err());
+    assert!(replay(b"\0\x02\0\x01g", Some(b"\xff\xff")).is_err());
     assert!(replay(b"\0\x02\0\x01g", Some(b"\0\x03\0")).is_err());
-    assert_eq!(coordinator.counts().skipped, 2);
+    assert_eq!(coordinator.skipped(), 2);
+    let Some(Group::Consumer(group)) = coordinator.groups.get(&StrBytes::from("g")) else {
+        panic!("no group")
+    };
+    assert_eq!(group.epoch, 7);
 }

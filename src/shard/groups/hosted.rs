@@ -138,7 +138,8 @@ impl<R: Runtime> Hosted<R> {
 
     /// Do what a step says.
     fn take(self: &Rc<Self>, shard: &Rc<Shard<R>>, step: Step) {
-        let Step { records, replies } = step;
+        let Step { records, replies, notices } = step;
+        shard.groups.tell(&shard.runtime, notices);
         if records.is_empty() {
             let mut state = self.state.borrow_mut();
             match state.appends.back_mut() {
@@ -216,6 +217,10 @@ impl<R: Runtime> Hosted<R> {
 
     fn give_up(&self, why: GroupRefusal) {
         let mut state = self.state.borrow_mut();
+        if matches!(state.coordinator, Err(GroupRefusal::NotHere | GroupRefusal::NotAvailable)) {
+            // For good: a failed append of a topic that was deleted must not load it again.
+            return;
+        }
         if let Ok(coordinator) = std::mem::replace(&mut state.coordinator, Err(why)) {
             let counts = coordinator.counts();
             state.counted.rebalances += counts.rebalances;
@@ -230,8 +235,16 @@ impl<R: Runtime> Hosted<R> {
         }
     }
 
+    /// Whether it waits for a coordinator, and was not closed meanwhile.
+    fn is_to_be_loaded(&self) -> bool {
+        matches!(self.state.borrow().coordinator, Err(GroupRefusal::Loading))
+    }
+
     /// Bring the coordinator back from the log, and serve.
     pub async fn load(self: &Rc<Self>, shard: &Rc<Shard<R>>) {
+        if !self.is_to_be_loaded() {
+            return;
+        }
         let begun = shard.runtime.now();
         let seed = u128::from_be_bytes(Uuid::random().0);
         let mut coordinator = Coordinator::new(shard.config.groups.clone(), seed);
@@ -244,22 +257,26 @@ impl<R: Runtime> Hosted<R> {
                      they stay without a coordinator until a restart"
                 );
                 let mut state = self.state.borrow_mut();
-                // A refusal for good is not overwritten.
                 if let Err(refusal @ GroupRefusal::Loading) = &mut state.coordinator {
                     *refusal = GroupRefusal::NotAvailable;
                 }
                 return;
             }
         };
+        if !self.is_to_be_loaded() {
+            return;
+        }
         let now = shard.groups.now(&shard.runtime);
         let step = coordinator.loaded(now, &shard.image());
-        let deadline = coordinator.deadline();
-        {
-            let mut state = self.state.borrow_mut();
-            if !matches!(state.coordinator, Err(GroupRefusal::Loading)) {
-                return;
-            }
-            state.coordinator = Ok(coordinator);
+        let (deadline, skipped) = (coordinator.deadline(), coordinator.skipped());
+        self.state.borrow_mut().coordinator = Ok(coordinator);
+        if skipped > 0 {
+            tracing::warn!(
+                partition = self.id().partition,
+                skipped,
+                "records of unknown types in a partition of __consumer_offsets are left out, as \
+                 Kafka does: another version or another kind of group left them"
+            );
         }
         let took = shard.runtime.now().saturating_sub(begun);
         shard.metrics.raise(Value::GroupLoad, took.as_micros() as u64);

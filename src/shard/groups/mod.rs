@@ -22,11 +22,11 @@ use std::time::Duration;
 use futures_util::future::{Either, join_all, ready, select};
 
 use crate::cluster::image::Image;
-use crate::coordinator::{ClientInfo, Event, Request};
+use crate::coordinator::{ClientInfo, Event, Notice, Request};
 use crate::metrics::Value;
 use crate::model::{CONSUMER_OFFSETS, PartitionIndex, TimestampMs, TopicPartition};
 use crate::runtime::wait::WaitList;
-use crate::runtime::{Queue, Runtime};
+use crate::runtime::{LineLimit, Queue, Runtime};
 
 use super::Shard;
 use super::call::{GroupCall, GroupRefusal, Reply};
@@ -44,6 +44,8 @@ pub struct Groups<R: Runtime> {
     /// What turns the monotonic clock into wall-clock time that never jumps.
     wall_offset_ms: i64,
     is_closed: Cell<bool>,
+    /// Of the lines about rebalances.
+    lines: LineLimit,
 }
 
 impl<R: Runtime> Groups<R> {
@@ -55,6 +57,7 @@ impl<R: Runtime> Groups<R> {
             rearmed: WaitList::default(),
             wall_offset_ms: runtime.wall_ms().saturating_sub(millis(runtime.now())),
             is_closed: Cell::new(false),
+            lines: LineLimit::default(),
         }
     }
 
@@ -76,6 +79,28 @@ impl<R: Runtime> Groups<R> {
         {
             self.armed.set(deadline);
             self.rearmed.wake_all();
+        }
+    }
+
+    /// Tell the operator what groups go through.
+    fn tell(&self, runtime: &R, notices: Vec<Notice>) {
+        for Notice { group, generation, members, reason } in notices {
+            let Some(unsaid) = self.lines.may_log(runtime.now()) else { continue };
+            // Quoted: an id is text from outside.
+            let group = &*group;
+            match reason {
+                Some(reason) => {
+                    tracing::info!(
+                        ?group,
+                        generation,
+                        members,
+                        reason,
+                        unsaid,
+                        "a group rebalances"
+                    );
+                }
+                None => tracing::info!(?group, generation, members, unsaid, "a group has settled"),
+            }
         }
     }
 
