@@ -22,7 +22,7 @@ const EXPRESSION_BYTES_MAX: usize = 4096;
 /// Most expressions of one group.
 const EXPRESSIONS_MAX: usize = 64;
 /// Memory of a compiled expression; the time that a name takes grows with it.
-const COMPILED_BYTES_MAX: usize = 256 << 10;
+const COMPILED_BYTES_MAX: usize = 128 << 10;
 /// How soon after the last look changed metadata is looked at again.
 const LOOK_INTERVAL_MS: i64 = 10_000;
 
