@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::metrics::Latency;
 use crate::protocol::{ApiKey, PREFIX_LEN, Request, RequestHeader, encode_response, messages as m};
 use crate::runtime::Runtime;
-use crate::wire::{Message, Reader};
+use crate::wire::{Field, Message, Reader};
 
 use super::handlers as h;
 use super::request::{Answer, Answering, Caller, Hangup};
@@ -145,6 +145,7 @@ where
     Ok(Began::Alone(Box::pin(async move {
         let shard = caller.shard.clone();
         let response = handle(caller, version, request).await?;
+        check_answer(response.size_hint())?;
         let answer = encode(Q::KEY, version, correlation_id, &response)?;
         shard.metrics.response(Q::KEY as i16, answer.bytes(), false);
         Ok(Some(answer))
@@ -226,6 +227,19 @@ fn encode<M: Message>(
                 key.name()
             ))
         })
+}
+
+/// Longest answer of those that hold no records, in bytes: a request may name what is large any
+/// number of times.
+const ANSWER_BYTES_MAX: usize = 128 << 20;
+
+/// Refuse a request whose answer has grown too long. Whoever gathers an answer from many parts
+/// asks while it does.
+pub fn check_answer(bytes: usize) -> Result<(), Hangup> {
+    if bytes <= ANSWER_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Hangup(format!("the answer to a request is over {ANSWER_BYTES_MAX} bytes: ask in parts")))
 }
 
 /// Refuse a request that names more things than one request may.

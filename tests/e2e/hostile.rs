@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, RequestKind,
-    TopicName,
+    ApiKey, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest, ListOffsetsRequest,
+    MetadataRequest, RequestKind, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -172,6 +173,30 @@ fn bytes_behind_a_request_are_passed_over() {
     let answer = connection.receive::<MetadataRequest>(12, 1).expect("an answer");
     assert_eq!(answer.topics[0].name, Some(name("stranger")));
     connection.api_versions().expect("and the connection goes on");
+}
+
+#[test]
+fn what_is_named_too_often_is_not_answered() {
+    if Broker::is_kafka() {
+        return;
+    }
+    let mut broker = Broker::start("hostile-repeats");
+    let mut neighbour = Neighbour::move_in(&broker);
+    let mut stranger = Connection::open(broker.port()).expect("connecting");
+    for times in [19_000, 30_000] {
+        // The whole configuration of the broker is some 20 kB.
+        let own = DescribeConfigsResource::default()
+            .with_resource_type(4)
+            .with_resource_name(StrBytes::from_static_str("1"))
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default()
+            .with_include_documentation(true)
+            .with_include_synonyms(true)
+            .with_resources(vec![own; times]);
+        assert!(stranger.call(4, &request).is_err(), "{times} times");
+        stranger = Connection::open(broker.port()).expect("connecting");
+    }
+    neighbour.looks(&mut broker, "repeats");
 }
 
 /// Every API that the broker lists, at its lowest and highest version: cut at each byte, and with

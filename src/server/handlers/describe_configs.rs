@@ -14,7 +14,9 @@ use crate::protocol::messages::describe_configs::{
 };
 use crate::runtime::Runtime;
 use crate::server::configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use crate::server::dispatch::{check_answer, check_count};
 use crate::server::request::{Caller, Hangup};
+use crate::wire::Field;
 
 /// Every resource asked for, every key asked for.
 pub async fn handle<R: Runtime>(
@@ -22,7 +24,10 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: DescribeConfigsRequest,
 ) -> Result<DescribeConfigsResponse, Hangup> {
+    let max = caller.shard.config.limits.request_topics_max;
+    check_count("resources", request.resources.len(), max, "thalweg.request.topics.max")?;
     let mut response = DescribeConfigsResponse::default();
+    let mut bytes = 0;
     for resource in &request.resources {
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
@@ -45,6 +50,8 @@ pub async fn handle<R: Runtime>(
                 result.error_message = Some(text.as_str().into());
             }
         }
+        bytes += result.size_hint();
+        check_answer(bytes)?;
         response.results.push(result);
     }
     Ok(response)

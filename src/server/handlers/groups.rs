@@ -24,13 +24,16 @@ use crate::protocol::messages::{
     sync_group::SyncGroupRequest,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
+use crate::server::dispatch::{check_answer, check_count};
 use crate::server::groups::{self, OfCoordinator};
 use crate::server::request::{Caller, Hangup};
-use crate::wire::StrBytes;
+use crate::wire::{Field, StrBytes};
 
 /// OffsetFetch versions below this one name one group (KIP-709).
 const OFFSET_FETCH_OF_MANY: i16 = 8;
+
+/// Groups of one request that are asked at the same time.
+const GROUPS_AT_ONCE: usize = 64;
 
 /// A request about one group.
 pub trait OfOneGroup: OfCoordinator {
@@ -134,8 +137,17 @@ pub async fn many<R: Runtime, Q: OfManyGroups>(
     let ask = |(group, part): (StrBytes, Q)| async move {
         groups::ask(caller, version, &group, part).await
     };
-    let answers = join_all(parts.into_iter().map(ask)).await;
-    Ok(Q::join(answers.into_iter().collect::<Result<_, _>>()?))
+    let (mut answers, mut bytes) = (Vec::new(), 0);
+    let mut parts = parts.into_iter();
+    while parts.len() > 0 {
+        for answer in join_all(parts.by_ref().take(GROUPS_AT_ONCE).map(ask)).await {
+            let answer = answer?;
+            bytes += answer.size_hint();
+            answers.push(answer);
+        }
+        check_answer(bytes)?;
+    }
+    Ok(Q::join(answers))
 }
 
 /// OffsetFetch: of one group or of several.
@@ -144,6 +156,11 @@ pub async fn offset_fetch<R: Runtime>(
     version: i16,
     request: OffsetFetchRequest,
 ) -> Result<OffsetFetchResponse, Hangup> {
+    let of_one = request.topics.iter().flatten().map(|topic| topic.partition_indexes.len());
+    let topics = request.groups.iter().flat_map(|group| group.topics.iter().flatten());
+    let named = of_one.chain(topics.map(|topic| topic.partition_indexes.len())).sum();
+    let max = caller.shard.config.limits.request_partitions_max;
+    check_count("partitions", named, max, "thalweg.request.partitions.max")?;
     if version < OFFSET_FETCH_OF_MANY {
         one(caller, version, request).await
     } else {
