@@ -12,9 +12,10 @@ use std::sync::atomic::AtomicBool;
 use serde::Serialize;
 
 use crate::clock;
+use crate::cost::{self, Cost};
 use crate::histogram::{Latency, Summary};
 use crate::plan::{Consume, Load, Plan};
-use crate::report::text::{grouped, latency, millis};
+use crate::report::text::{grouped, latency, megabytes, millis};
 use crate::run;
 use crate::sink::{Delay, Sink, Store};
 
@@ -28,6 +29,8 @@ const IN_FLIGHT: u32 = 8192;
 /// Without p90: stalls fill a tenth of the time, so it lies on the edge of a cliff.
 const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
 const ATTEMPTS_MAX: u32 = 4;
+/// CPU time of each of the slices in which the cost of verification is measured.
+const COST_SLICE_NS: u64 = 5_000_000;
 const PACES: [f64; 3] = [1_000.0, 10_000.0, 100_000.0];
 
 /// How to calibrate.
@@ -95,6 +98,8 @@ pub struct Calibration {
     pub held_back: Case,
     /// Pacing.
     pub paces: Vec<Pace>,
+    /// What verification costs.
+    pub verification: Vec<Cost>,
     /// Whether all cases are.
     pub is_accurate: bool,
 }
@@ -130,7 +135,8 @@ pub fn calibrate(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Calibrat
     }
     let is_accurate = cases.iter().all(|case| case.is_accurate);
     let format = crate::report::FORMAT;
-    Ok(Calibration { format, cases, held_back, paces, is_accurate })
+    let verification = cost::measure(COST_SLICE_NS);
+    Ok(Calibration { format, cases, held_back, paces, verification, is_accurate })
 }
 
 /// A neighbour's burst of work spoils a case; an instrument that is wrong is wrong each time.
@@ -300,6 +306,17 @@ pub fn text(calibration: &Calibration) -> String {
             grouped(pace.rate as u64),
             latency(&pace.error),
             pace.cpu_share * 100.0
+        );
+    }
+    for cost in &calibration.verification {
+        let _ = writeln!(
+            out,
+            "{} {:>5} B records  {} a core without verification, {} with it: {:.1} ns a record",
+            cost.side,
+            grouped(cost.record_bytes as u64),
+            megabytes(cost.bare_bytes_per_s),
+            megabytes(cost.verified_bytes_per_s),
+            cost.ns_per_record
         );
     }
     let word = if calibration.is_accurate {

@@ -12,6 +12,7 @@ mod compare;
 mod compress;
 mod connection;
 mod consume;
+mod cost;
 mod device;
 mod environment;
 mod find;

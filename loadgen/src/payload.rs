@@ -11,12 +11,14 @@
 //! | 12..16 | partition it was sent to |
 //! | 16..24 | sequence: 0, 1, 2 ... per producer and partition |
 //! | 24..32 | intended send time, `CLOCK_MONOTONIC` nanoseconds of the producing host |
-//! | 32..36 | checksum of the above |
+//! | 32..36 | checksum of the above, and of the record's key, body and headers |
 //!
-//! The body behind it is random or constant filler; the batch's CRC-32C covers it.
+//! The body behind it is random or constant filler. The batch's CRC-32C covers everything, but
+//! whoever damages records before he computes it anew (a broker that packs batches again) is found
+//! out by the checksum alone.
 
 /// First bytes of every value: no text, no varint-encoded record begins so.
-pub const MAGIC: u32 = 0xd1_7a_1e_96;
+pub const MAGIC: u32 = 0xd1_7a_1e_97;
 /// Bytes of the head; the smallest record size.
 pub const HEAD_BYTES: usize = 36;
 
@@ -40,7 +42,7 @@ pub struct Head {
 pub enum HeadError {
     /// Too short or without the magic: not written by loadgen.
     Foreign,
-    /// Has the magic, but its fields do not match its checksum.
+    /// Has the magic, but the record does not match its checksum.
     Corrupt,
 }
 
@@ -51,9 +53,21 @@ pub fn checksum_seed(run: u32, producer: u32, partition: u32) -> u64 {
     (mixed ^ u64::from(partition)).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
+/// What the checksum knows of a record besides its head: the key, and the bytes from the head's
+/// end to the record's (body and headers). To be mixed into the seed.
+#[inline]
+pub fn content_sum(key: &[u8], behind: &[u8]) -> u64 {
+    key_sum(key) ^ u64::from(crc32c::crc32c(behind))
+}
+
+/// The key's part of [`content_sum`].
+#[inline]
+pub fn key_sum(key: &[u8]) -> u64 {
+    if key.is_empty() { 0 } else { u64::from(crc32c::crc32c(key)) << 32 }
+}
+
 /// Two multiplications a record: this must not cost more than writing the fields. Each bit of
-/// `sequence` and `intended_ns` reaches the result; it guards against mixed-up bytes, the batch
-/// CRC guards against flipped bits.
+/// `seed`, `sequence` and `intended_ns` reaches the result.
 #[inline]
 pub fn checksum(seed: u64, sequence: u64, intended_ns: u64) -> u32 {
     let a = (seed ^ sequence).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -68,7 +82,7 @@ pub fn write_fixed(value: &mut [u8], run: u32) {
 }
 
 /// Write the fields that differ from record to record; `ids` is [`ids_word`] and `seed` is
-/// [`checksum_seed`] of the same three numbers.
+/// [`checksum_seed`] of the same three numbers, with the record's [`content_sum`] mixed in.
 #[inline]
 pub fn write_varying(head: &mut [u8; HEAD_BYTES], ids: u64, seed: u64, sequence: u64, at_ns: u64) {
     head[8..16].copy_from_slice(&ids.to_be_bytes());
@@ -83,12 +97,29 @@ pub fn ids_word(producer: u32, partition: u32) -> u64 {
     u64::from(producer) << 32 | u64::from(partition)
 }
 
-/// Read and check the head of `value`.
+/// Read the head of a value and hold it against its record: `rest` is the record from its value
+/// on, of which the value is `value_bytes`.
 ///
 /// # Errors
 /// See [`HeadError`].
 #[inline]
-pub fn read(value: &[u8]) -> Result<Head, HeadError> {
+pub fn read(key: &[u8], rest: &[u8], value_bytes: usize) -> Result<Head, HeadError> {
+    let value = rest.get(..value_bytes).ok_or(HeadError::Foreign)?;
+    let (found, stored) = fields(value)?;
+    let seed = checksum_seed(found.run, found.producer, found.partition)
+        ^ content_sum(key, &rest[HEAD_BYTES..]);
+    if stored != checksum(seed, found.sequence, found.intended_ns) {
+        return Err(HeadError::Corrupt);
+    }
+    Ok(found)
+}
+
+/// The head of `value` as it stands there, and its checksum, not yet believed.
+///
+/// # Errors
+/// When there is none.
+#[inline]
+pub fn fields(value: &[u8]) -> Result<(Head, u32), HeadError> {
     let Some(head) = value.first_chunk::<HEAD_BYTES>() else { return Err(HeadError::Foreign) };
     let u32_at =
         |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -103,11 +134,7 @@ pub fn read(value: &[u8]) -> Result<Head, HeadError> {
         sequence: u64_at(16),
         intended_ns: u64_at(24),
     };
-    let seed = checksum_seed(found.run, found.producer, found.partition);
-    if u32_at(32) != checksum(seed, found.sequence, found.intended_ns) {
-        return Err(HeadError::Corrupt);
-    }
-    Ok(found)
+    Ok((found, u32_at(32)))
 }
 
 /// A small fast generator of filler bytes (splitmix64): the same seed gives the same bytes.
@@ -150,6 +177,12 @@ impl Filler {
 mod tests {
     use super::*;
 
+    const KEY: &[u8] = b"k17";
+
+    fn read_all(value: &[u8]) -> Result<Head, HeadError> {
+        read(KEY, value, value.len())
+    }
+
     fn value() -> (Head, Vec<u8>) {
         let head = Head {
             run: 7,
@@ -160,7 +193,8 @@ mod tests {
         };
         let mut value = vec![0u8; 100];
         write_fixed(&mut value, head.run);
-        let seed = checksum_seed(head.run, head.producer, head.partition);
+        let seed = checksum_seed(head.run, head.producer, head.partition)
+            ^ content_sum(KEY, &value[HEAD_BYTES..]);
         write_varying(
             value.first_chunk_mut().unwrap(),
             ids_word(head.producer, head.partition),
@@ -174,18 +208,20 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let (head, value) = value();
-        assert_eq!(read(&value), Ok(head));
-        assert_eq!(read(&value[..HEAD_BYTES]), Ok(head), "no body at all");
-        assert_eq!(read(&value[..HEAD_BYTES - 1]), Err(HeadError::Foreign));
+        assert_eq!(read_all(&value), Ok(head));
+        assert_eq!(read(KEY, &value, 60), Ok(head), "the last 40 bytes are headers");
+        assert_eq!(read(KEY, &value, HEAD_BYTES - 1), Err(HeadError::Foreign));
+        assert_eq!(read(KEY, &value, value.len() + 1), Err(HeadError::Foreign));
+        assert_eq!(read(b"k18", &value, 100), Err(HeadError::Corrupt), "another's key");
     }
 
     #[test]
-    fn every_flipped_bit_of_the_head_is_noticed() {
+    fn every_flipped_bit_of_the_value_is_noticed() {
         let (_, value) = value();
-        for bit in 0..HEAD_BYTES * 8 {
+        for bit in 0..value.len() * 8 {
             let mut bad = value.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(read(&bad).is_err(), "bit {bit}");
+            assert!(read_all(&bad).is_err(), "bit {bit}");
         }
     }
 

@@ -172,20 +172,24 @@ fn read_batch(
     for _ in 0..count {
         let length = usize::try_from(walk.varint()?).map_err(|_| Malformed("a negative length"))?;
         let mut record = Walk(walk.take(length)?);
-        record.take(1)?; // attributes
-        record.varint()?; // timestamp delta
+        // Ours have no attributes, and all the timestamp of their batch.
+        let (attributes, delta) = (record.take(1)?, record.varint()?);
+        let is_plain = attributes == [0] && delta == 0;
         let offset = batch.base_offset.saturating_add(record.varint()?);
         let key = record.varint()?;
-        record.take(usize::try_from(key).unwrap_or(0))?;
+        let key = record.take(usize::try_from(key).unwrap_or(0))?;
         let value = usize::try_from(record.varint()?).unwrap_or(0);
-        let value = record.take(value)?;
+        if value > record.0.len() {
+            return Err(Malformed("a value passes its record's end"));
+        }
         if offset < followed.verified {
             // A fetch from the middle of a batch brings the whole batch.
             continue;
         }
         odd.offset_gaps += u64::from(offset != followed.verified);
         followed.verified = offset + 1;
-        match payload::read(value) {
+        match payload::read(key, record.0, value) {
+            Ok(_) if !is_plain => odd.corrupt_records += 1,
             Ok(head) if rules.is_mine(&head) => {
                 mine += 1;
                 if rules.check_order {
@@ -226,18 +230,25 @@ fn observe(followed: &mut Followed, producer: u32, sequence: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchFields, Shape, Template};
+    use crate::batch::{BatchFields, Headers, Keys, Shape, Template};
     use crate::verify::{Ledger, Reading, Verdict};
 
     const RUN: u32 = 5;
     const RULES: Rules = Rules { run: RUN, producers: 2, check_crc: true, check_order: true };
 
     fn batch(base_offset: i64, first_sequence: u64, records: u32, partition: u32) -> Vec<u8> {
-        let template = Template::new(
-            RUN,
-            records,
-            &Shape { sizes: Some(80.into()), random_share: 1.0, ..Shape::default() },
-        );
+        let shape = Shape { sizes: Some(80.into()), random_share: 1.0, ..Shape::default() };
+        batch_of(&shape, base_offset, first_sequence, records, partition)
+    }
+
+    fn batch_of(
+        shape: &Shape,
+        base_offset: i64,
+        first_sequence: u64,
+        records: u32,
+        partition: u32,
+    ) -> Vec<u8> {
+        let template = Template::new(RUN, records, shape);
         let mut bytes = template.bytes().to_vec();
         let fields = BatchFields {
             producer: 1,
@@ -295,6 +306,30 @@ mod tests {
         assert_eq!((corrupt.oddities.corrupt_batches, corrupt.lost), (1, 10));
         for verdict in [lost, twice, swapped, astray, corrupt] {
             assert!(!verdict.is_clean());
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed_wherever_it_is_even_if_the_crc_was_computed_anew() {
+        let keys = Keys { bytes: 5, space: 100, zipf: 0.0 };
+        let shape = Shape {
+            sizes: Some(50.into()),
+            keys: Some((keys, 4)),
+            headers: Some(Headers { count: 1, bytes: 4 }),
+            random_share: 1.0,
+            ..Shape::default()
+        };
+        let good = batch_of(&shape, 0, 0, 3, 3);
+        assert!(check(3, &good).0.is_clean());
+        for bit in HEADER_BYTES * 8..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let crc = crc32c::crc32c(&bad[21..]);
+            bad[17..21].copy_from_slice(&crc.to_be_bytes());
+            let verdict = check(3, &bad).0;
+            // A wrong offset is no broken promise by itself: compaction leaves gaps, too.
+            let is_noticed = !verdict.is_clean() || verdict.oddities.offset_gaps > 0;
+            assert!(is_noticed, "bit {bit}: {verdict:?}");
         }
     }
 

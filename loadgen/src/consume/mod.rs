@@ -4,7 +4,7 @@
 //! Always true: one request is in flight per connection; the next one leaves as soon as the
 //! answer's batch headers are read, before its records are verified.
 
-mod check;
+pub mod check;
 pub mod group;
 pub mod member;
 
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::connection::{Connection, Outgoing};
+use crate::cost::Meter;
 use crate::histogram::Series;
 use crate::plan::Plan;
 use crate::poll::Poller;
@@ -172,6 +173,7 @@ struct Worker {
     poller: Poller,
     scratch: Vec<u8>,
     begun: Option<Effort>,
+    meter: Meter,
     found: Consumed,
 }
 
@@ -214,6 +216,7 @@ pub fn run(job: Job) -> Consumed {
         poller,
         scratch: Vec::new(),
         begun: None,
+        meter: Meter::new(),
         found: Consumed::default(),
         job,
     };
@@ -498,16 +501,19 @@ impl Worker {
             }
         };
         let oddities = &mut found.oddities;
-        // The same walk has succeeded in the first pass.
-        let _ = request::read_fetch_answer(frame, |part| {
-            let at = find(&mut reader.followed, part.partition);
-            if let Some(followed) = at.filter(|_| part.error == 0) {
-                let records = part.records;
-                let pass =
-                    check::verify(rules, followed, records, oddities, scratch, &mut *latency);
-                total.records += pass.records;
-                total.bytes += pass.bytes;
-            }
+        self.meter.measure(|| {
+            // The same walk has succeeded in the first pass.
+            let _ = request::read_fetch_answer(frame, |part| {
+                let at = find(&mut reader.followed, part.partition);
+                if let Some(followed) = at.filter(|_| part.error == 0) {
+                    let records = part.records;
+                    let pass =
+                        check::verify(rules, followed, records, oddities, scratch, &mut *latency);
+                    total.records += pass.records;
+                    total.bytes += pass.bytes;
+                }
+            });
+            total.bytes
         });
         if let Some(seat) = &reader.spec.seat {
             reader.followed.iter().for_each(|followed| seat.group.publish(followed));
@@ -526,7 +532,7 @@ impl Worker {
     /// Only what was used while load was offered counts; asking costs too much to do it often.
     fn end_effort(&mut self) {
         if let Some(begun) = self.begun.as_ref().filter(|_| self.found.effort.wall_ns == 0) {
-            self.found.effort = begun.end();
+            self.found.effort = Effort { verify_ns: self.meter.spent_ns(), ..begun.end() };
         }
     }
 

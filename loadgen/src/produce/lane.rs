@@ -223,6 +223,11 @@ impl Lane {
         self.unsent < self.in_flight.len()
     }
 
+    /// Records that were put into batches so far.
+    pub fn batched(&self) -> u64 {
+        self.next_record
+    }
+
     /// Records of the schedule that were due by `now_ns` and are in no batch yet.
     pub fn backlog(&self, now_ns: u64) -> u64 {
         self.schedule.as_ref().map_or(0, |s| s.due(now_ns).saturating_sub(self.next_record))

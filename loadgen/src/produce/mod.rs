@@ -80,6 +80,8 @@ pub struct Effort {
     pub cpu_ns: u64,
     /// Nanoseconds ready to run without a core.
     pub run_delay_ns: u64,
+    /// CPU nanoseconds spent on verification, as far as samples tell.
+    pub verify_ns: u64,
 }
 
 impl Effort {
@@ -89,6 +91,7 @@ impl Effort {
             wall_ns: clock::monotonic_ns(),
             cpu_ns: clock::thread_cpu_ns(),
             run_delay_ns: clock::run_delay_ns().unwrap_or(0),
+            verify_ns: 0,
         }
     }
 
@@ -99,6 +102,7 @@ impl Effort {
             wall_ns: now.wall_ns - self.wall_ns,
             cpu_ns: now.cpu_ns - self.cpu_ns,
             run_delay_ns: now.run_delay_ns.saturating_sub(self.run_delay_ns),
+            verify_ns: 0,
         }
     }
 }
@@ -130,6 +134,8 @@ struct Worker<'a> {
     scratch: Vec<u8>,
     press: Option<Press>,
     wall_offset_ns: i64,
+    /// What verification takes per record.
+    stamp_ns: f64,
     found: Produced,
 }
 
@@ -193,6 +199,7 @@ pub fn run(job: Job) -> Produced {
         scratch: vec![0; SCRATCH_BYTES],
         press,
         wall_offset_ns: clock::wall_offset_ns(),
+        stamp_ns: template.stamp_ns(),
         found,
         job,
     };
@@ -228,7 +235,10 @@ impl Worker<'_> {
                 deadline = now.saturating_add(drain_ns);
                 self.found.ended_ns = now;
                 self.job.recorder.cut(now);
-                self.found.effort = effort.unwrap_or_else(Effort::begin).end();
+                let used = effort.unwrap_or_else(Effort::begin).end();
+                let stamped: u64 = self.lanes.iter().map(Lane::batched).sum();
+                let verify_ns = (stamped as f64 * self.stamp_ns) as u64;
+                self.found.effort = Effort { verify_ns, ..used };
                 self.found.backlog = self.lanes.iter().map(|lane| lane.backlog(now)).sum();
                 if now < window.end_ns {
                     // Stopped by hand: start nothing more.

@@ -80,6 +80,8 @@ pub struct ThreadUse {
     pub cpu_share: f64,
     /// Time spent ready to run without a core, as a share.
     pub waited_share: f64,
+    /// CPU time spent on verification, as a share of the time: part of `cpu_share`.
+    pub verify_share: f64,
 }
 
 /// One stage of a changing load. Its latencies are those of the whole seconds in it; of a stage

@@ -283,9 +283,10 @@ pub fn run(result: &RunResult) -> String {
         line(
             "generator",
             format!(
-                "{} thread: {:.0} % of a core, {:.0} % waiting for one",
+                "{} thread: {:.0} % of a core ({:.1} % to verify), {:.0} % waiting for one",
                 thread.role,
                 thread.cpu_share * 100.0,
+                thread.verify_share * 100.0,
                 thread.waited_share * 100.0
             ),
         );

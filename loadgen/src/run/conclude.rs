@@ -191,6 +191,7 @@ fn threads(end: &End) -> Vec<ThreadUse> {
             role,
             cpu_share: effort.cpu_ns as f64 / wall,
             waited_share: effort.run_delay_ns as f64 / wall,
+            verify_share: effort.verify_ns as f64 / wall,
         }
     };
     let producers = end.done.produced.iter().map(|p| one("producer", &p.effort));
