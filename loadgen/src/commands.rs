@@ -95,19 +95,31 @@ pub fn ab(args: &AbArgs) -> Ended {
         plan,
     };
     let stop = interrupt::install();
-    let told = |round: usize, which: &str, result: &report::RunResult| {
-        let flow = report::text::flow(&result.produced);
-        let latency = result.produce_latency.as_ref().map(report::text::latency);
-        eprintln!("round {} {which:<8} {flow}  {}", round + 1, latency.unwrap_or_default());
+    let folder = args.out.as_deref().map(Folder::create).transpose();
+    let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
+    let told = |step: ab::Progress<'_>| match step {
+        ab::Progress::Run(one, result) => {
+            let flow = report::text::flow(&result.produced);
+            let latency = result.produce_latency.as_ref().map(report::text::latency);
+            let (round, part, which) = (one.round, one.part, one.which);
+            eprintln!("{part} {round} {which:<8} {flow}  {}", latency.unwrap_or_default());
+        }
+        ab::Progress::Floor(floor) => eprintln!("noise floor: {}", ab::floor_text(floor)),
     };
-    let found = ab::compare(&settings, &stop, told).map_err(|why| (FAILED, why))?;
+    let found =
+        ab::compare(&settings, folder.as_ref(), &stop, told).map_err(|why| (FAILED, why))?;
     if args.json.as_deref() != Some("-".as_ref()) {
         print!("{}", ab::text(&found));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &found).map_err(|why| (FAILED, why))?;
     }
-    Ok(if found.doubtful.is_empty() { 0 } else { INVALID })
+    if let Some(folder) = &folder {
+        folder.finish_comparison(&found).map_err(|why| (FAILED, why))?;
+        eprintln!("report      {}", folder.report_path().display());
+    }
+    let is_valid = found.runs.iter().all(|run| run.result["valid"] == true);
+    Ok(if is_valid { 0 } else { INVALID })
 }
 
 /// See the command's help.
@@ -115,7 +127,7 @@ pub fn ab(args: &AbArgs) -> Ended {
 /// # Errors
 /// The exit code and why.
 pub fn compare(args: &CompareArgs) -> Ended {
-    let result = |path: &Path| Folder::open(path).and_then(|folder| folder.result());
+    let result = |path: &Path| Folder::open(path).and_then(|folder| folder.run());
     let a = result(&args.a).map_err(|why| (BAD_CONFIGURATION, why))?;
     let b = result(&args.b).map_err(|why| (BAD_CONFIGURATION, why))?;
     print!("{}", compare::runs(&a, &b));

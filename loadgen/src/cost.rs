@@ -106,8 +106,7 @@ fn fields(records: u32, batch: usize) -> BatchFields {
 
 fn measure_shape(record_bytes: usize, batch_bytes: usize, slice_ns: u64) -> [Cost; 2] {
     let records = Template::records_for(batch_bytes, record_bytes, None);
-    let shape =
-        Shape { sizes: Some(record_bytes.into()), random_share: 1.0, ..Shape::default() };
+    let shape = Shape { sizes: Some(record_bytes.into()), random_share: 1.0, ..Shape::default() };
     let template = Template::new(1, records, &shape);
     let mut buffers: Vec<Vec<u8>> = (0..BATCHES).map(|_| template.bytes().to_vec()).collect();
     for (index, buffer) in buffers.iter_mut().enumerate() {

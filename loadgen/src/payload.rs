@@ -53,11 +53,12 @@ pub fn checksum_seed(run: u32, producer: u32, partition: u32) -> u64 {
     (mixed ^ u64::from(partition)).wrapping_mul(0xd6e8_feb8_6659_fd93)
 }
 
-/// What the checksum knows of a record besides its head: the key, and the bytes from the head's
-/// end to the record's (body and headers). To be mixed into the seed.
+/// What the checksum knows of a record besides its head: the key, the value's length, and the
+/// bytes from the head's end to the record's (body and headers). To be mixed into the seed.
 #[inline]
-pub fn content_sum(key: &[u8], behind: &[u8]) -> u64 {
-    key_sum(key) ^ u64::from(crc32c::crc32c(behind))
+pub fn content_sum(key: &[u8], value_bytes: usize, behind: &[u8]) -> u64 {
+    let length = (value_bytes as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    key_sum(key) ^ length ^ u64::from(crc32c::crc32c(behind))
 }
 
 /// The key's part of [`content_sum`].
@@ -107,7 +108,7 @@ pub fn read(key: &[u8], rest: &[u8], value_bytes: usize) -> Result<Head, HeadErr
     let value = rest.get(..value_bytes).ok_or(HeadError::Foreign)?;
     let (found, stored) = fields(value)?;
     let seed = checksum_seed(found.run, found.producer, found.partition)
-        ^ content_sum(key, &rest[HEAD_BYTES..]);
+        ^ content_sum(key, value_bytes, &rest[HEAD_BYTES..]);
     if stored != checksum(seed, found.sequence, found.intended_ns) {
         return Err(HeadError::Corrupt);
     }
@@ -194,7 +195,7 @@ mod tests {
         let mut value = vec![0u8; 100];
         write_fixed(&mut value, head.run);
         let seed = checksum_seed(head.run, head.producer, head.partition)
-            ^ content_sum(KEY, &value[HEAD_BYTES..]);
+            ^ content_sum(KEY, value.len(), &value[HEAD_BYTES..]);
         write_varying(
             value.first_chunk_mut().unwrap(),
             ids_word(head.producer, head.partition),
@@ -209,7 +210,7 @@ mod tests {
     fn what_is_written_is_read() {
         let (head, value) = value();
         assert_eq!(read_all(&value), Ok(head));
-        assert_eq!(read(KEY, &value, 60), Ok(head), "the last 40 bytes are headers");
+        assert_eq!(read(KEY, &value, 99), Err(HeadError::Corrupt), "another length");
         assert_eq!(read(KEY, &value, HEAD_BYTES - 1), Err(HeadError::Foreign));
         assert_eq!(read(KEY, &value, value.len() + 1), Err(HeadError::Foreign));
         assert_eq!(read(b"k18", &value, 100), Err(HeadError::Corrupt), "another's key");

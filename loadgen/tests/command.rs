@@ -74,6 +74,27 @@ fn the_documented_json_fields_are_there() {
 }
 
 #[test]
+fn the_documented_json_fields_of_a_comparison_are_there() {
+    let sink = Server::sink(&["--keep-bytes", "100000000"]);
+    let run = ["--rate", "500", "--duration", "0.2", "--warmup", "0.1"];
+    let (a, b) = (["ab", "--a", &sink.address], ["--b", &sink.address]);
+    let more = ["--rounds", "1", "--json", "-", "--"];
+    let output = loadgen(&[&a[..], &b[..], &more[..], &run[..]].concat());
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let page = include_str!("../docs/RESULT.md");
+    let is_told = |field: &str| page.contains(&format!("`{field}`"));
+    for (field, value) in result.as_object().expect("an object") {
+        assert!(is_told(field), "{field} is not documented");
+        let inner = value.as_array().and_then(|list| list.first()).filter(|_| field != "rounds");
+        for field in inner.and_then(Value::as_object).into_iter().flatten() {
+            assert!(is_told(field.0), "{} is not documented", field.0);
+        }
+    }
+    assert_eq!(result["kind"], "ab");
+    assert_eq!(result["judged"][0]["word"], "too few rounds");
+}
+
+#[test]
 fn scenarios_are_listed_printed_and_run_with_flags_that_win() {
     let list = loadgen(&["scenarios"]);
     let list = String::from_utf8_lossy(&list.stdout);

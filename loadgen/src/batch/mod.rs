@@ -266,7 +266,11 @@ impl Variant {
                 Some((_, content)) => fill_from(body, content, filler),
             }
             put_headers(&mut record, shape.headers, filler);
-            sums.push(payload::content_sum(&[], &record[value + payload::HEAD_BYTES..]));
+            sums.push(payload::content_sum(
+                &[],
+                value_bytes,
+                &record[value + payload::HEAD_BYTES..],
+            ));
             put_varint(&mut bytes, record.len() as i64);
             value_at.push((bytes.len() + value) as u32);
             if shape.keys.is_some() {

@@ -380,22 +380,27 @@ fn run_plan(flags: &[OsString]) -> Result<Plan, String> {
     }
 }
 
-/// Example: loadgen ab --a old/thalweg --b new/thalweg -- -w steady --duration 20
+/// Example: loadgen ab --a old/thalweg --b new/thalweg --out ab -- -w steady --duration 20
 #[derive(Debug, Args)]
 pub struct AbArgs {
-    /// What is compared with: HOST:PORT of a running broker, or a thalweg binary to start, with
-    /// further arguments of `serve` behind spaces.
+    /// What is compared with: HOST:PORT of a running broker; a thalweg binary to start, with
+    /// further arguments of `serve` behind spaces; or kafka:FOLDER, an unpacked release of Apache
+    /// Kafka to start, with settings behind spaces, e.g. 'kafka:kafka_2.13-4.3.1 num.io.threads=4'.
     #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
     pub a: Target,
     /// What is judged.
     #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
     pub b: Target,
-    /// Rounds; each runs A, B and A again in shuffled order.
+    /// Rounds of two runs in shuffled order: as many of A against A, for the noise floor, and then
+    /// of A against B. Three at least for a verdict.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub rounds: u16,
     /// Folder on the disk to measure; each started broker gets a fresh folder in it.
     #[arg(long, default_value = ".")]
     pub dir: PathBuf,
+    /// Leave a new folder with the result, a page to read, and the folder of each run.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
     /// Write everything as JSON; `-` is standard output.
     #[arg(long)]
     pub json: Option<PathBuf>,

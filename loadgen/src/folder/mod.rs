@@ -15,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::collect::Watcher;
@@ -26,6 +27,11 @@ use hlog::HlogWriter;
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+}
+
+/// Whether a result is what `loadgen ab` left.
+fn is_comparison(result: &Value) -> bool {
+    result["kind"] == "ab"
 }
 
 /// Most bytes of a stored result.
@@ -59,6 +65,14 @@ impl Folder {
             "{}: no result.json in it; give a folder that `loadgen run --out` has made",
             path.display()
         ))
+    }
+
+    /// Make a folder in it, for a run that is a part of something.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn inner(&self, name: &str) -> Result<Self, String> {
+        Self::create(&self.path.join(name))
     }
 
     fn result_path(&self) -> PathBuf {
@@ -103,13 +117,26 @@ impl Folder {
         omb::write(path, result, &self.hlog_path())
     }
 
+    /// Write what a comparison found; its runs are in folders of their own within this one.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn finish_comparison(&self, comparison: &impl Serialize) -> Result<(), String> {
+        json::write(&self.result_path(), comparison)?;
+        self.report()
+    }
+
     /// Make the page for people from the other files.
     ///
     /// # Errors
     /// When one of them cannot be read, or the page not be written.
     pub fn report(&self) -> Result<(), String> {
         let result = self.result()?;
-        let page = html::page(&result, &self.hlog_path())?;
+        let page = if is_comparison(&result) {
+            html::comparison(&result, &self.path)?
+        } else {
+            html::page(&result, &self.hlog_path())?
+        };
         let path = self.report_path();
         fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))
     }
@@ -137,12 +164,28 @@ impl Folder {
         Ok(result)
     }
 
+    /// The stored result of a single run.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn run(&self) -> Result<Value, String> {
+        let result = self.result()?;
+        if is_comparison(&result) {
+            return Err(format!(
+                "{}: holds a comparison; its runs are in the folders below {}/runs",
+                self.result_path().display(),
+                self.path.display()
+            ));
+        }
+        Ok(result)
+    }
+
     /// The plan of the stored run.
     ///
     /// # Errors
     /// When there is none that could be run again.
     pub fn plan(&self) -> Result<Plan, String> {
-        let result = self.result()?;
+        let result = self.run()?;
         let plan = serde_json::from_value(result["plan"].clone());
         plan.map_err(|error| format!("{}: its plan: {error}", self.result_path().display()))
     }

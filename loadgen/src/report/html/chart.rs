@@ -28,7 +28,7 @@ pub enum Scale {
 /// One line.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What it shows.
+    /// What it shows; a line without a name stays in the background.
     pub name: String,
     /// Colour, 1 to 6.
     pub color: usize,
@@ -206,7 +206,7 @@ impl Chart {
 
     fn legend(&self) -> String {
         let mut out = String::from("<div class=\"legend\">");
-        for line in &self.lines {
+        for line in self.lines.iter().filter(|line| !line.name.is_empty()) {
             let name = escape(&line.name);
             let _ = write!(out, "<span class=\"c{}\"><i></i>{name}</span>", line.color);
         }
@@ -274,7 +274,9 @@ impl Chart {
             for (px, py) in &line.points {
                 let _ = write!(points, "{:.1},{:.1} ", x.at(*px), y.at(*py));
             }
-            let _ = writeln!(out, "<polyline class=\"line c{}\" points=\"{points}\"/>", line.color);
+            let thin = if line.name.is_empty() { " thin" } else { "" };
+            let color = line.color;
+            let _ = writeln!(out, "<polyline class=\"line{thin} c{color}\" points=\"{points}\"/>");
             if let [(px, py)] = line.points.as_slice() {
                 let (cx, cy) = (x.at(*px), y.at(*py));
                 let _ = writeln!(
@@ -291,6 +293,7 @@ impl Chart {
         let lines: Vec<serde_json::Value> = self
             .lines
             .iter()
+            .filter(|line| !line.name.is_empty())
             .map(|line| {
                 let points: Vec<serde_json::Value> = line
                     .points
@@ -342,6 +345,15 @@ mod tests {
         assert!(figure.contains("class=\"level\""));
         let absent = chart(Vec::new()).figure();
         assert!(absent.contains("class=\"absent\"") && !absent.contains("<svg"));
+    }
+
+    #[test]
+    fn a_line_without_a_name_is_drawn_but_not_talked_about() {
+        let mut two = chart(vec![(0.0, 1.0), (1.0, 2.0)]);
+        two.lines.insert(0, Line { name: String::new(), ..two.lines[0].clone() });
+        let figure = two.figure();
+        assert!(figure.contains("class=\"line thin c1\"") && figure.contains("data-points=\"4\""));
+        assert_eq!(figure.matches("<i></i>").count(), 1, "one in the legend");
     }
 
     #[test]

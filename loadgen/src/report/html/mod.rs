@@ -1,9 +1,11 @@
-//! The page of a run: one HTML file with everything in it, made from the run's stored files. No
-//! network, no other file; it prints, and it is whole without its script.
+//! The page of a run or of a comparison: one HTML file with everything in it, made from stored
+//! files. No network, no other file; it prints, and it is whole without its script.
 
 mod chart;
+mod comparison;
 mod heat;
 mod plots;
+mod ratios;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,8 @@ use serde_json::Value;
 use crate::folder::hlog;
 use crate::histogram::{Latency, Series};
 use heat::Heat;
+
+pub use comparison::page as comparison;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -96,16 +100,20 @@ pub fn page(result: &Value, hlog: &Path) -> Result<String, String> {
         tables::verification(result),
         tables::details(result),
     ];
-    let body = sections.concat();
-    let title = escape(&title);
-    Ok(format!(
+    Ok(document(&title, &sections.concat()))
+}
+
+/// A whole page.
+fn document(title: &str, body: &str) -> String {
+    let title = escape(title);
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
          name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
          name=\"generator\" content=\"loadgen {}\">\n<link rel=\"icon\" href=\"data:,\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n\
          {body}<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
-    ))
+    )
 }
 
 #[cfg(test)]

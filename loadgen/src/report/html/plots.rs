@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Histograms;
 use super::chart::{Chart, Line, Scale};
-use crate::histogram::samples_needed;
+use crate::histogram::{Latency, samples_needed};
 use crate::report::text::megabytes;
 
 /// Points of a percentile curve.
@@ -24,7 +24,8 @@ fn warmup(result: &Value) -> f64 {
     result["plan"]["warmup_s"].as_f64().unwrap_or(0.0)
 }
 
-fn over_time(result: &Value, id: &'static str, title: &str, y_unit: &'static str) -> Chart {
+/// A chart over the seconds of a run.
+pub fn over_time(result: &Value, id: &'static str, title: &str, y_unit: &'static str) -> Chart {
     Chart {
         id,
         title: title.into(),
@@ -40,10 +41,39 @@ fn over_time(result: &Value, id: &'static str, title: &str, y_unit: &'static str
 }
 
 /// A line from one number of each entry of `list`; entries without it leave a gap in it.
-fn line(list: &Value, name: &str, color: usize, value: impl Fn(&Value) -> Option<f64>) -> Line {
+pub fn line(list: &Value, name: &str, color: usize, value: impl Fn(&Value) -> Option<f64>) -> Line {
     let entries = list.as_array().into_iter().flatten();
     let point = |entry: &Value| Some((entry["second"].as_f64()? + 0.5, value(entry)?));
     Line { name: name.into(), color, points: entries.filter_map(point).collect() }
+}
+
+/// The curve of a latency behind which there are this many completions: it ends where fewer than
+/// ten lie beyond.
+pub fn curve(latency: &Latency, completions: u64) -> Vec<(f64, f64)> {
+    let point = |step: usize| {
+        let x = CURVE_END.powf(step as f64 / CURVE_POINTS as f64);
+        let quantile = 1.0 - 1.0 / x;
+        // Below the median ten samples are plenty.
+        let enough = completions >= samples_needed(quantile.max(0.5));
+        enough.then(|| (x, latency.value_at(quantile) as f64 / 1e6))
+    };
+    (0..=CURVE_POINTS).map_while(point).collect()
+}
+
+/// A chart of latencies by percentile.
+pub fn by_percentile(id: &'static str, title: String, lines: Vec<Line>) -> Chart {
+    Chart {
+        id,
+        title,
+        note: "a curve ends where fewer than ten answers lie beyond it".into(),
+        x_unit: "percentile",
+        x_scale: Scale::Percentile,
+        y_unit: "ms",
+        y_scale: Scale::Log,
+        lines,
+        levels: Vec::new(),
+        warmup: 0.0,
+    }
 }
 
 /// Latency by percentile, all series that were measured.
@@ -59,29 +89,9 @@ pub fn percentiles(result: &Value, histograms: &Histograms) -> String {
     let lines = series.into_iter().filter_map(|(tag, field, name, color)| {
         let latency = histograms.sums.get(tag)?;
         let completions = result[field]["completions"].as_u64()?;
-        let point = |step: usize| {
-            let x = CURVE_END.powf(step as f64 / CURVE_POINTS as f64);
-            let quantile = 1.0 - 1.0 / x;
-            // Below the median ten samples are plenty.
-            let enough = completions >= samples_needed(quantile.max(0.5));
-            enough.then(|| (x, latency.value_at(quantile) as f64 / 1e6))
-        };
-        let points = (0..=CURVE_POINTS).map_while(point).collect();
-        Some(Line { name: name.into(), color, points })
+        Some(Line { name: name.into(), color, points: curve(latency, completions) })
     });
-    Chart {
-        id: "percentiles",
-        title: "Latency by percentile".into(),
-        note: "a curve ends where fewer than ten answers lie beyond it".into(),
-        x_unit: "percentile",
-        x_scale: Scale::Percentile,
-        y_unit: "ms",
-        y_scale: Scale::Log,
-        lines: lines.collect(),
-        levels: Vec::new(),
-        warmup: 0.0,
-    }
-    .figure()
+    by_percentile("percentiles", "Latency by percentile".into(), lines.collect()).figure()
 }
 
 /// Median, p99 and maximum of each second.

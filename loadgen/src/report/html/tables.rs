@@ -1,5 +1,6 @@
 //! The words and tables of a run's page.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -242,28 +243,62 @@ pub fn details(result: &Value) -> String {
         if result[field].is_null() {
             continue;
         }
-        let open = if field == "environment" { " open" } else { "" };
-        let _ = writeln!(out, "<details{open}><summary>{name}</summary><table>");
-        rows(&mut out, "", &result[field], 0);
-        out.push_str("</table></details>\n");
+        out.push_str(&fields(name, &result[field], field == "environment"));
     }
     out
+}
+
+/// Two values side by side, field by field; those that differ first.
+pub fn beside(title: &str, names: [&str; 2], values: [&Value; 2]) -> String {
+    let mut all: BTreeMap<String, [String; 2]> = BTreeMap::new();
+    for (side, value) in values.into_iter().enumerate() {
+        flatten("", value, 0, &mut |name, shown| {
+            all.entry(name.to_owned()).or_default()[side] = shown;
+        });
+    }
+    let (same, differ): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, [a, b])| a == b);
+    let [a, b] = names.map(escape);
+    let mut out = format!(
+        "<details><summary>{}</summary><div class=\"wide\"><table>\n<tr><th></th><th>{a}</th>\
+         <th>{b}</th></tr>\n",
+        escape(title)
+    );
+    for (name, shown) in differ.into_iter().chain(same) {
+        let (name, [a, b]) = (escape(&name), shown.map(|text| escape(&text)));
+        let _ = writeln!(
+            out,
+            "<tr><th>{name}</th><td><code>{a}</code></td><td><code>{b}</code></td></tr>"
+        );
+    }
+    out + "</table></div></details>\n"
+}
+
+/// One value, field by field, folded or not.
+pub fn fields(title: &str, value: &Value, is_open: bool) -> String {
+    let open = if is_open { " open" } else { "" };
+    let mut out = format!("<details{open}><summary>{}</summary><table>\n", escape(title));
+    flatten("", value, 0, &mut |name, shown| {
+        let (name, shown) = (escape(name), escape(&shown));
+        let _ = writeln!(out, "<tr><th>{name}</th><td><code>{shown}</code></td></tr>");
+    });
+    out + "</table></details>\n"
 }
 
 /// Deepest nesting that is shown.
 const DEPTH_MAX: usize = 6;
 
-fn rows(out: &mut String, name: &str, value: &Value, depth: usize) {
+/// Each leaf of `value` with its path in words and itself as text; nothing for what is empty.
+fn flatten(name: &str, value: &Value, depth: usize, each: &mut impl FnMut(&str, String)) {
     let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name} {key}") };
     match value {
         Value::Object(fields) if depth < DEPTH_MAX => {
             for (key, value) in fields {
-                rows(out, &below(&key.replace('_', " ")), value, depth + 1);
+                flatten(&below(&key.replace('_', " ")), value, depth + 1, each);
             }
         }
         Value::Array(list) if depth < DEPTH_MAX && list.iter().any(Value::is_object) => {
             for (index, value) in list.iter().enumerate() {
-                rows(out, &below(&(index + 1).to_string()), value, depth + 1);
+                flatten(&below(&(index + 1).to_string()), value, depth + 1, each);
             }
         }
         Value::Null => {}
@@ -278,8 +313,7 @@ fn rows(out: &mut String, name: &str, value: &Value, depth: usize) {
                 other => other.to_string(),
             };
             if !shown.is_empty() {
-                let (name, shown) = (escape(name), escape(&shown));
-                let _ = writeln!(out, "<tr><th>{name}</th><td><code>{shown}</code></td></tr>");
+                each(name, shown);
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Always true: the child does not outlive us. It is told to end when it is dropped, when we are
 //! interrupted, and by the kernel if we are killed.
 
+pub mod kafka;
+
 use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -14,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::admin::Admin;
 
 /// How long a broker may take to start, and to end before it is killed.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -78,6 +82,15 @@ pub struct Broker {
     log: PathBuf,
 }
 
+/// What a broker's standard output is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// It says where it listens.
+    Address,
+    /// It belongs to the log.
+    Nothing,
+}
+
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -106,13 +119,25 @@ impl Broker {
         dir: &Path,
         stop: &AtomicBool,
     ) -> Result<Self, String> {
-        let log = dir.join("broker.log");
-        let log_file = File::create(&log)
-            .map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let mut command = Command::new(binary);
         command.arg("serve").args(["--listen", "127.0.0.1:0"]);
         command.arg("--data-dir").arg(dir.join("data")).args(more);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
+        let mut broker = Self::spawn(command, dir, Says::Address)?;
+        let stdout = broker.child.stdout.take().expect("stdout was piped");
+        broker.await_ready(stdout, stop)?;
+        Ok(broker)
+    }
+
+    /// Start `command`, its log in `dir/broker.log`; nothing is awaited.
+    fn spawn(mut command: Command, dir: &Path, says: Says) -> Result<Self, String> {
+        let log = dir.join("broker.log");
+        let failed = |error| format!("cannot write {}: {error}", log.display());
+        let log_file = File::create(&log).map_err(failed)?;
+        let output = match says {
+            Says::Address => Stdio::piped(),
+            Says::Nothing => log_file.try_clone().map_err(failed)?.into(),
+        };
+        command.stdin(Stdio::null()).stdout(output).stderr(log_file);
         // Ctrl-C is for us; we end the broker when its files are no longer needed.
         command.process_group(0);
         // SAFETY: the closure runs between fork and exec and makes one system call, which is
@@ -123,14 +148,41 @@ impl Broker {
                 Ok(())
             });
         }
-        let mut child = command
+        let program = command.get_program().to_owned();
+        let child = command
             .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", binary.display()))?;
-        let stdout = child.stdout.take().expect("stdout was piped");
-        let mut broker =
-            Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), banner: Vec::new(), log };
-        broker.await_ready(stdout, stop)?;
-        Ok(broker)
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(Self { child, address, banner: Vec::new(), log })
+    }
+
+    /// Ask at `address` until it answers: for a broker that does not say when it is ready.
+    fn await_answer(&mut self, address: SocketAddr, stop: &AtomicBool) -> Result<(), String> {
+        let begin = Instant::now();
+        self.address = address;
+        loop {
+            if let Some(why) = self.has_ended() {
+                return Err(why);
+            }
+            let why = match Admin::connect(&address.to_string()) {
+                Ok(_) => return Ok(()),
+                Err(why) => why,
+            };
+            self.check_patience(begin, stop).map_err(|log| format!("{why}\n{log}"))?;
+            thread::sleep(PAUSE * 10);
+        }
+    }
+
+    /// Whether a broker that was started at `begin` may still be waited for.
+    fn check_patience(&self, begin: Instant, stop: &AtomicBool) -> Result<(), String> {
+        if begin.elapsed() > START_LIMIT {
+            let limit = START_LIMIT.as_secs();
+            return Err(format!("the broker was not ready after {limit} s:\n{}", self.log_end()));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Err("stopped while the broker started".into());
+        }
+        Ok(())
     }
 
     /// Read its two promised lines: `listening on HOST:PORT` and `ready in N ms`.
@@ -169,16 +221,7 @@ impl Broker {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if begin.elapsed() > START_LIMIT {
-                return Err(format!(
-                    "the broker was not ready after {} s:\n{}",
-                    START_LIMIT.as_secs(),
-                    self.log_end()
-                ));
-            }
-            if stop.load(Ordering::Relaxed) {
-                return Err("stopped while the broker started".into());
-            }
+            self.check_patience(begin, stop)?;
         }
     }
 
