@@ -73,15 +73,25 @@ fn next_batch<'a>(records: &mut &'a [u8]) -> Result<Option<Batch<'a>>, Malformed
         return Err(Malformed("a batch is not of magic 2"));
     }
     let Some((bytes, rest)) = records.split_at_checked(12 + length) else { return Ok(None) };
-    let last_delta = Walk(&header[23..]).i32()?;
-    if last_delta < 0 || base_offset < 0 {
+    if base_offset < 0 {
         return Err(Malformed("a batch has a negative offset"));
     }
     let last_offset = base_offset
-        .checked_add(i64::from(last_delta))
+        .checked_add(last_delta(header, bytes)?)
         .ok_or(Malformed("a batch passes the largest offset"))?;
     *records = rest;
     Ok(Some(Batch { base_offset, last_offset, bytes }))
+}
+
+/// How many offsets behind its first a batch ends. A flipped bit there must not carry a reader
+/// past records that it never saw: unless the count of records says the same (it does not after a
+/// compaction), the checksum has to hold, or the smaller of both counts.
+fn last_delta(header: &[u8; HEADER_BYTES], batch: &[u8]) -> Result<i64, Malformed> {
+    let delta = i64::from(Walk(&header[23..]).i32()?);
+    let by_count = i64::from(Walk(&header[57..]).i32()?) - 1;
+    let is_sound = delta == by_count || crc_matches(batch);
+    let found = if is_sound { delta } else { delta.min(by_count) };
+    Ok(found.max(0))
 }
 
 /// The offset behind the last whole batch of `records`, at least `position`.
@@ -330,6 +340,22 @@ mod tests {
             // A wrong offset is no broken promise by itself: compaction leaves gaps, too.
             let is_noticed = !verdict.is_clean() || verdict.oddities.offset_gaps > 0;
             assert!(is_noticed, "bit {bit}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_header_hides_no_other_batch() {
+        let stored = [batch(0, 0, 10, 3), batch(10, 10, 10, 3), batch(20, 20, 10, 3)];
+        let first = stored[0].len();
+        for bit in 21 * 8..HEADER_BYTES * 8 {
+            let mut bad = stored.concat();
+            bad[first + bit / 8] ^= 1 << (bit % 8);
+            let verdict = check(30, &bad).0;
+            assert_eq!(verdict.oddities.corrupt_batches, 1, "bit {bit}: {verdict:?}");
+            assert_eq!((verdict.lost, verdict.read), (10, 20), "bit {bit}: {verdict:?}");
+            let cut = &bad[..first + stored[1].len()];
+            let next = next_position(cut, 0).unwrap();
+            assert!((11..=20).contains(&next), "bit {bit}: {next}");
         }
     }
 

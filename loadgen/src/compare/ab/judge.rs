@@ -130,7 +130,8 @@ pub fn drift(judged: &[Judged]) -> Option<String> {
 }
 
 /// The verdict in one line.
-pub fn conclusion(judged: &[Judged], rounds: usize) -> String {
+pub fn conclusion(judged: &[Judged]) -> String {
+    let rounds = judged.iter().map(|judged| judged.rounds.len()).min().unwrap_or(0);
     let of = |word: &str| {
         let names = judged.iter().filter(|judged| judged.word == word);
         names.map(|judged| judged.metric).collect::<Vec<_>>().join(", ")
@@ -201,7 +202,7 @@ mod tests {
     fn two_rounds_show_nothing_and_say_so() {
         let few = judge(&QUIET[..2], &[(100.0, 300.0), (100.0, 310.0)]);
         assert_eq!(few.word, "too few rounds");
-        assert!(conclusion(&[few], 2).starts_with("none: 3 rounds"), "said in words");
+        assert!(conclusion(&[few]).starts_with("none: 3 rounds"), "said in words");
     }
 
     #[test]

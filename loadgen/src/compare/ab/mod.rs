@@ -114,7 +114,7 @@ pub fn compare(
     let mut runs: Vec<OneRun> = Vec::new();
     let mut doubtful = Vec::new();
     let mut floor = Vec::new();
-    for part in [Part::Noise, Part::Compare] {
+    'parts: for part in [Part::Noise, Part::Compare] {
         for round in 1..=settings.rounds {
             let mut order = match part {
                 Part::Noise => [("A", &settings.a), ("A again", &settings.a)],
@@ -129,11 +129,13 @@ pub fn compare(
                 let inner = folder.map(|folder| folder.inner(&name)).transpose()?;
                 let plan = settings.plan.clone();
                 let result = target.measure(plan, &settings.dir, number, inner.as_ref(), stop)?;
-                if stop.load(Ordering::Relaxed) {
-                    return Err("stopped by hand".into());
-                }
                 if let Some(inner) = &inner {
                     inner.finish(&result)?;
+                }
+                if stop.load(Ordering::Relaxed) {
+                    // Its own folder tells of the run that was cut short; nothing is judged by it.
+                    doubtful.push(format!("stopped by hand after {number} runs"));
+                    break 'parts;
                 }
                 let name_of_run = format!("round {round} of {part}, {which}");
                 match result.exit_code() {
@@ -168,7 +170,7 @@ pub fn compare(
         b: settings.b.clone(),
         plan: settings.plan.clone(),
         rounds: settings.rounds,
-        verdict: judge::conclusion(&judged, settings.rounds),
+        verdict: judge::conclusion(&judged),
         floor,
         judged,
         doubtful,

@@ -79,7 +79,7 @@ impl Target {
         folder: Option<&Folder>,
         stop: &Arc<AtomicBool>,
     ) -> Result<RunResult, String> {
-        let extras = Extras { observes: true, folder };
+        let extras = Extras { observes: true, folder, ..Extras::default() };
         if let Self::Address(address) = self {
             plan.bootstrap_server.clone_from(address);
             plan.topic = format!("{}-ab-{}-{number}", plan.topic, std::process::id());
