@@ -183,7 +183,7 @@ fn upwards(
     shared: &Shared,
     link: &Mutex<Link>,
     mut client: TcpStream,
-    mut broker: &TcpStream,
+    broker: &TcpStream,
 ) -> io::Result<()> {
     let mut held: Option<(i32, Vec<u8>)> = None;
     loop {
