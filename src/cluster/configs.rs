@@ -310,4 +310,20 @@ mod tests {
         let taken = alter(&mut image, broker(""), &[("log.retention.ms", set("1000"))]);
         assert_eq!(taken, Ok(1));
     }
+
+    #[test]
+    fn only_so_many_groups_have_settings_of_their_own() {
+        let mut image = image();
+        let key = "consumer.session.timeout.ms";
+        let group = |name: &str| ConfigResource::Group(name.into());
+        for number in 0..CONFIGURED_GROUPS_MAX {
+            let (resource, value) = (group(&format!("g{number}")), Some("50000".into()));
+            image.apply(&Change::Config { resource, key: key.into(), value }).unwrap();
+        }
+        let one_more = alter(&mut image, group("more"), &[(key, set("50000"))]);
+        assert!(matches!(one_more, Err(ControlError::OverLimit(_))), "{one_more:?}");
+        assert_eq!(alter(&mut image, group("g7"), &[(key, set("51000"))]), Ok(1), "it has its own");
+        assert_eq!(alter(&mut image, group("g7"), &[(key, Operation::Delete)]), Ok(1));
+        assert_eq!(alter(&mut image, group("more"), &[(key, set("50000"))]), Ok(1));
+    }
 }

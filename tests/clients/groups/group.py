@@ -112,7 +112,7 @@ class Group:
         self.hearing = threading.Condition()
         self.produced_enough = threading.Event()
         self.is_cut_off = threading.Event()
-        self.admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        self.ask_anew()
         self.admin.create_topics([NewTopic(name, PARTITIONS, 1)])[name].result(SECONDS)
         self.producing = threading.Thread(target=self._produce, daemon=True)
         self.producing.start()
@@ -144,11 +144,17 @@ class Group:
         self.processes.append(process)
         return process
 
+    def ask_anew(self):
+        """After the broker was away: librdkafka's admin client then loses requests."""
+        self.admin = AdminClient({"bootstrap.servers": self.bootstrap})
+
     def described(self):
-        """State and number of members, as the broker says."""
+        """The state, and the partitions of each member by its id, as the broker says."""
         asked = self.admin.describe_consumer_groups([self.name], request_timeout=SECONDS)
         found = asked[self.name].result(SECONDS)
-        return found.state.name, len(found.members)
+        return found.state.name, {
+            member.member_id: {each.partition for each in member.assignment.topic_partitions}
+            for member in found.members}
 
     def hear(self):
         """A member told something, or its process ended."""
@@ -172,9 +178,11 @@ class Group:
                 shares = [set(share) for each in processes for share in each.shares.values()]
             sizes = [len(share) for share in shares]
             if (sum(sizes) == PARTITIONS and set().union(*shares) == set(range(PARTITIONS))
-                    and max(sizes) - min(sizes) <= 1
-                    and self.described() == ("STABLE", len(shares))):
-                return
+                    and max(sizes) - min(sizes) <= 1):
+                state, described = self.described()
+                if state == "STABLE" and sorted(map(sorted, described.values())) \
+                        == sorted(map(sorted, shares)):
+                    return
             for process in processes:
                 assert process.inner.poll() is None, f"a member of {self.name} ended"
         raise AssertionError(f"{self.name}: {shares} after {SECONDS} s")

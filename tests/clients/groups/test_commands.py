@@ -1,5 +1,6 @@
 """`thalweg group` against a running broker, ours or Kafka."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import time
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from brokers import REPO
+from brokers import REPO, Output
 
 SECONDS = 60
 THALWEG = os.environ.get("THALWEG_BIN", REPO / "target" / "debug" / "thalweg")
@@ -71,7 +72,7 @@ def test_offsets_are_moved(broker, topic, tmp_path):
     run(broker, "delete-offsets", group, "--topic", f"{topic}:0")
     assert offsets(broker, group) == {(topic, 1): (8, 10, 2)}
     run(broker, "delete", group)
-    assert group not in [each["group"] for each in asked(broker, "list")]
+    assert group not in listed(broker)
     assert "GROUP_ID_NOT_FOUND" in run(broker, "delete", group, code=1)
 
 
@@ -86,11 +87,42 @@ def test_members_are_described(broker, topic):
     while len(got) < 20 and time.monotonic() < deadline:
         got += [each for each in consumer.consume(20, 0.2) if not each.error()]
     consumer.commit(asynchronous=False)
-    # It has to go on polling to stay a member.
+    with polling(consumer):
+        check_described(broker, topic)
+        refused = run(broker, "reset-offsets", topic, "--topic", topic, "--to-earliest", code=1)
+        assert "is Stable" in refused
+        assert "NON_EMPTY_GROUP" in run(broker, "delete", topic, code=1)
+        assert topic in listed(broker, "--state", "preparingrebalance,stable", "--type", "classic")
+        assert topic not in listed(broker, "--state", "empty")
+        assert topic not in listed(broker, "--type", "consumer")
+    consumer.close()
+    assert topic in listed(broker, "--state", "empty", "--type", "classic")
+
+
+@contextlib.contextmanager
+def polling(consumer):
+    """It has to go on polling to stay a member; also when the test fails meanwhile it ends."""
     stopping = threading.Event()
-    polling = threading.Thread(target=lambda: [consumer.poll(0.1) for _ in iter(stopping.is_set,
-                                                                               True)])
-    polling.start()
+
+    def poll():
+        while not stopping.is_set():
+            consumer.poll(0.1)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def listed(broker, *arguments):
+    return [each["group"] for each in asked(broker, "list", *arguments)]
+
+
+def check_described(broker, topic):
+    """Of one member, which has read both partitions to their ends."""
     [described] = asked(broker, "describe", topic)
     assert (described["type"], described["state"]) == ("classic", "Stable")
     [member] = described["members"]
@@ -104,13 +136,6 @@ def test_members_are_described(broker, topic):
     assert shown[1].split()[-2:] == ["2", f"{topic}:0,1"]
     assert run(broker, "describe", topic, "--state").splitlines()[1].split()[1:3] \
         == ["classic", "Stable"]
-    refused = run(broker, "reset-offsets", topic, "--topic", topic, "--to-earliest", code=1)
-    assert "is Stable" in refused
-    assert "NON_EMPTY_GROUP" in run(broker, "delete", topic, code=1)
-    stopping.set()
-    polling.join()
-    consumer.close()
-    assert asked(broker, "list", "--state", "empty", "--type", "classic")
 
 
 def consume(broker, topic, *arguments):
@@ -138,27 +163,36 @@ def test_the_command_goes_on_where_its_group_was(broker, topic):
     assert offsets(broker, f"{topic}-g") == {(topic, p): (10, 10, 0) for p in range(2)}
 
 
-def test_commands_and_clients_share_a_topic(broker, topic):
+def test_commands_and_clients_share_a_topic(broker, topic, tmp_path):
     """The command, as leader and as follower, beside librdkafka in one group."""
     prepare(broker, topic)
     group = f"{topic}-g"
-    with subprocess.Popen(consume(broker, topic, "--follow"), stdout=subprocess.PIPE,
-                          text=True) as command:
-        got = [command.stdout.readline() for _ in range(20)]
-        assert sorted(printed("".join(got))) == [(p, o) for p in range(2) for o in range(10)]
+    command = subprocess.Popen(consume(broker, topic, "--follow"), stdout=subprocess.PIPE)
+    try:
+        output = Output(command.stdout, tmp_path / "printed")
+
+        def first(count):
+            found = output.find(r"([^\n]*\n){%d}" % count, SECONDS)
+            assert found, output.said
+            return printed(found.group())
+
+        assert sorted(first(20)) == [(p, o) for p in range(2) for o in range(10)]
         other = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group,
                           "partition.assignment.strategy": "range"})
         other.subscribe([topic])
         deadline = time.monotonic() + SECONDS
-        while len(other.assignment()) != 1 and time.monotonic() < deadline:
+        while len(other.assignment()) != 1:
+            assert time.monotonic() < deadline, other.assignment()
             other.poll(0.1)
         [mine] = other.assignment()
         producer = Producer({"bootstrap.servers": broker.bootstrap})
         for partition in range(2):
             producer.produce(topic, b"more", partition=partition)
         producer.flush(SECONDS)
-        assert printed(command.stdout.readline()) == [(1 - mine.partition, 10)]
+        assert first(21)[-1] == (1 - mine.partition, 10)
         message = other.poll(SECONDS)
         assert (message.partition(), message.offset()) == (mine.partition, 10)
         other.close()
+    finally:
         command.kill()
+        command.wait()
