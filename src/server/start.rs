@@ -102,6 +102,7 @@ struct First {
 /// Why it could not start, or what could not be written at the end.
 pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     abort_on_panic();
+    block_signals();
     keep_freed_memory();
     let config = Arc::new(config);
     std::fs::create_dir_all(&config.data_dir)
@@ -136,7 +137,6 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
         port: advertised.port,
         rack: config.rack.clone(),
     };
-    block_signals();
     let shards = config.shards();
     let common = Common {
         identity: Arc::new(identity),
@@ -679,7 +679,8 @@ fn give_back_freed_memory() {
     unsafe { libc::malloc_trim(0) };
 }
 
-/// SIGTERM and SIGINT are taken by [`wait_for_stop`] alone: blocked here, before threads start.
+/// SIGTERM and SIGINT are taken by [`wait_for_stop`] alone: blocked here, before any thread
+/// starts. One that did not block them would let the kernel end the process in its place.
 fn block_signals() {
     let set = stop_signals();
     // SAFETY: a valid set; only this thread's mask (and those of its future threads) changes.

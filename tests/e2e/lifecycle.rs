@@ -1,6 +1,7 @@
 //! Starting, stopping, starting again: with what a second broker, a signal or another number of
 //! shards does to it.
 
+use std::fs;
 use std::io;
 
 use crate::support::{Broker, Connection, Options, wire};
@@ -60,6 +61,31 @@ fn a_stopping_broker_closes_its_connections() {
     let after = idle.api_versions().expect_err("the broker is gone");
     assert_ne!(after.kind(), io::ErrorKind::TimedOut, "closed, not left hanging");
     assert!(Connection::open(broker.port()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn no_thread_ends_the_broker_at_a_signal() {
+    if Broker::is_kafka() {
+        return; // the JVM has its own ways
+    }
+    let broker = Broker::start("signals");
+    let pid = broker.pid();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+    for thread in threads.map(|thread| thread.expect("a thread").path()) {
+        if thread.ends_with(pid.to_string()) {
+            continue; // the main thread waits for the signals
+        }
+        // One of the kernel's own may have gone meanwhile.
+        let Ok(status) = fs::read_to_string(thread.join("status")) else { continue };
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+        let blocked = u64::from_str_radix(blocked.expect("SigBlk").trim(), 16).expect("a mask");
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            assert!(
+                blocked & (1 << (signal - 1)) != 0,
+                "signal {signal} is not blocked:\n{status}"
+            );
+        }
+    }
 }
 
 #[test]
