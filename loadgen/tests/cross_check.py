@@ -46,7 +46,7 @@ def loadgen(options, address, topic, acks, rate):
     latency = result["produce_latency"]
     ms = lambda ns: ns / 1e6
     figures = [result["produced"]["records_per_s"], ms(latency["mean_ns"])]
-    return figures + [ms(latency[name]["ns"]) for name in ("p50", "p99")]
+    return figures + [ms(latency[name].get("ns", 0)) for name in ("p50", "p99")]
 
 
 STEADY = re.compile(
