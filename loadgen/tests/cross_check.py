@@ -61,9 +61,9 @@ def perf_test(options, address, topic, acks, rate):
     command = [tool, "tool", "org.apache.kafka.tools.ProducerPerformance", "--topic", topic]
     command += ["--num-records", str(total), "--record-size", str(RECORD_BYTES)]
     command += ["--warmup-records", str(int(rate * options.warmup)), "--throughput", str(rate)]
+    # One option with all of them: given again, it would replace what came before.
     command += ["--bootstrap-server", address, "--command-property", f"acks={acks}"]
-    command += ["--command-property", "linger.ms=0"]
-    command += ["--command-property", "enable.idempotence=false"]
+    command += ["linger.ms=0", "enable.idempotence=false"]
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, text=True)
     found = STEADY.search(done.stdout)
     if done.returncode or not found:
