@@ -85,7 +85,9 @@ def produce(address, topic, acks, rate, warmup, duration):
     from confluent_kafka import Producer
 
     rate, warmup, duration = float(rate), float(warmup), float(duration)
+    # The other two switch Nagle's algorithm off without being asked.
     settings = {"bootstrap.servers": address, "acks": acks, "linger.ms": 0}
+    settings["socket.nagle.disable"] = True
     producer = Producer({**settings, "queue.buffering.max.messages": 1000000})
     latencies, first_and_last, failed = [], [], []
 
