@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::histogram::{Interval, Latency, Percentile, SERIES, Series};
 
 /// Who measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// A producing worker.
     Producer,

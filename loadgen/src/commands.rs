@@ -190,6 +190,14 @@ pub fn report(args: &ReportArgs) -> Ended {
     Ok(0)
 }
 
+/// One process of a run in several parts; its parent speaks to it.
+///
+/// # Errors
+/// The exit code and why.
+pub fn part() -> Ended {
+    run::parts::be_part().map(|()| 0).map_err(|why| (FAILED, why))
+}
+
 /// Run `plan` and leave its results where they are wanted.
 fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
     let folder = wanted.out.as_deref().map(Folder::create).transpose();

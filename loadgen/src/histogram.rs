@@ -5,13 +5,15 @@
 //! many it would have needed. The maximum is always shown.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Below this, latencies are not told apart.
 const LOWEST_NS: u64 = 100;
 /// Above this, latencies are recorded as this; the true maximum is kept beside it.
 const HIGHEST_NS: u64 = 600_000_000_000;
 const DIGITS: u8 = 3;
+/// Rows of a heat map per factor of ten.
+pub const ROWS_PER_DECADE: f64 = 12.0;
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,8 @@ impl Series {
 }
 
 /// One series of latencies.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Told", into = "Told")]
 pub struct Latency {
     counts: Histogram<u64>,
     max_ns: u64,
@@ -113,6 +116,15 @@ impl Latency {
         &self.counts
     }
 
+    /// Rows of a heat map, upwards on a log scale, with their records; a row may come again.
+    pub fn rows(&self) -> impl Iterator<Item = (i32, u64)> {
+        self.counts.iter_recorded().map(|value| {
+            let ns = value.value_iterated_to().max(1) as f64;
+            let row = (ns.log10() * ROWS_PER_DECADE).floor() as i32;
+            (row, value.count_since_last_iteration())
+        })
+    }
+
     /// From counts that were stored; how many completions brought them is not known any more.
     ///
     /// # Errors
@@ -151,6 +163,33 @@ impl Latency {
             max_ns: self.max_ns,
             mean_ns: if self.is_empty() { 0.0 } else { self.counts.mean() },
         }
+    }
+}
+
+/// A latency on its way to another process: only the counts that are not zero.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    max_ns: u64,
+    completions: u64,
+    /// Values in nanoseconds, and how many.
+    counts: Vec<(u64, u64)>,
+}
+
+impl From<Latency> for Told {
+    fn from(latency: Latency) -> Self {
+        let recorded = latency.counts.iter_recorded();
+        let counts = recorded.map(|v| (v.value_iterated_to(), v.count_since_last_iteration()));
+        let counts = counts.collect();
+        Self { max_ns: latency.max_ns, completions: latency.completions, counts }
+    }
+}
+
+impl From<Told> for Latency {
+    fn from(told: Told) -> Self {
+        let mut latency = Self::default();
+        told.counts.iter().for_each(|(ns, records)| latency.record(*ns, *records));
+        (latency.max_ns, latency.completions) = (told.max_ns, told.completions);
+        latency
     }
 }
 
@@ -227,7 +266,7 @@ impl Summary {
 }
 
 /// What one worker saw in one second of the run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Interval {
     /// Second since the start of the run.
     pub second: u64,
@@ -330,6 +369,17 @@ mod tests {
         assert_eq!(a.records(), 3);
         a.clear();
         assert_eq!((a.records(), a.summary().max_ns), (0, 0));
+    }
+
+    #[test]
+    fn another_process_hears_the_same_latency() {
+        let latency = series((1..5000).map(|i| i * i * 37));
+        let text = serde_json::to_string(&latency).unwrap();
+        let heard: Latency = serde_json::from_str(&text).unwrap();
+        assert_eq!(heard.counts(), latency.counts());
+        let (heard, told) = (heard.summary(), latency.summary());
+        assert_eq!((heard.max_ns, heard.completions), (told.max_ns, told.completions));
+        assert_eq!((heard.p50, heard.p99), (told.p50, told.p99));
     }
 
     #[test]

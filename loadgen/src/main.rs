@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         Command::Quick(args) => commands::quick(&args),
         Command::Calibrate(args) => commands::calibrate(&args),
         Command::Device(args) => commands::device(&args),
+        Command::Part => commands::part(),
     };
     match ended {
         Ok(code) => code.into(),

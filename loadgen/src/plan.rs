@@ -127,6 +127,8 @@ pub struct Plan {
     pub consumer_delay_s: f64,
     /// When they read.
     pub consume: Consume,
+    /// Processes that make the load; lanes and readers are dealt out to them.
+    pub parts: u32,
     /// Threads that produce.
     pub producer_threads: u32,
     /// Threads that consume.
@@ -188,6 +190,7 @@ impl Default for Plan {
             groups: None,
             consumer_delay_s: 0.0,
             consume: Consume::During,
+            parts: 1,
             producer_threads: 1,
             consumer_threads: 1,
             duration_s: 10.0,
@@ -212,6 +215,8 @@ impl Default for Plan {
 const CONNECTIONS_MAX: u32 = 65_536;
 /// Largest payload file: it is held in memory.
 const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
+/// Most processes of a run.
+const PARTS_MAX: u32 = 64;
 /// Most members of groups: each has a thread of its own, which mostly sleeps.
 const MEMBERS_MAX: u32 = 512;
 /// Most stages of a load.
@@ -258,6 +263,7 @@ impl Plan {
             ("--connections", self.connections),
             ("--in-flight", self.in_flight),
             ("--subscriptions", self.subscriptions),
+            ("--parts", self.parts),
             ("--producer-threads", self.producer_threads),
             ("--consumer-threads", self.consumer_threads),
         ] {
@@ -321,7 +327,15 @@ impl Plan {
     }
 
     fn check_groups(&self) -> Result<(), String> {
+        if self.parts > PARTS_MAX {
+            return Err(format!("--parts {}: give 1 to {PARTS_MAX}", self.parts));
+        }
         let Some(groups) = self.groups else { return Ok(()) };
+        if self.parts > 1 {
+            return Err(
+                "--groups with --parts: members live in one process; drop one of them".into()
+            );
+        }
         if self.consume != Consume::During || self.consumer_delay_s > 0.0 {
             return Err("--groups: members read from the begin on; say --consume during and no \
                         --consumer-delay"

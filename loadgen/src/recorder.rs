@@ -3,11 +3,13 @@
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel};
 
+use serde::{Deserialize, Serialize};
+
 use crate::collect::{Parcel, Role};
 use crate::histogram::Interval;
 
 /// The times of a run, all monotonic nanoseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Window {
     /// The first intended time.
     pub start_ns: u64,
@@ -26,7 +28,7 @@ impl Window {
 }
 
 /// Counts of the measured window: what completed between its begin and its end.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Records acknowledged or read.
     pub records: u64,

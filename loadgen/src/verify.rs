@@ -5,13 +5,13 @@
 //! goes wrong takes memory, and that has a limit ([`RANGES_MAX`]); beyond it counts become
 //! "at least" and the verdict says so.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Most ranges of trouble remembered per producer and partition.
 pub const RANGES_MAX: usize = 4096;
 
 /// What became of records that were not plainly acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fate {
     /// The broker refused them: they should not be there.
     Refused,
@@ -20,7 +20,7 @@ pub enum Fate {
 }
 
 /// Records `first..end` of one producer in one partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     /// First sequence.
     pub first: u64,
@@ -30,7 +30,7 @@ pub struct Range {
 
 /// What one producer sent to one partition. Everything below `sent` that is in no range of
 /// `doubtful` was acknowledged.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     sent: u64,
     doubtful: Vec<(Range, Fate)>,
@@ -79,7 +79,7 @@ impl Ledger {
 }
 
 /// What consumers saw of one producer in one partition.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     /// Every sequence below it was seen, except those in `gaps`.
     next: u64,
@@ -133,7 +133,7 @@ impl Seen {
 }
 
 /// Counts that a consumer keeps beside [`Seen`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Oddities {
     /// Records whose head does not match its checksum, or whose body differs.
     pub corrupt_records: u64,

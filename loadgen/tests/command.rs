@@ -176,3 +176,45 @@ fn a_real_broker_keeps_every_record_in_order() {
     assert!(verdict["read"].as_u64() > Some(0));
     assert_eq!(verdict["read"], verdict["acknowledged"], "{result}");
 }
+
+#[test]
+fn several_processes_begin_together_and_make_one_report() {
+    let sink = Server::sink(&["--keep-bytes", "300000000"]);
+    let flags = ["--parts", "3", "--producers", "4", "--consumers", "3", "--partitions", "6"];
+    let more = ["--rate", "6000", "--duration", "2", "--progress", "0"];
+    let (_, result) = run(&sink.address, &[&flags[..], &more].concat());
+    assert_eq!(result["failure"], Value::Null);
+    let verdict = &result["verdict"];
+    assert_eq!(verdict["acknowledged"], 12_600, "the rate is that of all of them: {verdict}");
+    assert_eq!(verdict["read"], verdict["acknowledged"], "whoever read what another one sent");
+    assert_eq!((&verdict["lost"], &verdict["duplicated"]), (&0.into(), &0.into()), "{verdict}");
+    assert_eq!(result["produce_latency"]["records"], 12_000);
+    assert_eq!(result["end_to_end_latency"]["records"], 12_000);
+    let threads = result["threads"].as_array().unwrap();
+    let count = |role: &str| threads.iter().filter(|thread| thread["role"] == role).count();
+    assert_eq!((count("producer"), count("consumer")), (3, 3));
+    let seconds = result["seconds"].as_array().unwrap().iter();
+    let produced: u64 = seconds.map(|s| s["produced_records"].as_u64().unwrap()).sum();
+    assert_eq!(produced, 12_600, "each interval of each part was told once");
+    let (_, result) = run(
+        &sink.address,
+        &[
+            "--parts",
+            "2",
+            "--producers",
+            "2",
+            "--max",
+            "--topic",
+            "after",
+            "--consume",
+            "after",
+            "--duration",
+            "0.5",
+            "--progress",
+            "0",
+        ],
+    );
+    let verdict = &result["verdict"];
+    assert!(verdict["read"].as_u64() > Some(0) && verdict["lost"] == 0, "{verdict}");
+    assert_eq!(result["backlog"]["read"]["records"], verdict["read"]);
+}

@@ -47,9 +47,12 @@ fn result(folder: &Path) -> Value {
 fn a_signal_ends_the_run_early_and_the_whole_report_says_so() {
     let sink = Server::sink(&["--keep-bytes", "300000000"]);
     let dir = tempfile::tempdir().unwrap();
-    for (name, number) in [("interrupted", libc::SIGINT), ("terminated", libc::SIGTERM)] {
+    for (name, number, parts) in
+        [("interrupted", libc::SIGINT, "1"), ("terminated", libc::SIGTERM, "2")]
+    {
         let out = dir.path().join(name);
-        let more = ["--out", out.to_str().unwrap(), "--topic", name];
+        let more = ["--out", out.to_str().unwrap(), "--topic", name, "--parts", parts];
+        let more = [&more[..], &["--producers", "2"]].concat();
         let mut command = long_run(&sink.address, &more);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");

@@ -33,53 +33,77 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a broker of its own and measure it in about 30 s; needs nothing else running.
+    #[command(after_help = "Example: loadgen quick --dir /var/tmp")]
     Quick(QuickArgs),
     /// Measure any Kafka-protocol broker.
+    #[command(after_help = "Examples:\
+        \n  loadgen run -b 127.0.0.1:9092 --rate 20000 --duration 60 --out runs/first\
+        \n  loadgen run -b 127.0.0.1:9092 -w steady --slo 'e2e.p99<5ms'")]
     Run(Box<RunArgs>),
     /// Search the highest rate that keeps an objective; the answer is an interval.
+    #[command(after_help = "Example:\
+        \n  loadgen find -b 127.0.0.1:9092 --slo 'e2e.p99<5ms' -- -w steady")]
     Find(FindArgs),
     /// Compare two brokers: interleaved rounds, noise measured, intervals, a plain verdict.
+    #[command(after_help = "Example:\
+        \n  loadgen ab --a old/thalweg --b new/thalweg --out ab -- -w steady --duration 20")]
     Ab(AbArgs),
     /// Put two stored runs side by side.
+    #[command(after_help = "Example: loadgen compare runs/first runs/again")]
     Compare(CompareArgs),
     /// List the workloads that come with loadgen, or print one of them.
+    #[command(after_help = "Examples:\n  loadgen scenarios\
+        \n  loadgen scenarios steady > mine.toml")]
     Scenarios(ScenariosArgs),
     /// Print completions for a shell, e.g. `loadgen completions bash > loadgen.bash`.
+    #[command(after_help = "Example: loadgen completions bash > loadgen.bash")]
     Completions(CompletionsArgs),
     /// Print the man page (roff) of loadgen or of one command, e.g. `loadgen man run | man -l -`.
+    #[command(after_help = "Example: loadgen man run | man -l -")]
     Man(ManArgs),
     /// Repeat a run from its folder, with the same plan and the same random draws.
+    #[command(after_help = "Example: loadgen replay runs/first --out runs/again")]
     Replay(ReplayArgs),
     /// Make the page of a run's folder again.
+    #[command(after_help = "Example: loadgen report runs/first")]
     Report(ReportArgs),
     /// Be a broker that does nothing: the ceiling of any generator on this path.
+    #[command(after_help = "Examples:\n  loadgen sink --keep-bytes 1000000000 --fault drop\
+        \n  loadgen sink --delay bimodal:1ms,20ms,0.05")]
     Sink(SinkArgs),
     /// Check this instrument on this machine: latencies against a stub of known delays, pacing
     /// error at three rates.
+    #[command(after_help = "Example: loadgen calibrate --seconds 10")]
     Calibrate(CalibrateArgs),
     /// Measure the disk: direct writes with and without flushes, direct reads.
+    #[command(after_help = "Example: loadgen device --dir /var/tmp")]
     Device(DeviceArgs),
+    /// One process of `run --parts`, started by it.
+    #[command(hide = true)]
+    Part,
 }
 
 #[derive(Debug, Args)]
 pub struct QuickArgs {
     /// Directory on the disk to measure; a fresh directory is made in it and removed afterwards.
-    #[arg(long, default_value = ".")]
+    /// E.g. /var/tmp.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub dir: PathBuf,
     /// The thalweg binary; by default the one beside this executable, or built by cargo.
-    #[arg(long)]
+    /// E.g. target/release/thalweg.
+    #[arg(long, value_name = "FILE")]
     pub broker: Option<PathBuf>,
     /// Keep the broker's directory and log.
     #[arg(long)]
     pub keep: bool,
-    /// Bytes of a record's value.
-    #[arg(long, default_value_t = 1024)]
+    /// Bytes of a record's value. E.g. 100.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     pub record_size: usize,
-    /// Records per second of the latency phases.
-    #[arg(long, default_value_t = 5000.0)]
+    /// Records per second of the latency phases. E.g. 20000.
+    #[arg(long, value_name = "RECORDS/S", default_value_t = 5000.0)]
     pub rate: f64,
-    /// Write the whole result as JSON to this file.
-    #[arg(long)]
+    /// Write the whole result as JSON to this file. E.g. quick.json.
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
@@ -100,7 +124,7 @@ pub enum Acks {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct LoadArgs {
-    /// Open loop: offer this many records per second, whatever the broker does.
+    /// Open loop: offer this many records per second, whatever the broker does. E.g. 20000.
     #[arg(long, value_name = "RECORDS/S")]
     pub rate: Option<f64>,
     /// Open loop: a rate that rises or falls evenly over --duration, e.g. 1000:50000.
@@ -123,10 +147,10 @@ pub struct LoadArgs {
 #[command(args_override_self = true)]
 pub struct RunArgs {
     /// Take flags from a scenario (`loadgen scenarios`), a TOML file, or a workload of the
-    /// OpenMessaging Benchmark (.yaml); those given here win.
+    /// OpenMessaging Benchmark (.yaml); those given here win. E.g. steady.
     #[arg(long, short = 'w', value_name = "NAME|FILE")]
     pub workload: Option<String>,
-    /// HOST:PORT of any broker of the cluster.
+    /// HOST:PORT of any broker of the cluster. E.g. 127.0.0.1:9092.
     #[arg(long, short = 'b', value_name = "HOST:PORT")]
     pub bootstrap_server: String,
     #[command(flatten)]
@@ -134,20 +158,20 @@ pub struct RunArgs {
     /// Records of an open loop at random distances, as from many independent devices.
     #[arg(long, conflicts_with = "max")]
     pub poisson: bool,
-    /// Milliseconds from one burst to the next: all records of that time come at once.
+    /// Milliseconds from one burst to the next: all records of that time come at once. E.g. 100.
     #[arg(long, value_name = "MS", conflicts_with_all = ["max", "poisson"])]
     pub burst_every: Option<f64>,
-    /// Seed of everything drawn at random; a fresh one by default.
-    #[arg(long)]
+    /// Seed of everything drawn at random; a fresh one by default. E.g. 7.
+    #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
-    /// Topic; created if absent.
-    #[arg(long, default_value = "loadgen")]
+    /// Topic; created if absent. E.g. orders.
+    #[arg(long, value_name = "NAME", default_value = "loadgen")]
     pub topic: String,
-    /// Partitions of the topic if it has to be created.
-    #[arg(long, default_value_t = 4)]
+    /// Partitions of the topic if it has to be created. E.g. 16.
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
     pub partitions: u32,
-    /// Replication factor if it has to be created; -1 is the broker's default.
-    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    /// Replication factor if it has to be created; -1 is the broker's default. E.g. 3.
+    #[arg(long, value_name = "COUNT", default_value_t = -1, allow_hyphen_values = true)]
     pub replication_factor: i16,
     /// Acknowledgement asked for.
     #[arg(long, value_enum, default_value = "all")]
@@ -157,70 +181,75 @@ pub struct RunArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = load::setting)]
     pub topic_config: Vec<(String, String)>,
     /// Bytes of a record's value, 36 at least: all alike (100), evenly between two (100..2000),
-    /// or several with their shares (100:9,10000:1).
-    #[arg(long, default_value = "1024")]
+    /// or several with their shares, e.g. 100:9,10000:1.
+    #[arg(long, value_name = "BYTES", default_value = "1024")]
     pub record_size: Sizes,
-    /// Headers of each record.
-    #[arg(long, default_value_t = 0)]
+    /// Headers of each record. E.g. 2.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub headers: u32,
-    /// Bytes of each header's value.
-    #[arg(long, default_value_t = 16)]
+    /// Bytes of each header's value. E.g. 32.
+    #[arg(long, value_name = "BYTES", default_value_t = 16)]
     pub header_size: u32,
-    /// Take the bodies of values from this file, in stretches from random places.
+    /// Take the bodies of values from this file, in stretches from random places. E.g. orders.json.
     #[arg(long, value_name = "FILE")]
     pub payload_file: Option<PathBuf>,
-    /// Most bytes of a batch; it holds one record at least.
-    #[arg(long, default_value_t = 16_384)]
+    /// Most bytes of a batch; it holds one record at least. E.g. 65536.
+    #[arg(long, value_name = "BYTES", default_value_t = 16_384)]
     pub batch_bytes: usize,
-    /// Most records of a batch; overrides --batch-bytes.
-    #[arg(long)]
+    /// Most records of a batch; overrides --batch-bytes. E.g. 1.
+    #[arg(long, value_name = "COUNT")]
     pub records_per_batch: Option<u32>,
-    /// Milliseconds an incomplete batch waits for more records (with --rate).
-    #[arg(long, default_value_t = 0.0)]
+    /// Milliseconds an incomplete batch waits for more records (with --rate). E.g. 2.5.
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
     pub linger: f64,
-    /// Producers; each has connections of its own.
-    #[arg(long, default_value_t = 1)]
+    /// Producers; each has connections of its own. E.g. 4.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub producers: u32,
-    /// Connections per producer and leader; the partitions are divided among them.
-    #[arg(long, default_value_t = 1)]
+    /// Connections per producer and leader; the partitions are divided among them. E.g. 2.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub connections: u32,
-    /// Most unanswered requests per connection.
-    #[arg(long, default_value_t = 5)]
+    /// Most unanswered requests per connection. E.g. 1.
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
     pub in_flight: u32,
-    /// Consumers; the partitions are divided among them.
-    #[arg(long, default_value_t = 1)]
+    /// Consumers; the partitions are divided among them. E.g. 4.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub consumers: u32,
-    /// Sets of consumers: each reads and verifies everything.
-    #[arg(long, default_value_t = 1)]
+    /// Sets of consumers: each reads and verifies everything. E.g. 3.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub subscriptions: u32,
     /// Consumers join real consumer groups, one for each set: the broker hands partitions out,
     /// members commit. The report tells rebalances and lags.
     #[arg(long)]
     pub groups: bool,
-    /// Milliseconds from one commit of a group's member to the next.
+    /// Milliseconds from one commit of a group's member to the next. E.g. 1000.
     #[arg(long, value_name = "MS", default_value_t = 5000, requires = "groups")]
     pub commit_every: u32,
     /// Seconds from one member's leaving its group to the next one's; each is back after half of
-    /// them. With 0 nobody leaves.
+    /// them. With 0 nobody leaves. E.g. 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, requires = "groups")]
     pub churn: f64,
     /// Seconds after the start of the run at which consumers begin: they catch up beside the load.
-    #[arg(long, default_value_t = 0.0)]
+    /// E.g. 30.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     pub consumer_delay: f64,
     /// When records are read back and verified.
     #[arg(long, value_enum, default_value = "during")]
     pub consume: Consume,
-    /// Threads that produce.
-    #[arg(long, default_value_t = 1)]
+    /// Processes that make the load together: they begin at one time, and there is one report.
+    /// Connections are dealt out to them; threads are counted per process. E.g. 2.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub parts: u32,
+    /// Threads that produce. E.g. 2.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub producer_threads: u32,
-    /// Threads that consume.
-    #[arg(long, default_value_t = 1)]
+    /// Threads that consume. E.g. 2.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
     pub consumer_threads: u32,
-    /// Seconds to measure.
-    #[arg(long, default_value_t = 10.0)]
+    /// Seconds to measure. E.g. 60.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub duration: f64,
-    /// Seconds before that are not measured.
-    #[arg(long, default_value_t = 2.0)]
+    /// Seconds before that are not measured. E.g. 5.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     pub warmup: f64,
     /// Compression of batches.
     #[arg(long, value_enum, default_value = "none")]
@@ -228,27 +257,27 @@ pub struct RunArgs {
     /// Kafka's idempotent producer.
     #[arg(long)]
     pub idempotent: bool,
-    /// Bytes of each record's key; no keys by default.
-    #[arg(long)]
+    /// Bytes of each record's key; no keys by default. E.g. 12.
+    #[arg(long, value_name = "BYTES")]
     pub key_size: Option<u32>,
-    /// Number of different keys.
-    #[arg(long, default_value_t = 10_000, requires = "key_size")]
+    /// Number of different keys. E.g. 1000000.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, requires = "key_size")]
     pub key_space: u64,
     /// Exponent of Zipf's law by which keys are used, e.g. 0.99; 0 all alike. Partitions of
     /// frequent keys get more records.
-    #[arg(long, default_value_t = 0.0, requires = "key_size")]
+    #[arg(long, value_name = "EXPONENT", default_value_t = 0.0, requires = "key_size")]
     pub key_zipf: f64,
-    /// Share of each value that is random, 0 to 1; the rest compresses away.
-    #[arg(long, default_value_t = 1.0)]
+    /// Share of each value that is random, 0 to 1; the rest compresses away. E.g. 0.5.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
     pub random_share: f64,
-    /// Most bytes of a Fetch answer.
-    #[arg(long, default_value_t = 4 << 20)]
+    /// Most bytes of a Fetch answer. E.g. 16777216.
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     pub fetch_bytes: u32,
-    /// Most bytes of one partition in a Fetch answer.
-    #[arg(long, default_value_t = 1 << 20)]
+    /// Most bytes of one partition in a Fetch answer. E.g. 4194304.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
     pub fetch_partition_bytes: u32,
-    /// Milliseconds a Fetch may wait for bytes.
-    #[arg(long, default_value_t = 500)]
+    /// Milliseconds a Fetch may wait for bytes. E.g. 100.
+    #[arg(long, value_name = "MS", default_value_t = 500)]
     pub fetch_wait: u32,
     /// Do not check the CRC of the batches read.
     #[arg(long)]
@@ -260,8 +289,8 @@ pub struct RunArgs {
     /// disturb it less, but a broker on the same cores has less of them.
     #[arg(long)]
     pub realtime: bool,
-    /// Seconds to wait at the end for answers, and again for the last records.
-    #[arg(long, default_value_t = 30.0)]
+    /// Seconds to wait at the end for answers, and again for the last records. E.g. 300.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     pub drain: f64,
     #[command(flatten)]
     pub results: ResultArgs,
@@ -272,12 +301,14 @@ pub struct RunArgs {
 #[command(next_help_heading = "Results")]
 pub struct ResultArgs {
     /// Leave a new folder with the result, histograms, a table of seconds and a page to read.
+    /// E.g. runs/first.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Write the whole result as JSON; `-` is standard output.
-    #[arg(long)]
+    /// Write the whole result as JSON; `-` is standard output. E.g. run.json.
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write the result as the OpenMessaging Benchmark writes its own, for tools that read that.
+    /// E.g. omb.json.
     #[arg(long, value_name = "FILE", requires = "out")]
     pub omb_result: Option<PathBuf>,
     /// An objective, e.g. e2e.p99<5ms, produce.p99.9<20ms, rate>=100000; exit code 99 when it is
@@ -289,39 +320,40 @@ pub struct ResultArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub progress: f64,
     /// Measure the disk that holds this folder before the run, for the ceiling in the report.
+    /// E.g. /var/tmp.
     #[arg(long, value_name = "FOLDER")]
     pub ceiling: Option<PathBuf>,
 }
 
-/// Example: loadgen find -b 127.0.0.1:9092 --slo 'e2e.p99<5ms' -- -w steady
 #[derive(Debug, Args)]
 pub struct FindArgs {
-    /// HOST:PORT of any broker of the cluster.
+    /// HOST:PORT of any broker of the cluster. E.g. 127.0.0.1:9092.
     #[arg(long, short = 'b', value_name = "HOST:PORT")]
     pub bootstrap_server: String,
     /// What has to be kept, e.g. e2e.p99<5ms; may be given again. That the offered rate is
     /// acknowledged goes without saying.
     #[arg(long, value_name = "OBJECTIVE", required = true)]
     pub slo: Vec<Objective>,
-    /// Records per second to begin at.
-    #[arg(long, default_value_t = 1000.0)]
+    /// Records per second to begin at. E.g. 5000.
+    #[arg(long, value_name = "RECORDS/S", default_value_t = 1000.0)]
     pub start: f64,
-    /// Records per second that are not exceeded.
-    #[arg(long, default_value_t = 1e8)]
+    /// Records per second that are not exceeded. E.g. 500000.
+    #[arg(long, value_name = "RECORDS/S", default_value_t = 1e8)]
     pub limit: f64,
-    /// How narrow the interval has to be, as a share of the rate.
-    #[arg(long, default_value_t = 0.1)]
+    /// How narrow the interval has to be, as a share of the rate. E.g. 0.05.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub precision: f64,
-    /// Seconds of a short trial; p99 needs 1,000 answers in it.
-    #[arg(long, default_value_t = 5.0)]
+    /// Seconds of a short trial; p99 needs 1,000 answers in it. E.g. 10.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub short: f64,
-    /// Seconds of a trial that confirms.
-    #[arg(long, default_value_t = 20.0)]
+    /// Seconds of a trial that confirms. E.g. 60.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
     pub long: f64,
-    /// Write the answer and all trials as JSON; `-` is standard output.
-    #[arg(long)]
+    /// Write the answer and all trials as JSON; `-` is standard output. E.g. find.json.
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Further flags of `loadgen run` behind `--`; a load and a duration among them are replaced.
+    /// E.g. -- -w steady.
     #[arg(last = true, value_name = "RUN FLAGS")]
     pub run: Vec<OsString>,
 }
@@ -380,7 +412,6 @@ fn run_plan(flags: &[OsString]) -> Result<Plan, String> {
     }
 }
 
-/// Example: loadgen ab --a old/thalweg --b new/thalweg --out ab -- -w steady --duration 20
 #[derive(Debug, Args)]
 pub struct AbArgs {
     /// What is compared with: HOST:PORT of a running broker; a thalweg binary to start, with
@@ -388,23 +419,26 @@ pub struct AbArgs {
     /// Kafka to start, with settings behind spaces, e.g. 'kafka:kafka_2.13-4.3.1 num.io.threads=4'.
     #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
     pub a: Target,
-    /// What is judged.
+    /// What is judged. E.g. 127.0.0.1:9092.
     #[arg(long, value_name = "TARGET", value_parser = Target::parse)]
     pub b: Target,
     /// Rounds of two runs in shuffled order: as many of A against A, for the noise floor, and then
-    /// of A against B. Three at least for a verdict.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// of A against B. Three at least for a verdict. E.g. 10.
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub rounds: u16,
-    /// Folder on the disk to measure; each started broker gets a fresh folder in it.
-    #[arg(long, default_value = ".")]
+    /// Folder on the disk to measure; each started broker gets a fresh folder in it. E.g. /var/tmp.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub dir: PathBuf,
-    /// Leave a new folder with the result, a page to read, and the folder of each run.
+    /// Leave a new folder with the result, a page to read, and the folder of each run. E.g.
+    /// runs/ab.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Write everything as JSON; `-` is standard output.
-    #[arg(long)]
+    /// Write everything as JSON; `-` is standard output. E.g. ab.json.
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Flags of `loadgen run` behind `--`, without -b; every run is made with them.
+    /// E.g. -- -w steady --duration 20.
     #[arg(last = true, required = true, value_name = "RUN FLAGS")]
     pub run: Vec<OsString>,
 }
@@ -421,9 +455,11 @@ impl AbArgs {
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Folder of a run.
+    /// Folder of a run. E.g. runs/first.
+    #[arg(value_name = "FOLDER")]
     pub a: PathBuf,
-    /// Folder of another.
+    /// Folder of another. E.g. runs/again.
+    #[arg(value_name = "FOLDER")]
     pub b: PathBuf,
 }
 
@@ -435,21 +471,24 @@ pub struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// A command; loadgen itself without one.
+    /// A command; loadgen itself without one. E.g. run.
+    #[arg(value_name = "COMMAND")]
     pub command: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct ScenariosArgs {
-    /// Print the file of this one: a beginning for one's own.
+    /// Print the file of this one: a beginning for one's own. E.g. steady.
+    #[arg(value_name = "NAME")]
     pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
-    /// The folder that `run --out` has left.
+    /// The folder that `run --out` has left. E.g. runs/first.
+    #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
-    /// Run it against this broker instead.
+    /// Run it against this broker instead. E.g. 127.0.0.1:9092.
     #[arg(long, short = 'b', value_name = "HOST:PORT")]
     pub bootstrap_server: Option<String>,
     #[command(flatten)]
@@ -458,7 +497,8 @@ pub struct ReplayArgs {
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The folder that `run --out` has left.
+    /// The folder that `run --out` has left. E.g. runs/first.
+    #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
 }
 
@@ -506,6 +546,7 @@ impl RunArgs {
             in_flight: self.in_flight,
             consumers: self.consumers,
             consume: self.consume,
+            parts: self.parts,
             producer_threads: self.producer_threads,
             consumer_threads: self.consumer_threads,
             duration_s: self.duration,
@@ -532,64 +573,126 @@ impl RunArgs {
 
 #[derive(Debug, Args)]
 pub struct SinkArgs {
-    /// Address to listen on; port 0 finds a free one.
-    #[arg(long, default_value = "127.0.0.1:9093")]
+    /// Address to listen on; port 0 finds a free one. E.g. 127.0.0.1:0.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9093")]
     pub listen: String,
-    /// Bytes of the batch that readers are given again and again.
-    #[arg(long, default_value_t = 65_536)]
+    /// Bytes of the batch that readers are given again and again. E.g. 16384.
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
     pub batch_bytes: usize,
-    /// Bytes of each record's value in it.
-    #[arg(long, default_value_t = 1024)]
+    /// Bytes of each record's value in it. E.g. 100.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     pub record_size: usize,
     /// Keep up to this many bytes in memory and give them back, instead of discarding.
-    #[arg(long)]
+    /// E.g. 1000000000.
+    #[arg(long, value_name = "BYTES")]
     pub keep_bytes: Option<usize>,
     /// Make this mistake with every 50th batch kept: see whether verification notices.
     #[arg(long, value_enum, requires = "keep_bytes")]
     pub fault: Option<Fault>,
-    /// Answer Produce requests late, by a delay that is known: fixed:5ms,
+    /// Answer Produce requests late, by a delay that is known, e.g. fixed:5ms,
     /// bimodal:1ms,20ms,0.05 (the last is the share of slow ones), or stall:1s,10s (no answer
     /// during the last second of every ten). Units ns, us, ms, s.
-    #[arg(long)]
+    #[arg(long, value_name = "DELAY")]
     pub delay: Option<Delay>,
-    /// Write the delays that were really caused as JSON when stopped.
-    #[arg(long, requires = "delay")]
+    /// Write the delays that were really caused as JSON when stopped. E.g. delays.json.
+    #[arg(long, value_name = "FILE", requires = "delay")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
     /// Seconds of each case with a fixed or bimodal delay, and of each pacing rate; the stalls
-    /// take three periods of ten of these seconds.
-    #[arg(long, default_value_t = 5.0)]
+    /// take three periods of ten of these seconds. E.g. 10.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub seconds: f64,
     /// Leave the scheduling class of the threads as it is; otherwise real-time, if allowed.
     #[arg(long)]
     pub no_realtime: bool,
-    /// Write the result as JSON; `-` is standard output.
-    #[arg(long)]
+    /// Write the result as JSON; `-` is standard output. E.g. calibrate.json.
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct DeviceArgs {
-    /// Directory on the disk to measure.
-    #[arg(long, default_value = ".")]
+    /// Directory on the disk to measure. E.g. /var/tmp.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub dir: PathBuf,
-    /// Bytes of the file that is written and read.
-    #[arg(long, default_value_t = 1 << 30)]
+    /// Bytes of the file that is written and read. E.g. 4294967296.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub file_bytes: u64,
-    /// Seconds per measurement.
-    #[arg(long, default_value_t = 1.0)]
+    /// Seconds per measurement. E.g. 5.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     pub seconds: f64,
-    /// Write the result as JSON; `-` is standard output.
-    #[arg(long)]
+    /// Write the result as JSON; `-` is standard output. E.g. device.json.
+    #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a flag's value is counted in, or what it is.
+    const VALUES: [&str; 22] = [
+        "BYTES",
+        "COMMAND",
+        "COUNT",
+        "DELAY",
+        "EXPONENT",
+        "FILE",
+        "FOLDER",
+        "FROM:TO",
+        "FROM:TO:COUNT",
+        "HOST:PORT",
+        "KEY=VALUE",
+        "MS",
+        "NAME",
+        "NAME|FILE",
+        "NUMBER",
+        "OBJECTIVE",
+        "RECORDS/S",
+        "RECORDS/S,...",
+        "RUN FLAGS",
+        "SECONDS",
+        "SHARE",
+        "TARGET",
+    ];
+
+    #[test]
+    fn every_flag_of_every_command_tells_its_unit_and_an_example() {
+        use clap::CommandFactory;
+        let mut wrong = Vec::new();
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let has_example = command
+                .get_after_help()
+                .is_some_and(|text| text.to_string().contains(&format!("loadgen {name}")));
+            if !has_example {
+                wrong.push(format!("{name}: no example"));
+            }
+            for flag in command.get_arguments() {
+                let id = flag.get_id();
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                if help.is_empty() {
+                    wrong.push(format!("{name} {id}: no help"));
+                }
+                // A switch has no value, and listed values are examples of themselves.
+                let takes_value = flag.get_action().takes_values();
+                if !takes_value || !flag.get_possible_values().is_empty() {
+                    continue;
+                }
+                let named = flag.get_value_names().unwrap_or_default();
+                if !named.iter().all(|name| VALUES.contains(&name.as_str())) || named.is_empty() {
+                    wrong.push(format!("{name} {id}: {named:?} is no unit"));
+                }
+                if !help.to_lowercase().contains("e.g. ") {
+                    wrong.push(format!("{name} {id}: no example: {help}"));
+                }
+            }
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+    }
 
     #[test]
     fn the_definition_is_sound_and_the_defaults_make_a_good_plan() {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock;
 use crate::connection::{Connection, Outgoing};
 use crate::cost::Meter;
@@ -88,7 +90,7 @@ impl Targets {
 }
 
 /// One connection's share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReaderSpec {
     /// The set of consumers it belongs to; each set reads everything.
     pub subscription: u32,
@@ -97,6 +99,7 @@ pub struct ReaderSpec {
     /// Partitions and the offsets to begin at; none for a member of a group.
     pub partitions: Vec<(u32, i64)>,
     /// Where a member of a group is told what to follow.
+    #[serde(skip)]
     pub seat: Option<Seat>,
 }
 
@@ -119,7 +122,7 @@ pub struct Job {
 }
 
 /// What a consuming worker found.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Consumed {
     /// For each subscription and partition: what was seen of each producer.
     pub seen: Vec<((u32, u32), Vec<Seen>)>,

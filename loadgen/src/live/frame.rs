@@ -5,9 +5,9 @@
 use std::fmt::Write;
 
 use super::doubts::doubts;
-use super::tally::{Latencies, PER_DECADE, Tally};
+use super::tally::{Latencies, Tally};
 use super::{Moment, Shown};
-use crate::histogram::{Latency, Percentile};
+use crate::histogram::{Latency, Percentile, ROWS_PER_DECADE};
 use crate::plan::{Consume, Load, Plan};
 use crate::report::Validity;
 use crate::report::text::{grouped, megabytes, millis};
@@ -219,7 +219,7 @@ fn heat(page: &mut Page, plan: &Plan, tally: &Tally, height: usize, width: usize
     let most = cells.max().unwrap_or(1).max(1) as f64;
     page.plain(format!("{:>HEAT_LEFT$}{name}, ms; one column a second, the denser the more", ""));
     for line in (0..lines).rev() {
-        let ms = 10f64.powf(f64::from(low + line * per_line) / PER_DECADE);
+        let ms = 10f64.powf(f64::from(low + line * per_line) / ROWS_PER_DECADE);
         let mut spans = vec![Span(format!("{:>8} |", millis(ms as u64)), Some(GREY))];
         for column in &shown {
             let count = cell(column, line);

@@ -13,8 +13,6 @@ use crate::histogram::{Interval, Latency, Series};
 const SECONDS_MAX: usize = 256;
 /// Seconds that keep their histograms, for workers that hand over late.
 const RECENT_MAX: usize = 4;
-/// Rows of the heat map per factor of ten; the frame joins them as its height demands.
-pub const PER_DECADE: f64 = 12.0;
 
 /// One second.
 #[derive(Debug, Default)]
@@ -79,16 +77,8 @@ pub struct Tally {
     pub shares: Vec<(&'static str, f64, f64)>,
 }
 
-/// The heat map's row of a latency.
-pub fn row(ns: u64) -> i32 {
-    ((ns.max(1) as f64).log10() * PER_DECADE).floor() as i32
-}
-
 fn add_rows(rows: &mut BTreeMap<i32, u64>, latency: &Latency) {
-    for value in latency.counts().iter_recorded() {
-        let count = value.count_since_last_iteration();
-        *rows.entry(row(value.value_iterated_to())).or_default() += count;
-    }
+    latency.rows().for_each(|(row, records)| *rows.entry(row).or_default() += records);
 }
 
 impl Tally {

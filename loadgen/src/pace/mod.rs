@@ -30,7 +30,7 @@ pub enum Arrivals {
 }
 
 /// What one lane is to offer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Offer {
     /// Its share of the run's rate, from the run's start on.
     pub stages: Vec<Stage>,

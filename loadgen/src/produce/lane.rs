@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::compress::{Press, packed_bytes_max};
 use crate::connection::{Connection, Outgoing, SPANS_MAX};
 use crate::pace::{self, Offer, Schedule};
@@ -16,7 +18,7 @@ use crate::verify::{Fate, Ledger, Range};
 use crate::{batch::BatchFields, batch::Template};
 
 /// What set-up decides for a lane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LaneSpec {
     /// Its number, unique in the run.
     pub producer: u32,

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::Template;
 use crate::clock;
 use crate::compress::Press;
@@ -38,7 +40,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ROUNDS_MAX: usize = 8;
 
 /// One partition of one producer, after the run.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Sent {
     /// The lane.
     pub producer: u32,
@@ -51,7 +53,7 @@ pub struct Sent {
 }
 
 /// What a producing worker found.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Produced {
     /// All its lanes' partitions.
     pub sent: Vec<Sent>,
@@ -72,7 +74,7 @@ pub struct Produced {
 }
 
 /// CPU use of one worker thread while load was offered.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Effort {
     /// Wall-clock nanoseconds.
     pub wall_ns: u64,

@@ -36,7 +36,7 @@ fn judge(ground: &Ground, end: &End) -> Verdict {
         oddities.add(&consumed.oddities);
         seen.extend(consumed.seen.iter().map(|(place, seen)| (*place, seen)));
     }
-    let reading = if ground.plan.consume == Consume::Never || !ground.plan.check_order {
+    let reading = if ground.share.plan.consume == Consume::Never || !ground.share.plan.check_order {
         Reading::Not
     } else if end.done.consumed.iter().any(|c| c.cut_short) {
         Reading::CutShort
@@ -52,14 +52,14 @@ fn judge(ground: &Ground, end: &End) -> Verdict {
         Verdict::judge(pairs, oddities, reading)
     };
     let mut verdict = judge(0);
-    (1..ground.plan.subscriptions).for_each(|other| verdict.add_readers(&judge(other)));
+    (1..ground.share.plan.subscriptions).for_each(|other| verdict.add_readers(&judge(other)));
     verdict.incomplete = end.done.consumed.iter().any(|c| c.incomplete);
     verdict
 }
 
 /// The result.
 pub fn conclude(ground: &Ground, end: End) -> RunResult {
-    let plan = &ground.plan;
+    let plan = &ground.share.plan;
     let measured_s = match end.done.cut_ns {
         Some(cut) => cut.saturating_sub(end.window.warm_ns) as f64 / 1e9,
         None => plan.duration_s,
@@ -100,7 +100,7 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
         device: None,
         objectives: Vec::new(),
         samples: end.samples.clone(),
-        plan: plan.as_ref().clone(),
+        plan: plan.clone(),
         durability: ground.durability.clone(),
         measured_s,
         produced,
@@ -178,7 +178,7 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 
 /// How long consumers that began late took to catch up; none if they did not.
 fn caught_up(ground: &Ground, end: &End) -> Option<f64> {
-    let delay_ns = (ground.plan.consumer_delay_s * 1e9) as u64;
+    let delay_ns = (ground.share.plan.consumer_delay_s * 1e9) as u64;
     let all: Option<Vec<u64>> = end.done.consumed.iter().map(|c| c.caught_up_ns).collect();
     let last = all?.into_iter().max().filter(|_| delay_ns > 0)?;
     Some(last.saturating_sub(end.window.start_ns + delay_ns) as f64 / 1e9)

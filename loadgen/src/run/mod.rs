@@ -3,7 +3,9 @@
 mod conclude;
 mod groups;
 mod layout;
+pub mod parts;
 mod steady;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,21 +15,23 @@ use std::time::Duration;
 
 use crate::admin::{Admin, BrokerFacts, TopicMap};
 use crate::clock;
-use crate::collect::{self, Parcel, Role, StageSum, Watcher};
-use crate::consume::{self, Consumed, ReaderSpec, Targets};
+use crate::collect::{self, Parcel, StageSum, Watcher};
+use crate::consume::Consumed;
 use crate::environment;
 use crate::folder::Folder;
 use crate::live::{self, Live};
 use crate::observe::Observer;
 use crate::observe::find::{self, Found};
 use crate::pace::Stage;
-use crate::plan::{Consume, Load, Plan};
-use crate::produce::{self, LaneSpec, Produced};
-use crate::recorder::{Recorder, Window};
+use crate::plan::{Load, Plan};
+use crate::produce::Produced;
+use crate::recorder::Window;
 use crate::report::RunResult;
 use conclude::{End, conclude};
 use groups::Groups;
 use layout::{lanes, readers};
+use parts::Team;
+use work::{Aim, Share, work};
 
 /// Intervals that may wait for the collector.
 const PARCELS_MAX: usize = 1024;
@@ -39,10 +43,7 @@ const DRAIN_BY_HAND_S: f64 = 10.0;
 
 /// What set-up found and decided.
 struct Ground {
-    plan: Arc<Plan>,
-    run: u32,
-    lanes: Vec<LaneSpec>,
-    readers: Vec<ReaderSpec>,
+    share: Share,
     durability: String,
     facts: BrokerFacts,
     process: Option<Found>,
@@ -88,13 +89,15 @@ pub fn run_with(
         ground.facts = admin.broker_facts();
         ground.process = leader.and_then(find::listener);
     }
-    let plan = ground.plan.clone();
+    let plan = Arc::new(ground.share.plan.clone());
+    let parts = plan.parts;
+    let team = (parts > 1).then(|| Team::start(&ground.share, parts)).transpose()?;
 
     if let Some(groups) = &mut ground.groups {
         groups.join()?;
         groups.await_all(plan.partitions, stop)?;
     }
-    let connections = (ground.lanes.len() + ground.readers.len()) as u64;
+    let connections = (ground.share.lanes.len() + ground.share.readers.len()) as u64;
     let head_start = HEAD_START_NS + connections * HEAD_START_PER_CONNECTION_NS;
     let start_ns = clock::monotonic_ns() + head_start;
     let warm_ns = start_ns + (plan.warmup_s * 1e9) as u64;
@@ -116,7 +119,7 @@ pub fn run_with(
     let collector = thread::spawn(move || collect::collect(&collected, stages, &mut watchers));
     let observer = extras.observes.then(|| Observer::start(start_ns, ground.process.clone()));
     let observer = observer.transpose().map_err(|error| format!("observing: {error}"))?;
-    let mut done = work(&ground, window, parcels, stop, &mut admin)?;
+    let mut done = go(&ground, team, window, parcels, stop, &mut admin)?;
     let collected = collector.join().map_err(|_| "the collector panicked".to_owned())?;
     drop(live);
     let clock_step_ns = clock::wall_offset_ns() - wall_offset;
@@ -153,50 +156,33 @@ struct Done {
     fatal: Option<String>,
 }
 
-/// Produce and consume, from connecting to the last record read back.
-fn work(
+/// Produce and consume, here or in the parts, from connecting to the last record read back.
+fn go(
     ground: &Ground,
+    team: Option<Team>,
     window: Window,
     parcels: SyncSender<Parcel>,
     stop: &Arc<AtomicBool>,
     admin: &mut Admin,
 ) -> Result<Done, String> {
-    let plan = &ground.plan;
-    let targets = Arc::new(Targets::new(plan.partitions));
-    let consumers = |window: Window| {
-        let jobs = split(&ground.readers, plan.consumer_threads).map(|readers| consume::Job {
-            plan: plan.clone(),
-            run: ground.run,
-            producers: ground.lanes.len() as u32,
-            readers,
-            recorder: Recorder::new(window, Role::Consumer, parcels.clone()),
-            targets: targets.clone(),
-            stop: stop.clone(),
-        });
-        jobs.collect::<Vec<_>>().into_iter()
+    let plan = &ground.share.plan;
+    let (mut drain_from, mut cut_ns) = (0, None);
+    let aim = |produced: &mut Vec<Produced>| {
+        ground.groups.iter().for_each(Groups::settle);
+        drain_from = clock::monotonic_ns();
+        let is_cut = stop.load(Ordering::Relaxed);
+        let ended = produced.iter().map(|p| p.ended_ns).max();
+        cut_ns = ended.filter(|ended| is_cut && *ended < window.end_ns);
+        let drain_s = if is_cut { plan.drain_s.min(DRAIN_BY_HAND_S) } else { plan.drain_s };
+        let ends = produced.iter().flat_map(|p| &p.sent).map(|s| (s.partition, s.acked_end));
+        let ends = ends.chain(unacknowledged_ends(plan, admin)).collect();
+        Ok(Aim { ends, deadline_ns: drain_from + (drain_s * 1e9) as u64, is_cut })
     };
-    let mut reading = Vec::new();
-    if plan.consume == Consume::During {
-        reading = spawn("consumer", consumers(window), consume::run)?;
-    }
     ground.groups.iter().for_each(|groups| groups.begin(window));
-    let produced = produce_all(ground, window, &parcels, stop)?;
-    ground.groups.iter().for_each(Groups::settle);
-
-    let drain_from = clock::monotonic_ns();
-    let is_cut = stop.load(Ordering::Relaxed);
-    let cut_ns = produced.iter().map(|p| p.ended_ns).max();
-    let cut_ns = cut_ns.filter(|ended| is_cut && *ended < window.end_ns);
-    let drain_s = if is_cut { plan.drain_s.min(DRAIN_BY_HAND_S) } else { plan.drain_s };
-    let ends = produced.iter().flat_map(|p| &p.sent).map(|s| (s.partition, s.acked_end));
-    let ends = ends.chain(unacknowledged_ends(plan, admin));
-    targets.set(ends, drain_from + (drain_s * 1e9) as u64, is_cut);
-    if plan.consume == Consume::After {
-        // Nothing of a backlog's age is a latency: its window measures no intended time.
-        let window = Window { start_ns: drain_from, warm_ns: drain_from, end_ns: u64::MAX };
-        reading = spawn("consumer", consumers(window), consume::run)?;
-    }
-    let consumed = join(reading)?;
+    let (produced, consumed) = match team {
+        Some(team) => team.work(window, &parcels, stop, aim),
+        None => work(&ground.share, window, &parcels, stop, aim),
+    }?;
     let fatal = produced.iter().find_map(|p| p.fatal.clone());
     let fatal = fatal.or_else(|| consumed.iter().find_map(|c| c.fatal.clone()));
     Ok(Done { produced, consumed, cut_ns, drain_from, fatal })
@@ -208,22 +194,6 @@ fn throttled_since(before: Option<(u64, u64)>) -> u64 {
         (Some((_, before)), Some((_, now))) => now.saturating_sub(before),
         _ => 0,
     }
-}
-
-fn produce_all(
-    ground: &Ground,
-    window: Window,
-    parcels: &SyncSender<Parcel>,
-    stop: &Arc<AtomicBool>,
-) -> Result<Vec<Produced>, String> {
-    let jobs = split(&ground.lanes, ground.plan.producer_threads).map(|lanes| produce::Job {
-        plan: ground.plan.clone(),
-        run: ground.run,
-        lanes,
-        recorder: Recorder::new(window, Role::Producer, parcels.clone()),
-        stop: stop.clone(),
-    });
-    join(spawn("producer", jobs, produce::run)?)
 }
 
 /// With acks=0 nothing says how far to read: what the broker has when production has ended.
@@ -255,10 +225,7 @@ fn prepare(plan: Plan, map: TopicMap, admin: &mut Admin) -> Result<Ground, Strin
     };
     let durability = admin.durability(&plan.topic);
     Ok(Ground {
-        plan: Arc::new(plan),
-        run,
-        lanes,
-        readers,
+        share: Share { plan, run, producers: lanes.len() as u32, lanes, readers },
         durability,
         facts: BrokerFacts::default(),
         process: None,
@@ -276,32 +243,6 @@ fn stage_sums(plan: &Plan) -> Vec<StageSum> {
         StageSum::between(begin, from)
     };
     stages.iter().map(sum).collect()
-}
-
-/// Deal `all` to at most `hands` workers; none gets nothing.
-fn split<T: Clone>(all: &[T], hands: u32) -> impl Iterator<Item = Vec<T>> {
-    let hands = (hands as usize).min(all.len());
-    (0..hands).map(move |hand| all.iter().skip(hand).step_by(hands).cloned().collect())
-}
-
-fn spawn<J: Send + 'static, R: Send + 'static>(
-    name: &str,
-    jobs: impl Iterator<Item = J>,
-    work: fn(J) -> R,
-) -> Result<Vec<thread::JoinHandle<R>>, String> {
-    jobs.enumerate()
-        .map(|(index, job)| {
-            thread::Builder::new()
-                .name(format!("{name}-{index}"))
-                .spawn(move || work(job))
-                .map_err(|error| format!("cannot start a {name} thread: {error}"))
-        })
-        .collect()
-}
-
-fn join<R>(threads: Vec<thread::JoinHandle<R>>) -> Result<Vec<R>, String> {
-    let joined = threads.into_iter().map(thread::JoinHandle::join);
-    joined.map(|r| r.map_err(|_| "a worker thread panicked".to_owned())).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::*;
 use crate::batch::{Headers, Keys};
 use crate::pace::Arrivals;
-use crate::plan::Compression;
+use crate::plan::{Compression, Consume};
 use crate::sink::{Fault, Sink, Store};
 use crate::warnings::Warning;
 

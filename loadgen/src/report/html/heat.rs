@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::chart::short;
-use crate::histogram::Latency;
+use crate::histogram::{Latency, ROWS_PER_DECADE};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 270.0;
@@ -13,8 +13,6 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 8.0;
 const BOTTOM: f64 = 34.0;
-/// Rows per factor of ten.
-const PER_DECADE: f64 = 12.0;
 /// Most columns; longer runs put several seconds into one.
 const COLUMNS_MAX: u64 = 240;
 /// Shades from few to many.
@@ -26,16 +24,11 @@ pub struct Heat {
     cells: BTreeMap<(u64, i32), u64>,
 }
 
-fn row(ns: u64) -> i32 {
-    ((ns.max(1) as f64).log10() * PER_DECADE).floor() as i32
-}
-
 impl Heat {
     /// Add one second's latencies.
     pub fn add(&mut self, second: u64, latency: &Latency) {
-        for value in latency.counts().iter_recorded() {
-            let ns = value.value_iterated_to();
-            *self.cells.entry((second, row(ns))).or_default() += value.count_since_last_iteration();
+        for (row, records) in latency.rows() {
+            *self.cells.entry((second, row)).or_default() += records;
         }
     }
 
@@ -89,7 +82,7 @@ impl Heat {
 
 fn axes(out: &mut String, (low, high): (i32, i32), (first, end): (u64, u64)) {
     let bottom = HEIGHT - BOTTOM;
-    let decade = |row: i32| f64::from(row) / PER_DECADE;
+    let decade = |row: i32| f64::from(row) / ROWS_PER_DECADE;
     for exponent in decade(low).ceil() as i32..=decade(high).floor() as i32 {
         let share = (f64::from(exponent) - decade(low)) / (decade(high) - decade(low));
         let y = bottom - share * (bottom - TOP);
@@ -138,6 +131,11 @@ mod tests {
         (10..1000).for_each(|second| heat.add(second, &latency));
         let figure = heat.figure("x");
         assert!(figure.contains("data-points=\"400\""), "1000 s in columns of 5 s: {figure}");
-        assert_eq!(row(1_000_000) - row(100_000), PER_DECADE as i32);
+        let row = |ns| {
+            let mut latency = Latency::default();
+            latency.record(ns, 1);
+            latency.rows().next().expect("one").0
+        };
+        assert_eq!(row(1_000_000) - row(100_000), ROWS_PER_DECADE as i32);
     }
 }
