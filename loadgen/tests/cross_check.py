@@ -25,6 +25,8 @@ import time
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RECORD_BYTES = 1024
 TOOLS = ["loadgen", "kafka-producer-perf-test", "librdkafka"]
+# A percentile with too few samples behind it is no number.
+TOO_FEW = float("nan")
 FIGURES = ["records/s", "average ms", "p50 ms", "p99 ms"]
 
 
@@ -46,7 +48,7 @@ def loadgen(options, address, topic, acks, rate):
     latency = result["produce_latency"]
     ms = lambda ns: ns / 1e6
     figures = [result["produced"]["records_per_s"], ms(latency["mean_ns"])]
-    return figures + [ms(latency[name].get("ns", 0)) for name in ("p50", "p99")]
+    return figures + [ms(latency[name].get("ns", TOO_FEW)) for name in ("p50", "p99")]
 
 
 STEADY = re.compile(
