@@ -95,6 +95,7 @@ async fn row(
         direct_append_bytes_min: direct_min,
         pending_bytes_max: 64 << 20,
         cache_bytes_max: 64 << 20,
+        open_files_max: 8192,
     };
     let log_config = LogConfig {
         segment_bytes: 1 << 30,

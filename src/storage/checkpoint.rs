@@ -120,7 +120,10 @@ impl<R: Runtime> Core<R> {
             let file = Rc::clone(file);
             async move { self.checkpoint_flush(&file).await }
         };
-        for_each_concurrent(files.iter().map(flush)).await
+        for_each_concurrent(files.iter().map(flush)).await?;
+        // Until now these had to stay open.
+        self.close_above_limit(usize::MAX);
+        Ok(())
     }
 
     async fn write_records(

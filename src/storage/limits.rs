@@ -3,6 +3,9 @@
 use super::StorageConfig;
 use crate::disk::{BLOCK, block_floor};
 
+/// Segment files held open whatever is configured: what a few tasks have in hand at once.
+const OPEN_FILES_MIN: usize = 16;
+
 /// See the fields.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -57,7 +60,7 @@ impl Limits {
             allocate_step_max: 64 << 20,
             direct_bytes_per_checkpoint: 512 << 20,
             read_bytes: 512 << 10,
-            open_files_max: 8192,
+            open_files_max: config.open_files_max.max(OPEN_FILES_MIN),
             loaded_indexes_max: 64,
         }
     }

@@ -66,6 +66,8 @@ pub struct StorageConfig {
     pub pending_bytes_max: usize,
     /// Bytes per shard of written batches kept in memory for readers of the tail.
     pub cache_bytes_max: usize,
+    /// Segment files per shard held open at a time.
+    pub open_files_max: usize,
 }
 
 /// What a topic's configuration says about each of its logs.

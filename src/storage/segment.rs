@@ -13,6 +13,9 @@ use crate::model::{Offset, TimestampMs, TopicPartition};
 use crate::runtime::Runtime;
 use crate::runtime::wait::TurnLock;
 
+/// Open files looked at when one more is opened.
+const CLOSE_LOOKS: usize = 16;
+
 /// A segment as its log knows it.
 pub(crate) struct Segment<R: Runtime> {
     pub(crate) base: Offset,
@@ -124,12 +127,19 @@ impl<R: Runtime> Core<R> {
         opened: Rc<<R::Disk as Disk>::File>,
     ) {
         *file.open.borrow_mut() = Some(opened);
+        self.files.open.borrow_mut().push_back(Rc::downgrade(file));
+        self.close_above_limit(CLOSE_LOOKS);
+    }
+
+    /// Close the longest open files above the limit that nobody uses and no flush waits for,
+    /// looking at so many.
+    pub(crate) fn close_above_limit(&self, looks: usize) {
         let mut open = self.files.open.borrow_mut();
-        open.push_back(Rc::downgrade(file));
-        let mut looked_at = 0;
-        while open.len() > self.limits.open_files_max && looked_at < 16 {
-            looked_at += 1;
-            let Some(oldest) = open.pop_front() else { break };
+        for _ in 0..looks.min(open.len()) {
+            if open.len() <= self.limits.open_files_max {
+                return;
+            }
+            let Some(oldest) = open.pop_front() else { return };
             let Some(oldest) = oldest.upgrade() else { continue };
             let in_use = oldest.open.borrow().as_ref().is_some_and(|f| Rc::strong_count(f) > 1);
             if in_use || oldest.is_dirty() {

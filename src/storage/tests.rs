@@ -36,6 +36,7 @@ fn config(dir: &Path) -> StorageConfig {
         direct_append_bytes_min: 64 << 10,
         pending_bytes_max: 8 << 20,
         cache_bytes_max: 1 << 20,
+        open_files_max: 20,
     }
 }
 
@@ -271,5 +272,30 @@ fn written_appends_survive_a_kill_and_recovering_again_changes_nothing() {
             assert!(read_all(&log, 300_000).await == expected);
             drop(store);
         }
+    });
+}
+
+#[test]
+fn no_more_segments_are_held_open_than_may_be() {
+    let dir = tempfile::tempdir_in(TMP).unwrap();
+    let path = dir.path().to_owned();
+    run(async move {
+        let (_runtime, store, _) = open(&path, 64 << 10).await;
+        let log = store.create_log(ID, log_config(64 << 10)).await.unwrap();
+        let marks = Rc::new(Marks::default());
+        log.set_observer(marks.clone());
+        for _ in 0..50 {
+            append(&log, batch(60 << 10, 1, 1, 5), false).await;
+        }
+        append(&log, batch(60 << 10, 1, 1, 5), true).await;
+        marks.flushed(51).await;
+        log.core.checkpoint_now().await.unwrap();
+        let open_files = || {
+            let state = log.state.borrow();
+            state.segments.iter().filter(|s| s.file.open.borrow().is_some()).count()
+        };
+        read_all(&log, 100_000).await;
+        assert_eq!((log.segments().len(), open_files()), (51, 20));
+        store.close().await.unwrap();
     });
 }

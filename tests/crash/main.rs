@@ -35,6 +35,7 @@ pub(crate) fn config() -> StorageConfig {
         direct_append_bytes_min: 8 << 10,
         pending_bytes_max: 128 << 10,
         cache_bytes_max: 32 << 10,
+        open_files_max: 8192,
     }
 }
 

@@ -59,6 +59,7 @@ pub(crate) async fn start_shard_with(
         direct_append_bytes_min: 128 << 10,
         pending_bytes_max: 1 << 20,
         cache_bytes_max: 1 << 20,
+        open_files_max: 8192,
     };
     let owner = |id: TopicPartition| {
         image.topic_by_id(id.topic_id)?;

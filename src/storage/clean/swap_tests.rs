@@ -35,6 +35,7 @@ pub(super) fn config() -> StorageConfig {
         direct_append_bytes_min: 8 << 10,
         pending_bytes_max: 64 << 10,
         cache_bytes_max: 4 << 10,
+        open_files_max: 8192,
     }
 }
 
