@@ -20,6 +20,7 @@ import threading
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 SUPPORT = REPO / "tests" / "support"
+THALWEG = os.environ.get("THALWEG_BIN", REPO / "target" / "debug" / "thalweg")
 IS_KAFKA = os.environ.get("THALWEG_TEST_BROKER", "thalweg") == "apache-kafka"
 # Long enough for a slow machine, short enough that a hang is told as one.
 START_SECONDS = 60
@@ -82,9 +83,8 @@ class Thalweg:
         self.output = None
 
     def start(self):
-        binary = os.environ.get("THALWEG_BIN", REPO / "target" / "debug" / "thalweg")
         self.process = subprocess.Popen(
-            [binary, "serve", "--listen", f"127.0.0.1:{self.port}",
+            [THALWEG, "serve", "--listen", f"127.0.0.1:{self.port}",
              "--data-dir", self.data_dir, *self.arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.output = Output(self.process.stdout, self.log)

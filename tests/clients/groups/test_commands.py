@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import threading
 import time
@@ -10,10 +9,9 @@ import time
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from brokers import REPO, Output
+from brokers import THALWEG, Output
 
 SECONDS = 60
-THALWEG = os.environ.get("THALWEG_BIN", REPO / "target" / "debug" / "thalweg")
 
 
 def run(broker, *arguments, code=0):

@@ -4,7 +4,6 @@ The tool checks each batch's CRC (`isvalid: true`) and, with --deep-iteration, d
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,11 +11,10 @@ import time
 
 import pytest
 
-from brokers import REPO, Broker
+from brokers import THALWEG, Broker
 from java_tools import java
 
 DUMP_LOG = "org.apache.kafka.tools.DumpLogSegments"
-THALWEG = os.environ.get("THALWEG_BIN", REPO / "target" / "debug" / "thalweg")
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 TOPICS = "org.apache.kafka.tools.TopicCommand"
 
