@@ -69,9 +69,12 @@ async fn ready_to_merge(runtime: &SimRuntime) -> (Rc<Store<SimRuntime>>, Rc<Log<
     (store, log)
 }
 
+/// Clean; then no file is left of a segment that is gone.
 async fn merge(log: &Rc<Log<SimRuntime>>) {
     clean(log, log.end_offset()).await.unwrap();
     assert_eq!(bases(log)[..2], [0, 2 * SECOND]);
+    let files = log.core.runtime.disk().image().find(".log");
+    assert_eq!(files.len(), bases(log).len(), "{files:?}");
 }
 
 /// Let a reader come to its wait of this number; its answer if it has none.
