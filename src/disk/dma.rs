@@ -1,8 +1,10 @@
-//! Files by direct I/O on glommio's rings.
+//! Files by direct I/O: reads, writes and flushes on the shard's own ring, opening and claiming on
+//! glommio's.
 //!
 //! Reads and writes bypass the page cache; directory operations run on the executor's blocking
 //! thread. Sizes are asked from the file descriptor, never by path (a path may have been renamed).
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -11,10 +13,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use glommio::GlommioError;
-use glommio::io::{DmaBuffer, DmaFile, OpenOptions, ReadResult};
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+use io_uring::{opcode, squeue, types};
 
 use super::lease::Lender;
 use super::{BLOCK, BLOCK_U64, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult};
+use crate::runtime::ring::Ring;
 
 impl BlockBuffer for DmaBuffer {
     fn bytes(&self) -> &[u8] {
@@ -28,13 +32,22 @@ impl BlockBuffer for DmaBuffer {
 /// The disk of one executor.
 #[derive(Clone)]
 pub struct DmaDisk {
-    reads: Rc<RefCell<Lender<ReadResult>>>,
+    ring: Rc<Ring>,
+    reads: Rc<RefCell<Lender<Read>>>,
+}
+
+/// What was read: the first `len` bytes of `buffer`.
+struct Read {
+    buffer: DmaBuffer,
+    len: usize,
 }
 
 /// A file opened for direct I/O.
 pub struct DmaDiskFile {
-    file: DmaFile,
-    reads: Rc<RefCell<Lender<ReadResult>>>,
+    /// Operations under way hold it open: its descriptor must not become another file's.
+    file: Rc<DmaFile>,
+    ring: Rc<Ring>,
+    reads: Rc<RefCell<Lender<Read>>>,
 }
 
 impl DmaDisk {
@@ -48,8 +61,8 @@ impl DmaDisk {
     ///
     /// # Errors
     /// When the directory or the probe file cannot be created, written or read.
-    pub async fn start(data_dir: &Path) -> DiskResult<Self> {
-        let disk = Self { reads: Rc::default() };
+    pub async fn start(data_dir: &Path, ring: Rc<Ring>) -> DiskResult<Self> {
+        let disk = Self { ring, reads: Rc::default() };
         let dir = data_dir.to_owned();
         let probe = blocking("prepare", data_dir, move || {
             std::fs::create_dir_all(&dir)?;
@@ -88,7 +101,8 @@ impl Disk for DmaDisk {
     async fn open(&self, path: &Path, create: bool) -> DiskResult<DmaDiskFile> {
         let opened = OpenOptions::new().read(true).write(true).create(create).dma_open(path).await;
         let file = opened.map_err(|e| from_glommio("open", path, &e))?;
-        Ok(DmaDiskFile { file, reads: Rc::clone(&self.reads) })
+        let (ring, reads) = (Rc::clone(&self.ring), Rc::clone(&self.reads));
+        Ok(DmaDiskFile { file: Rc::new(file), ring, reads })
     }
 
     async fn create_dir(&self, path: &Path) -> DiskResult<()> {
@@ -147,6 +161,31 @@ impl DmaDiskFile {
         let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
         from_glommio(verb, &path, error)
     }
+
+    fn refused(&self, verb: &str, error: &std::io::Error) -> DiskError {
+        let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
+        from_io(verb, &path, error)
+    }
+
+    fn fd(&self) -> types::Fd {
+        types::Fd(self.file.as_raw_fd())
+    }
+
+    /// Have the ring do `entry`, which refers to this file and to `memory` alone.
+    ///
+    /// # Safety
+    /// What `entry` refers to is as `Ring::perform` demands, `memory` being what is kept.
+    async unsafe fn perform(
+        &self,
+        verb: &str,
+        entry: squeue::Entry,
+        memory: impl Any,
+    ) -> DiskResult<usize> {
+        let kept = Box::new((Rc::clone(&self.file), memory));
+        // SAFETY: the caller's promise; the file is kept as well.
+        let done = unsafe { self.ring.perform(entry, kept) }.await;
+        done.map(|bytes| bytes as usize).map_err(|e| self.refused(verb, &e))
+    }
 }
 
 impl DiskFile for DmaDiskFile {
@@ -154,8 +193,11 @@ impl DiskFile for DmaDiskFile {
 
     async fn write_at(&self, position: u64, buffer: Rc<DmaBuffer>) -> DiskResult<()> {
         let len = buffer.len();
-        let written = self.file.write_rc_at(buffer, position).await;
-        let written = written.map_err(|e| self.failed("write", &e))?;
+        let start = buffer.as_bytes().as_ptr();
+        let entry = opcode::Write::new(self.fd(), start, ring_len(len)?).offset(position).build();
+        // SAFETY: `start` points to the `len` bytes of `buffer`, on the heap, which is kept; nobody
+        // can change them while it is shared.
+        let written = unsafe { self.perform("write", entry, buffer) }.await?;
         if written < len {
             let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
             return Err(DiskError::Failed(format!(
@@ -168,17 +210,27 @@ impl DiskFile for DmaDiskFile {
 
     async fn read_at(&self, position: u64, len: usize) -> DiskResult<Bytes> {
         debug_assert!(position.is_multiple_of(BLOCK_U64) && len.is_multiple_of(BLOCK));
-        let read = self.file.read_at_aligned(position, len).await;
-        let read = read.map_err(|e| self.failed("read", &e))?;
+        let mut buffer = glommio::allocate_dma_buffer(len);
+        let start = buffer.as_bytes_mut().as_mut_ptr();
+        let buffer = Rc::new(buffer);
+        let entry = opcode::Read::new(self.fd(), start, ring_len(len)?).offset(position).build();
+        // SAFETY: `start` points to the `len` bytes of `buffer`, on the heap, which is kept; nobody
+        // looks at them before the kernel has answered.
+        let read = unsafe { self.perform("read", entry, Rc::clone(&buffer)) }.await?;
+        let Ok(buffer) = Rc::try_unwrap(buffer) else {
+            return Err(DiskError::Failed("read: the buffer is still under way".into()));
+        };
         let mut reads = self.reads.borrow_mut();
         reads.sweep(drop);
-        // SAFETY: a ReadResult points into its heap or arena buffer, moving it moves a pointer,
-        // and glommio gives no way to write to it.
-        Ok(unsafe { reads.lend(read, |owner| owner) })
+        // SAFETY: a DmaBuffer points to the heap, moving it moves a pointer, and the lender gives
+        // no way to write to it.
+        Ok(unsafe { reads.lend(Read { buffer, len: read }, |r| &r.buffer.as_bytes()[..r.len]) })
     }
 
     async fn flush(&self) -> DiskResult<()> {
-        self.file.fdatasync().await.map_err(|e| self.failed("flush", &e))
+        let entry = opcode::Fsync::new(self.fd()).flags(types::FsyncFlags::DATASYNC).build();
+        // SAFETY: refers to no memory.
+        unsafe { self.perform("flush", entry, ()) }.await.map(|_| ())
     }
 
     async fn allocate(&self, len: u64) -> DiskResult<()> {
@@ -197,6 +249,11 @@ impl DiskFile for DmaDiskFile {
         let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
         asked.map(|m| m.len()).map_err(|e| from_io("stat", &path, &e))
     }
+}
+
+/// A length as a ring takes it.
+fn ring_len(len: usize) -> DiskResult<u32> {
+    u32::try_from(len).map_err(|_| DiskError::Failed(format!("{len} bytes in one operation")))
 }
 
 /// Run a blocking call beside the executor.

@@ -1,15 +1,17 @@
 //! The broker's runtime: one glommio executor per shard.
 //!
-//! Owns the three task queues of a shard and its clock. Must be created on the executor's own
-//! thread, before anything else opens a file there (see `disk::dma` for why).
+//! Owns a shard's ring, its tasks and its clock. Must be created on the executor's own thread,
+//! before anything else opens a file there (see `disk::dma` for why).
 
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ::glommio::{Latency, Shares, TaskQueueHandle};
+use futures_channel::oneshot;
 
+use super::ring::Ring;
+use super::tasks::Tasks;
 use super::{Queue, Runtime};
 use crate::disk::DiskError;
 use crate::disk::dma::DmaDisk;
@@ -24,34 +26,47 @@ pub struct GlommioRuntime {
 struct Inner {
     disk: DmaDisk,
     started: Instant,
-    network: TaskQueueHandle,
-    log: TaskQueueHandle,
-    background: TaskQueueHandle,
+    ring: Rc<Ring>,
+    tasks: Rc<Tasks>,
 }
 
 impl GlommioRuntime {
-    /// Prepare the executor this runs on: task queues, and direct I/O on the device that holds
-    /// `data_dir` (created if missing).
+    /// Prepare the executor this runs on: its ring and tasks, and direct I/O on the device that
+    /// holds `data_dir` (created if missing).
     ///
     /// # Errors
-    /// When the directory cannot be created, written or read back.
+    /// When there can be no ring, or the directory cannot be created, written or read back.
     pub async fn start(data_dir: &Path) -> Result<Self, DiskError> {
-        let disk = DmaDisk::start(data_dir).await?;
-        let executor = ::glommio::executor();
-        // Background gets an eleventh of the core when all three are busy. None is given a
-        // preemption interval: nothing asks `need_preempt`, so its timer would be armed for
-        // nothing. (Three interleaved pairs gave 9 to 17 % less CPU a small request; the two
-        // builds differed in more than this, on a loaded machine, so take the sign only.)
-        let latency = Latency::NotImportant;
-        Ok(Self {
-            inner: Rc::new(Inner {
-                disk,
-                started: Instant::now(),
-                network: executor.create_task_queue(Shares::Static(500), latency, "network"),
-                log: executor.create_task_queue(Shares::Static(500), latency, "log"),
-                background: executor.create_task_queue(Shares::Static(100), latency, "background"),
-            }),
+        let ring = Ring::open().map_err(|e| {
+            DiskError::Failed(format!(
+                "cannot open a shard's ring: {e} (is io_uring allowed, and are there descriptors \
+                 left? see ulimit -n)"
+            ))
+        })?;
+        let tasks = Tasks::new(Rc::clone(&ring));
+        let driving = Rc::clone(&tasks).drive();
+        ::glommio::spawn_local(async move {
+            // Without it the shard would stand still, which nobody would notice.
+            driving.await.expect("the shard's ring answers");
         })
+        .detach();
+        let disk = DmaDisk::start(data_dir, Rc::clone(&ring)).await?;
+        Ok(Self { inner: Rc::new(Inner { disk, started: Instant::now(), ring, tasks }) })
+    }
+
+    /// The shard's own ring.
+    pub fn ring(&self) -> &Rc<Ring> {
+        &self.inner.ring
+    }
+
+    /// Run `work` as one of the shard's tasks. What is awaited outside of them has to wait until
+    /// glommio's turn comes.
+    pub async fn enter<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> T {
+        let (done, result) = oneshot::channel();
+        self.spawn(Queue::Network, async move {
+            let _ = done.send(work.await);
+        });
+        result.await.expect("the shard's tasks live as long as it runs")
     }
 }
 
@@ -76,13 +91,6 @@ impl Runtime for GlommioRuntime {
     }
 
     fn spawn(&self, queue: Queue, task: impl Future<Output = ()> + 'static) {
-        let queue = match queue {
-            Queue::Network => self.inner.network,
-            Queue::Log => self.inner.log,
-            Queue::Background => self.inner.background,
-        };
-        ::glommio::spawn_local_into(task, queue)
-            .expect("the task queues live as long as their executor")
-            .detach();
+        self.inner.tasks.spawn(queue, task);
     }
 }

@@ -4,7 +4,9 @@
 
 pub mod glommio;
 mod line_limit;
+pub mod ring;
 pub mod sim;
+pub mod tasks;
 pub mod wait;
 
 use std::future::Future;

@@ -1,29 +1,23 @@
-//! When a shard's sockets can be read or written: a ring of its own beside glommio's.
+//! When a shard's sockets can be read or written: polls on the shard's own ring.
 //!
-//! glommio asks its ring anew before every read, and the kernel interrupts the shard's core for
-//! every answer. Here one multishot poll stays armed for each socket and the kernel keeps what it
-//! has to tell until it is asked (`IORING_SETUP_DEFER_TASKRUN`): nothing is submitted and nobody
-//! is interrupted for a request. glommio awaits an eventfd that the ring signals, and so sleeps
-//! when nothing happens.
+//! One multishot poll stays armed for each socket and the kernel keeps what it has to tell until
+//! it is asked: nothing is submitted and nobody is interrupted for a request.
 //!
 //! Always true: only the thread that opened it uses it. The bytes are moved by [`super::socket`].
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use glommio::io::BufferedFile;
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{opcode, types};
 use slab::Slab;
 
-/// Submissions between two system calls: a few per connection in its whole life.
-const SUBMISSIONS: u32 = 128;
-/// Events the kernel can note before it needs its overflow list.
-const EVENTS: u32 = 4096;
+use crate::runtime::ring::{Event, Ring};
+
 /// How precise time limits are.
 const SWEEP: Duration = Duration::from_secs(1);
 const SWEEP_MIN: Duration = Duration::from_millis(10);
@@ -37,8 +31,7 @@ const KIND_BITS: u32 = 2;
 
 /// The sockets of one shard that are waited for.
 pub struct Readiness {
-    ring: RefCell<IoUring>,
-    event: OwnedFd,
+    ring: Rc<Ring>,
     sockets: RefCell<Slab<Watched>>,
 }
 
@@ -93,29 +86,16 @@ pub enum Direction {
 }
 
 impl Readiness {
-    /// A ring with nothing to watch. glommio's executor must run on this thread.
-    ///
-    /// # Errors
-    /// What the kernel says: io_uring forbidden or descriptors used up.
-    pub fn open() -> io::Result<Rc<Self>> {
-        let mut newest = IoUring::builder();
-        newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-        // Before Linux 6.1: each event interrupts, everything else is the same.
-        let oldest = IoUring::builder();
-        let build = |mut b: io_uring::Builder| b.setup_cqsize(EVENTS).build(SUBMISSIONS);
-        let ring = match build(newest) {
-            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => build(oldest)?,
-            other => other?,
-        };
-        // SAFETY: creates a descriptor.
-        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if event < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: just created, nobody else owns it.
-        let event = unsafe { OwnedFd::from_raw_fd(event) };
-        ring.submitter().register_eventfd(event.as_raw_fd())?;
-        Ok(Rc::new(Self { ring: RefCell::new(ring), event, sockets: RefCell::default() }))
+    /// Nothing to watch yet. `ring` must not have another listener.
+    pub fn new(ring: Rc<Ring>) -> Rc<Self> {
+        let readiness = Rc::new(Self { ring, sockets: RefCell::default() });
+        let hearing = Rc::downgrade(&readiness);
+        readiness.ring.listen(move |event| {
+            if let Some(readiness) = hearing.upgrade() {
+                readiness.note(event);
+            }
+        });
+        readiness
     }
 
     /// Watch the socket `fd`, which must stay open as long as the watch. It counts as readable and
@@ -135,22 +115,6 @@ impl Readiness {
         let watch = Watch { readiness: self.clone(), number };
         self.arm(number, Direction::Read)?;
         Ok(watch)
-    }
-
-    /// Pass on what the kernel tells, for as long as the shard lives.
-    ///
-    /// # Errors
-    /// When the eventfd cannot be awaited.
-    pub async fn run(self: Rc<Self>) -> io::Result<()> {
-        let event = self.event.try_clone()?;
-        // SAFETY: an open descriptor that glommio owns from here on.
-        let event = unsafe { BufferedFile::from_raw_fd(event.into_raw_fd()) };
-        loop {
-            while self.pass_on()? > 0 {
-                glommio::executor().yield_now().await;
-            }
-            event.read_at(0, 8).await.map_err(io::Error::from)?;
-        }
     }
 
     /// End waits that took too long.
@@ -181,29 +145,8 @@ impl Readiness {
         (next - now).max(SWEEP_MIN)
     }
 
-    /// Take the events there are; how many.
-    fn pass_on(self: &Rc<Self>) -> io::Result<usize> {
-        let mut events = Vec::new();
-        {
-            let mut ring = self.ring.borrow_mut();
-            let submission = ring.submission();
-            let has_more = submission.taskrun() || submission.cq_overflow();
-            drop(submission);
-            if has_more {
-                let flags = io_uring::EnterFlags::GETEVENTS.bits();
-                // SAFETY: asks for events only; no argument is passed.
-                unsafe { ring.submitter().enter::<libc::sigset_t>(0, 0, flags, None) }?;
-            }
-            events.extend(ring.completion().map(|e| (e.user_data(), e.result(), e.flags())));
-        }
-        let count = events.len();
-        for (data, result, flags) in events {
-            self.note(data, result, io_uring::cqueue::more(flags));
-        }
-        Ok(count)
-    }
-
-    fn note(self: &Rc<Self>, data: u64, result: i32, has_more: bool) {
+    fn note(&self, event: Event) {
+        let Event { user_data: data, result, has_more } = event;
         let number = usize::try_from(data >> KIND_BITS).unwrap_or(usize::MAX);
         let kind = data & ((1 << KIND_BITS) - 1);
         let mut rearm = false;
@@ -256,17 +199,9 @@ impl Readiness {
                 opcode::PollAdd::new(fd, libc::POLLOUT as u32).build().user_data(data | WRITE)
             }
         };
-        self.submit(&entry)?;
-        watched.outstanding += 1;
-        Ok(())
-    }
-
-    fn submit(&self, entry: &squeue::Entry) -> io::Result<()> {
-        let mut ring = self.ring.borrow_mut();
         // SAFETY: a poll refers to a descriptor and to no memory.
-        let pushed = unsafe { ring.submission().push(entry) };
-        pushed.map_err(|_| io::Error::other("the ring of the sockets takes no submission"))?;
-        ring.submit()?;
+        unsafe { self.ring.submit(&entry) }?;
+        watched.outstanding += 1;
         Ok(())
     }
 }
@@ -353,7 +288,8 @@ impl Drop for Watch {
         for kind in [READ, WRITE] {
             let remove = opcode::PollRemove::new(data | kind).build().user_data(data | REMOVE);
             // Refused only when the ring itself is broken; the number then stays taken.
-            let _ = self.readiness.submit(&remove);
+            // SAFETY: refers to a number alone.
+            let _ = unsafe { self.readiness.ring.submit(&remove) };
         }
     }
 }
@@ -365,20 +301,24 @@ mod tests {
 
     use super::super::socket;
     use super::*;
+    use crate::runtime::glommio::GlommioRuntime;
+    use crate::runtime::{Queue, Runtime};
+
+    const TMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
 
     /// Run `test` on an executor with a watched connection and its other end.
     fn with_connection<F>(test: impl FnOnce(Rc<Readiness>, TcpStream, TcpStream) -> F)
     where
         F: Future<Output = ()>,
     {
+        let dir = tempfile::tempdir_in(TMP).unwrap();
         glommio::LocalExecutor::default().run(async {
+            let runtime = GlommioRuntime::start(dir.path()).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (near, _) = listener.accept().unwrap();
-            let readiness = Readiness::open().unwrap();
-            let running = readiness.clone();
-            glommio::spawn_local(async move { running.run().await.unwrap() }).detach();
-            glommio::spawn_local(readiness.clone().keep_time()).detach();
+            let readiness = Readiness::new(Rc::clone(runtime.ring()));
+            runtime.spawn(Queue::Network, readiness.clone().keep_time());
             test(readiness, near, far).await;
         });
     }
@@ -413,7 +353,7 @@ mod tests {
             let (mut receiver, _sender) = socket::split(&readiness, near.into(), LONG).unwrap();
             far.write_all(b"last words").unwrap();
             far.shutdown(std::net::Shutdown::Write).unwrap();
-            while readiness.pass_on().unwrap() == 0 {}
+            while readiness.ring.turn(None).unwrap() == 0 {}
             receiver.wait_at_most(Duration::from_millis(100));
             let mut buffer = bytes::BytesMut::new();
             assert_eq!(receiver.receive(&mut buffer, 100).await.unwrap(), 10);

@@ -19,13 +19,11 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use futures_channel::mpsc::{Receiver, Sender};
 use futures_channel::oneshot;
-use futures_util::FutureExt;
-use futures_util::future::{Either, join, join_all, select};
-use glommio::channels::shared_channel::{
-    self, ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender,
-};
-use glommio::{GlommioError, LocalExecutorBuilder, Placement};
+use futures_util::future::{Either, select};
+use futures_util::{FutureExt, StreamExt};
+use glommio::{LocalExecutorBuilder, Placement};
 
 use crate::cluster::controller::ControllerLimits;
 use crate::cluster::image::Image;
@@ -153,13 +151,16 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
         let (start, started) = mpsc::channel();
         starts.push(start);
         let common = common.clone();
-        threads.push(start_shard(id, common, move |common, id| async move {
-            follow(common, id, ends, &started).await
+        threads.push(start_shard(id, common, move |common, id, runtime| async move {
+            follow(common, id, runtime?, ends, &started).await
         })?);
     }
     let first = First { listener, metrics, writer, stop, starts, ready: ready_sender };
     let own = ends.remove(0);
-    threads.insert(0, start_shard(0, common, move |common, _| lead(common, own, first))?);
+    threads.insert(
+        0,
+        start_shard(0, common, move |common, _, runtime| lead(common, runtime, own, first))?,
+    );
     match is_ready.recv() {
         Ok(Ok(())) => ready(&told),
         Ok(Err(why)) => return Err(why),
@@ -183,7 +184,7 @@ type ShardThread = std::thread::JoinHandle<Result<(), String>>;
 fn start_shard<F>(
     id: usize,
     common: Common,
-    body: impl FnOnce(Common, ShardId) -> F + Send + 'static,
+    body: impl FnOnce(Common, ShardId, Result<GlommioRuntime, String>) -> F + Send + 'static,
 ) -> Result<ShardThread, String>
 where
     F: Future<Output = Result<(), String>> + 'static,
@@ -195,7 +196,15 @@ where
             .ring_depth(RING_ENTRIES)
             .make()
             .map_err(|e| format!("cannot start an executor on core {core}: {e}"))?;
-        executor.run(body(common, id as ShardId))
+        executor.run(async move {
+            let runtime = start_runtime(&common.config).await;
+            let entered = runtime.as_ref().ok().cloned();
+            let body = body(common, id as ShardId, runtime);
+            match entered {
+                Some(runtime) => runtime.enter(body).await,
+                None => body.await,
+            }
+        })
     };
     std::thread::Builder::new()
         .name(format!("shard-{id}"))
@@ -204,11 +213,16 @@ where
 }
 
 /// The first shard: recovery, controller, listener.
-async fn lead(common: Common, ends: MeshEnds, first: First) -> Result<(), String> {
+async fn lead(
+    common: Common,
+    runtime: Result<GlommioRuntime, String>,
+    ends: MeshEnds,
+    first: First,
+) -> Result<(), String> {
     let First { listener, metrics, writer, stop, starts, ready } = first;
     let told = ready.clone();
     let began = async {
-        let runtime = start_runtime(&common.config).await?;
+        let runtime = runtime?;
         let own = recover(&runtime, &common, &starts).await?;
         let limits = ControllerLimits {
             node_id: common.config.node_id,
@@ -269,10 +283,10 @@ async fn lead(common: Common, ends: MeshEnds, first: First) -> Result<(), String
 async fn follow(
     common: Common,
     id: ShardId,
+    runtime: GlommioRuntime,
     ends: MeshEnds,
     started: &mpsc::Receiver<ShardStart>,
 ) -> Result<(), String> {
-    let runtime = start_runtime(&common.config).await?;
     // Blocks this thread: nothing else runs here yet.
     let Ok(start) = started.recv() else { return std::future::pending().await };
     let (shard, receivers) = open_shard(&common, id, runtime, ends, start, None).await?;
@@ -327,22 +341,22 @@ async fn recover(
     own.ok_or_else(|| "recovery gave the first shard nothing".into())
 }
 
-type Opening = (Rc<Shard<GlommioRuntime>>, Vec<(ShardId, ConnectedReceiver<Message>)>);
+type Opening = (Rc<Shard<GlommioRuntime>>, Vec<(ShardId, Receiver<Message>)>);
 
-/// One shard's ends of the channels to and from every other, before they are on its executor.
+/// One shard's ends of the channels to and from every other.
 struct MeshEnds {
-    to: Vec<(ShardId, SharedSender<Message>)>,
-    from: Vec<(ShardId, SharedReceiver<Message>)>,
+    to: Vec<(ShardId, Sender<Message>)>,
+    from: Vec<(ShardId, Receiver<Message>)>,
 }
 
-/// A channel from every shard to every other; one element for each shard. (glommio's own mesh
-/// numbers its peers by the order in which their executors were made.)
+/// A channel from every shard to every other; one element for each shard. Not glommio's: those are
+/// looked at in its turn, which a busy shard gives it now and then.
 fn mesh_ends(shards: usize, messages_max: usize) -> Vec<MeshEnds> {
     let none = || MeshEnds { to: Vec::new(), from: Vec::new() };
     let mut ends: Vec<MeshEnds> = (0..shards).map(|_| none()).collect();
     for from in 0..shards {
         for to in (0..shards).filter(|to| *to != from) {
-            let (sender, receiver) = shared_channel::new_bounded(messages_max);
+            let (sender, receiver) = futures_channel::mpsc::channel(messages_max);
             ends[from].to.push((to as ShardId, sender));
             ends[to].from.push((from as ShardId, receiver));
         }
@@ -359,11 +373,8 @@ async fn open_shard(
     start: ShardStart,
     controller: Option<Rc<Controller>>,
 ) -> Result<Opening, String> {
-    // Each end waits for its other one: all at once, or two shards would wait for each other.
-    let to = ends.to.into_iter().map(|(to, end)| async move { (to, end.connect().await) });
-    let from = ends.from.into_iter().map(|(from, end)| async move { (from, end.connect().await) });
-    let (senders, receivers) = join(join_all(to), join_all(from)).await;
-    let mesh = Mesh::new(Box::new(Channels(senders)));
+    let MeshEnds { to, from: receivers } = ends;
+    let mesh = Mesh::new(Box::new(Channels(RefCell::new(to))));
     let store = Store::open(runtime.clone(), storage_config(&common.config), start)
         .await
         .map_err(|e| format!("shard {id} cannot open its store: {e:?}"))?;
@@ -376,19 +387,17 @@ async fn open_shard(
     Ok((shard, receivers))
 }
 
-/// glommio's channels as a transport of the mesh.
-struct Channels(Vec<(ShardId, ConnectedSender<Message>)>);
+/// Channels as a transport of the mesh.
+struct Channels(RefCell<Vec<(ShardId, Sender<Message>)>>);
 
 impl Post for Channels {
     fn try_post(&self, to: ShardId, message: Message) -> Result<(), Option<Message>> {
-        let Some((_, sender)) = self.0.iter().find(|(id, _)| *id == to) else { return Err(None) };
-        match sender.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(GlommioError::WouldBlock(glommio::ResourceType::Channel(message))) => {
-                Err(Some(message))
-            }
-            Err(_) => Err(None),
-        }
+        let mut senders = self.0.borrow_mut();
+        let found = senders.iter_mut().find(|(id, _)| *id == to);
+        let Some((_, sender)) = found else { return Err(None) };
+        sender
+            .try_send(message)
+            .map_err(|refused| if refused.is_full() { Some(refused.into_inner()) } else { None })
     }
 }
 
@@ -414,13 +423,7 @@ struct Serving {
 
 impl Serving {
     fn new(common: &Common, shard: Rc<Shard<GlommioRuntime>>) -> Result<Rc<Self>, String> {
-        let readiness = Readiness::open().map_err(|e| {
-            format!(
-                "cannot open the ring of shard {}'s sockets: {e} (is io_uring allowed, and are \
-                 there descriptors left? see ulimit -n)",
-                shard.id
-            )
-        })?;
+        let readiness = Readiness::new(Rc::clone(shard.runtime.ring()));
         let limits = &common.config.limits;
         let sessions = limits.fetch_sessions_max.div_ceil(common.config.shards());
         let seed = shard.runtime.wall_ms() as u32 ^ (u32::from(shard.id) << 24);
@@ -441,11 +444,6 @@ impl Serving {
             shard,
         });
         let shard = serving.shard.clone();
-        let passing = serving.readiness.clone().run();
-        shard.runtime.spawn(Queue::Network, async move {
-            // Without it the shard would be deaf, which nobody would notice.
-            passing.await.expect("the ring of the sockets answers");
-        });
         shard.runtime.spawn(Queue::Network, serving.readiness.clone().keep_time());
         shard.runtime.spawn(Queue::Background, shard.clone().keep_house());
         shard.runtime.spawn(Queue::Background, shard.clone().keep_clean());
@@ -455,11 +453,11 @@ impl Serving {
     }
 
     /// Hear what other shards send, and send them what found no room at first.
-    fn hear_others(self: Rc<Self>, receivers: Vec<(ShardId, ConnectedReceiver<Message>)>) {
-        for (from, receiver) in receivers {
+    fn hear_others(self: Rc<Self>, receivers: Vec<(ShardId, Receiver<Message>)>) {
+        for (from, mut receiver) in receivers {
             let serving = self.clone();
             self.shard.runtime.spawn(Queue::Network, async move {
-                while let Some(message) = receiver.recv().await {
+                while let Some(message) = receiver.next().await {
                     serving.hear(from, message);
                 }
             });

@@ -16,6 +16,7 @@ const ROOMS: &[Room] = &[
         places: &[
             "src/disk/dma.rs",
             "src/runtime/glommio.rs",
+            "src/runtime/tasks.rs",
             "src/shard/",
             "src/server/",
             // Declares the module of that name.
@@ -75,6 +76,7 @@ const SLEEPS: &[(&str, &str)] = &[("py", "time.sleep"), ("java", "Thread.sleep")
 /// Files that may read a clock: the runtime, and programs that are their own clock.
 const CLOCKS: &[&str] = &[
     "src/runtime/glommio.rs",
+    "src/runtime/tasks.rs",
     // How long a frame takes to arrive on a real socket.
     "src/server/frames.rs",
     "src/server/readiness.rs",
