@@ -185,14 +185,17 @@ impl Bench<'_> {
     fn run(&self, call: Call, call_bytes: usize, depth: usize) -> io::Result<Rate> {
         let next = AtomicU64::new(0);
         let calls_in_file = (self.file_bytes / call_bytes as u64).max(1);
+        // Filled before the time begins.
+        let buffers: Vec<Aligned> = (0..depth).map(|_| Aligned::new(call_bytes)).collect();
         let begin = clock::monotonic_ns();
         let until = begin + (self.seconds * 1e9) as u64;
-        let worker = || -> io::Result<Latency> {
-            let mut buffer = Aligned::new(call_bytes);
+        let worker = |mut buffer: Aligned| -> io::Result<Latency> {
             let mut latency = Latency::default();
             loop {
                 let from = clock::monotonic_ns();
-                if from >= until || self.stop.load(Ordering::Relaxed) {
+                // A thread that gets its core late makes one call nevertheless.
+                let is_over = from >= until && latency.records() > 0;
+                if is_over || self.stop.load(Ordering::Relaxed) {
                     return Ok(latency);
                 }
                 let number = next.fetch_add(1, Ordering::Relaxed);
@@ -214,7 +217,9 @@ impl Bench<'_> {
         };
         let mut all = Latency::default();
         thread::scope(|scope| {
-            let threads: Vec<_> = (0..depth).map(|_| scope.spawn(worker)).collect();
+            let work = &worker;
+            let threads: Vec<_> =
+                buffers.into_iter().map(|buffer| scope.spawn(move || work(buffer))).collect();
             for thread in threads {
                 let joined = thread.join().map_err(|_| io::Error::other("a thread panicked"))?;
                 all.add(&joined?);

@@ -148,6 +148,9 @@ pub struct Tried {
     pub is_kept: bool,
     /// Why not, or what was measured.
     pub why: String,
+    /// The trial was too short to know.
+    #[serde(skip)]
+    is_unknown: bool,
 }
 
 /// The answer.
@@ -171,18 +174,46 @@ const SUSTAINED: f64 = 0.99;
 fn judge(settings: &Settings, trial: Trial, result: &RunResult) -> Tried {
     let judged: Vec<_> = settings.objectives.iter().map(|o| o.judge(result)).collect();
     let achieved = result.produced.records_per_s;
-    let missed = judged.iter().find(|judged| judged.is_met != Some(true));
+    let missed = judged.iter().find(|judged| judged.is_met == Some(false));
+    let unknown = judged.iter().find(|judged| judged.is_met.is_none());
+    let mut is_unknown = false;
     let why = if achieved < trial.rate * SUSTAINED {
         format!("{achieved:.0} records/s were acknowledged")
     } else if !result.verdict.is_clean() {
         "records were lost or damaged".into()
     } else if let Some(missed) = missed {
         objective(missed)
+    } else if let Some(unknown) = unknown {
+        is_unknown = true;
+        objective(unknown)
     } else {
         let why = judged.iter().map(objective).collect::<Vec<_>>().join(", ");
-        return Tried { trial, is_kept: true, why };
+        return Tried { trial, is_kept: true, why, is_unknown };
     };
-    Tried { trial, is_kept: false, why }
+    Tried { trial, is_kept: false, why, is_unknown }
+}
+
+/// Run one trial on a topic of its own.
+fn attempt(
+    settings: &Settings,
+    trial: Trial,
+    seconds: f64,
+    topic: String,
+    stop: &Arc<AtomicBool>,
+) -> Result<Tried, String> {
+    let mut plan = settings.plan.clone();
+    plan.load = Load::Rate(trial.rate);
+    plan.duration_s = seconds;
+    plan.topic = topic.clone();
+    let result = run::run_with(plan, stop, Extras::default())?;
+    crate::admin::Admin::connect(&settings.plan.bootstrap_server)?.delete_topic(&topic)?;
+    if stop.load(Ordering::Relaxed) {
+        return Err("stopped by hand".into());
+    }
+    match result.failure {
+        Some(why) => Err(why),
+        None => Ok(judge(settings, trial, &result)),
+    }
 }
 
 /// Search. `progress` is told each trial as it ends.
@@ -208,21 +239,23 @@ pub fn find(
                  and misses them at another; give a kinder objective or a coarser --precision"
             ));
         }
-        let mut plan = settings.plan.clone();
-        plan.load = Load::Rate(trial.rate);
-        plan.duration_s = if trial.confirms { settings.long_s } else { settings.short_s };
-        plan.topic = format!("{topic}-find-{}-{}", std::process::id(), trials.len());
-        let server = plan.bootstrap_server.clone();
-        let trial_topic = plan.topic.clone();
-        let result = run::run_with(plan, stop, Extras::default())?;
-        crate::admin::Admin::connect(&server)?.delete_topic(&trial_topic)?;
-        if stop.load(Ordering::Relaxed) {
-            return Err("stopped by hand".into());
-        }
-        if let Some(why) = result.failure {
-            return Err(why);
-        }
-        let tried = judge(settings, trial, &result);
+        let mut seconds = if trial.confirms { settings.long_s } else { settings.short_s };
+        let tried = loop {
+            let topic = format!("{topic}-find-{}-{}", std::process::id(), trials.len());
+            let tried = attempt(settings, trial, seconds, topic, stop)?;
+            if !tried.is_unknown {
+                break tried;
+            }
+            // A low rate needs longer until enough answers stand behind a percentile.
+            if seconds >= settings.long_s {
+                return Err(format!(
+                    "{}: {seconds} s at {:.0} records/s are too short to know; give longer trials \
+                     (--long) or a percentile that needs fewer answers",
+                    tried.why, trial.rate
+                ));
+            }
+            seconds = (seconds * 2.0).min(settings.long_s);
+        };
         search.tried(trial, tried.is_kept);
         progress(&tried);
         trials.push(tried);

@@ -37,6 +37,16 @@ enum Wanted {
     Rate { at_least: f64 },
 }
 
+impl Wanted {
+    /// Nanoseconds or records per second, as the objective is one of time or of rate.
+    fn is_met_by(&self, measured: f64) -> bool {
+        match self {
+            Self::Below { ns, .. } => measured < *ns as f64,
+            Self::Rate { at_least } => measured >= *at_least,
+        }
+    }
+}
+
 /// What came of an objective.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Judged {
@@ -106,12 +116,9 @@ impl fmt::Display for Objective {
 impl Objective {
     /// Whether `result` keeps it.
     pub fn judge(&self, result: &RunResult) -> Judged {
-        let (measured, is_met) = match &self.wanted {
-            Wanted::Rate { at_least } => {
-                let rate = result.produced.records_per_s;
-                (Some(rate), Some(rate >= *at_least))
-            }
-            Wanted::Below { of, percentile, ns } => {
+        let measured = match &self.wanted {
+            Wanted::Rate { .. } => Some(result.produced.records_per_s),
+            Wanted::Below { of, percentile, .. } => {
                 let summary: &Option<Summary> = match of {
                     Of::Produce => &result.produce_latency,
                     Of::EndToEnd => &result.end_to_end_latency,
@@ -119,9 +126,10 @@ impl Objective {
                     Of::Send => &result.send_delay,
                 };
                 let known = summary.as_ref().and_then(|summary| summary.named(percentile));
-                (known.map(|known| known as f64), known.map(|known| known < *ns))
+                known.map(|ns| ns as f64)
             }
         };
+        let is_met = measured.map(|measured| self.wanted.is_met_by(measured));
         Judged { objective: self.text.clone(), measured, is_met }
     }
 }
@@ -139,6 +147,11 @@ mod tests {
         assert!(matches!(one.wanted, Wanted::Below { ns: 250_000, .. }));
         let one: Objective = "rate>=5e4".parse().unwrap();
         assert_eq!(one.wanted, Wanted::Rate { at_least: 50_000.0 });
+        let wanted = |text: &str| text.parse::<Objective>().unwrap().wanted;
+        let time = wanted("e2e.p99<5ms");
+        assert!(time.is_met_by(4_999_999.0) && !time.is_met_by(5_000_000.0));
+        let rate = wanted("rate>=5e4");
+        assert!(rate.is_met_by(50_000.0) && !rate.is_met_by(49_999.0));
         for text in ["", "e2e.p99", "e2e<5ms", "x.p99<5ms", "e2e.p42<5ms", "e2e.p99<5", "rate>=x"] {
             assert!(text.parse::<Objective>().is_err(), "{text:?}");
         }

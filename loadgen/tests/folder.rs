@@ -125,9 +125,30 @@ fn the_highest_rate_is_an_interval_and_its_trials_are_told() {
     let (low, high) = (found["low"].as_f64().unwrap(), found["high"].as_f64().unwrap());
     assert!(low < high && low >= 50.0 && high <= 1600.0, "{found}");
     assert!(why.contains("kept") && why.contains("missed") && why.contains("long"), "{why}");
-    let nothing = ["find", "-b", &sink.address, "--slo", "produce.p50<1ns", "--short", "0.5"];
+    let nothing = ["find", "-b", &sink.address, "--slo", "produce.max<1ns", "--short", "2"];
     let ended = loadgen(&[&nothing[..], &["--start", "4"], &run, &more].concat());
     assert_eq!(ended.status.code(), Some(99));
+}
+
+#[test]
+fn a_trial_that_is_too_short_to_know_is_made_longer_and_is_no_miss() {
+    let sink = Server::sink(&["--keep-bytes", "300000000", "--delay", "fixed:10ms"]);
+    let search = ["--start", "1000", "--limit", "1000", "--short", "0.5", "--long", "1.5"];
+    let run = ["--", "--records-per-batch", "1", "--in-flight", "100", "--warmup", "0.5"];
+    let find = |slo: &str| {
+        loadgen(&[&["find", "-b", &sink.address, "--slo", slo], &search[..], &run].concat())
+    };
+    // 500 answers in half a second say nothing about p99.
+    let ended = find("produce.p99<5s");
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let why = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(0), "{told}{why}");
+    assert!(told.contains("1000 records/s or more"), "{told}{why}");
+    // Nor do 1,500 about p99.99.
+    let ended = find("produce.p99.99<5s");
+    let why = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!matches!(ended.status.code(), Some(0 | 99)), "{why}");
+    assert!(why.contains("too short to know") && why.contains("--long"), "{why}");
 }
 
 #[test]

@@ -343,7 +343,8 @@ pub struct FindArgs {
     /// How narrow the interval has to be, as a share of the rate. E.g. 0.05.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub precision: f64,
-    /// Seconds of a short trial; p99 needs 1,000 answers in it. E.g. 10.
+    /// Seconds of a short trial; doubled, up to --long, while it has too few answers for a
+    /// percentile (p99 needs 1,000). E.g. 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub short: f64,
     /// Seconds of a trial that confirms. E.g. 60.
