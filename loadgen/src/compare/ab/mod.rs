@@ -273,10 +273,15 @@ mod tests {
         let folder = Folder::create(&place.path().join("ab")).unwrap();
         let (found, told) = run(&slow, Some(&folder));
         let p50 = found.judged.iter().find(|judged| judged.metric == "produce p50").unwrap();
-        assert_eq!(p50.word, "worse", "{}", text(&found));
         assert!((2.0..4.0).contains(&p50.ratio.median), "{}", text(&found));
-        let (_, worse) = found.verdict.split_once("worse: ").unwrap();
-        assert!(worse.starts_with("produce p50"), "{}", found.verdict);
+        // On a machine so busy that A differs from A by as much as from B nothing is shown.
+        if p50.noise < 0.5 {
+            assert_eq!(p50.word, "worse", "{}", text(&found));
+            let (_, worse) = found.verdict.split_once("worse: ").unwrap();
+            assert!(worse.starts_with("produce p50"), "{}", found.verdict);
+        } else {
+            assert_ne!(p50.word, "better", "{}", text(&found));
+        }
         // First A against A, six runs, then what they say, then A against B.
         assert!(told[..6].iter().all(|step| step.starts_with("A against A A")), "{told:?}");
         assert!(told[6].contains("produce p50 ") && told[7].starts_with("A against B"), "{told:?}");
