@@ -3,7 +3,7 @@
 //! While there is something to do a shard never leaves this file: tasks run, then the shard's own
 //! [`Ring`] takes a turn, and when nothing is left the thread waits inside that turn. glommio's
 //! rings (opening files, timers, accepting) get their turn every [`GLOMMIO_EVERY`]; only a shard
-//! that has had nothing to do for [`PARK_AFTER`] goes to sleep in glommio, which costs it an order
+//! that has heard of nothing for [`PARK_AFTER`] goes to sleep in glommio, which costs it an order
 //! of magnitude more, and then nothing at all until something happens.
 //!
 //! Always true: background tasks get at most one in [`BACKGROUND_SHARE`] parts of the time while
@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use ::glommio::io::BufferedFile;
@@ -30,7 +31,7 @@ use super::ring::{Bell, Ring};
 
 /// How long glommio's own rings may have to wait for their turn.
 const GLOMMIO_EVERY: Duration = Duration::from_micros(500);
-/// A shard without work for so long sleeps in glommio.
+/// A shard whose ring and whose neighbours were silent for so long sleeps in glommio.
 const PARK_AFTER: Duration = Duration::from_millis(1);
 /// The part of the time that background tasks get when there is other work.
 const BACKGROUND_SHARE: u32 = 11;
@@ -59,6 +60,9 @@ struct State {
     bell: Arc<Bell>,
     /// Wakes the thread out of glommio.
     parked: Mutex<Option<Waker>>,
+    owner: ThreadId,
+    /// Another thread ended the sleep: more may come from there.
+    is_asked: AtomicBool,
 }
 
 /// The thread looks at the flags of its pools before it waits.
@@ -90,6 +94,9 @@ impl State {
         match self.place.swap(RUNNING, Ordering::SeqCst) {
             IN_RING => self.bell.ring(),
             PARKED => {
+                if std::thread::current().id() != self.owner {
+                    self.is_asked.store(true, Ordering::SeqCst);
+                }
                 let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(waker) = parked {
                     waker.wake();
@@ -131,6 +138,8 @@ impl Tasks {
             place: AtomicU8::new(RUNNING),
             bell: ring.bell(),
             parked: Mutex::default(),
+            owner: std::thread::current().id(),
+            is_asked: AtomicBool::new(false),
         });
         Rc::new(Self {
             front: Pool::new(&state),
@@ -185,7 +194,10 @@ impl Tasks {
                         .detach();
                     }
                     self.park(&driver).await;
-                    driver.idle_since = None;
+                    // A timer alone is no sign of more to come: back to sleep after it.
+                    if self.state.is_asked.swap(false, Ordering::SeqCst) {
+                        driver.idle_since = None;
+                    }
                 }
             }
         }
@@ -211,8 +223,10 @@ impl Tasks {
                 driver.debt.pay(now - driver.last);
             }
             driver.last = now;
-            if front || background || events > 0 || self.is_wanted() {
+            if events > 0 {
                 driver.idle_since = None;
+            }
+            if front || background || events > 0 || self.is_wanted() {
                 if now - began >= GLOMMIO_EVERY {
                     return Ok(Rest::Turn);
                 }
