@@ -8,6 +8,7 @@ use bytes::Bytes;
 use thalweg::disk::sim::{Crash, DiskImage};
 use thalweg::model::{Offset, ShardId, TopicPartition};
 use thalweg::runtime::sim::{SimRuntime, SimWorld};
+use thalweg::runtime::wait::WaitList;
 use thalweg::storage::{Log, LogConfig, LogObserver, StorageError, Store, recover};
 
 use crate::config;
@@ -26,6 +27,8 @@ pub(crate) struct Life {
     flushed: Cell<Offset>,
     /// The last values of `flushed`.
     flushes: RefCell<Vec<Offset>>,
+    /// Told whenever written or flushed grows.
+    pub(crate) progress: WaitList,
 }
 
 impl Life {
@@ -158,6 +161,7 @@ pub(crate) struct Observer {
 impl LogObserver for Observer {
     fn progressed(&self, written: Offset, flushed: Offset) {
         self.life.raise(written, flushed);
+        self.life.progress.wake_all();
     }
     fn failed(&self, _error: &StorageError) {}
     fn snapshot(&self) -> Bytes {

@@ -15,6 +15,7 @@ use thalweg::disk::sim::{Crash, DiskImage};
 use thalweg::model::{Offset, ShardId, TopicPartition};
 use thalweg::record::{BatchBuilder, Batches, Codec, Records, decompress};
 use thalweg::runtime::sim::{SimRandom, SimRuntime, SimWorld};
+use thalweg::runtime::wait::WaitList;
 use thalweg::runtime::{Queue, Runtime};
 use thalweg::storage::{
     Append, AppendError, CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log,
@@ -40,6 +41,8 @@ struct History {
     /// Disk calls before the first cleaning.
     cleaning_from: Cell<Option<u64>>,
     is_created: Cell<bool>,
+    /// Told whenever written or flushed grows.
+    progress: WaitList,
 }
 
 struct Observer(Rc<History>);
@@ -47,6 +50,7 @@ struct Observer(Rc<History>);
 impl LogObserver for Observer {
     fn progressed(&self, _written: Offset, flushed: Offset) {
         self.0.flushed.set(self.0.flushed.get().max(flushed));
+        self.0.progress.wake_all();
     }
     fn failed(&self, _error: &StorageError) {}
     fn snapshot(&self) -> Bytes {
@@ -122,13 +126,14 @@ async fn append(log: &Rc<Log<SimRuntime>>, history: &History, random: &mut SimRa
     records.extend((base_offset..).zip(said));
 }
 
-async fn flush(log: &Rc<Log<SimRuntime>>, runtime: &SimRuntime, history: &History) {
+async fn flush(log: &Rc<Log<SimRuntime>>, history: &History) {
     // The last of these asks for a flush.
     let mut always = SimRandom::new(0);
     let end = log.end_offset();
     while log.flushed_offset() < end {
         append(log, history, &mut always).await;
-        runtime.sleep(Duration::from_millis(1)).await;
+        let is_written = || (log.written_offset() >= log.end_offset()).then_some(());
+        history.progress.until(is_written).await;
     }
 }
 
@@ -185,7 +190,7 @@ async fn script(runtime: SimRuntime, history: Rc<History>, seed: u64) {
         for _ in 0..11 {
             append(&log, &history, &mut random).await;
         }
-        flush(&log, &runtime, &history).await;
+        flush(&log, &history).await;
         let stop = read_meanwhile(&log, &runtime, &history);
         let writer = {
             let (log, history, seed) = (Rc::clone(&log), Rc::clone(&history), random.bits());
@@ -225,7 +230,7 @@ async fn second_run(runtime: SimRuntime, history: Rc<History>, mut random: SimRa
             for _ in 0..8 {
                 append(&log, &history, &mut random).await;
             }
-            flush(&log, &runtime, &history).await;
+            flush(&log, &history).await;
             let cleaned = clean(&log, &runtime, &history).await;
             assert!(!matches!(cleaned, Err(CleanError::Uncleanable(_))), "{cleaned:?}");
         }

@@ -1,10 +1,10 @@
 //! The scripted run: everything that storage does, in little more than a thousand disk calls.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_channel::oneshot;
 use thalweg::model::{Offset, TopicPartition, Uuid};
 use thalweg::runtime::sim::SimRuntime;
 use thalweg::runtime::{Queue, Runtime};
@@ -88,10 +88,13 @@ fn observe(log: &Rc<Log<SimRuntime>>, life: &Rc<Life>) {
     log.set_observer(Rc::new(observer));
 }
 
-async fn flushed(runtime: &SimRuntime, log: &Rc<Log<SimRuntime>>, offset: Offset) {
-    while log.flushed_offset() < offset {
-        runtime.sleep(Duration::from_micros(100)).await;
-    }
+async fn flushed(log: &Rc<Log<SimRuntime>>, life: &Life, offset: Offset) {
+    life.progress.until(|| (log.flushed_offset() >= offset).then_some(())).await;
+}
+
+/// Until everything that was appended has been written.
+pub(crate) async fn written(log: &Rc<Log<SimRuntime>>, life: &Life) {
+    life.progress.until(|| (log.written_offset() >= log.end_offset()).then_some(())).await;
 }
 
 /// Sizes on both sides of the thresholds and of block borders.
@@ -105,9 +108,11 @@ async fn write_all(
     rounds: usize,
     salt: u8,
 ) {
-    let left = Rc::new(Cell::new(logs.len()));
+    let mut writers = Vec::new();
     for (number, (log, life)) in logs.iter().enumerate() {
-        let (log, life, left) = (Rc::clone(log), Rc::clone(life), Rc::clone(&left));
+        let (log, life) = (Rc::clone(log), Rc::clone(life));
+        let (done, is_done) = oneshot::channel();
+        writers.push(is_done);
         let sleeper = runtime.clone();
         runtime.spawn(Queue::Network, async move {
             for round in 0..rounds {
@@ -120,11 +125,11 @@ async fn write_all(
                     sleeper.sleep(Duration::from_micros(150)).await;
                 }
             }
-            left.set(left.get() - 1);
+            let _ = done.send(());
         });
     }
-    while left.get() > 0 {
-        runtime.sleep(Duration::from_micros(100)).await;
+    for writer in writers {
+        writer.await.expect("each writer comes to its end");
     }
 }
 
@@ -149,10 +154,10 @@ async fn first_run(runtime: &SimRuntime, promises: &Rc<Promises>) -> Result<(), 
         append(log, life, 9000, 77, false).await;
         append(log, life, 200, 78, true).await;
     }
-    for (log, _) in &logs {
-        flushed(runtime, log, log.end_offset()).await;
+    for (log, life) in &logs {
+        flushed(log, life, log.end_offset()).await;
     }
-    delete_and_create_again(runtime, &store, promises, &mut logs).await?;
+    delete_and_create_again(&store, promises, &mut logs).await?;
     let (log, life) = &logs[1];
     let start = log.segments().get(1).map_or(1, |s| s.base_offset) + 1;
     life.start_begun.set(start);
@@ -172,7 +177,6 @@ async fn first_run(runtime: &SimRuntime, promises: &Rc<Promises>) -> Result<(), 
 }
 
 async fn delete_and_create_again(
-    runtime: &SimRuntime,
     store: &Rc<Store<SimRuntime>>,
     promises: &Rc<Promises>,
     logs: &mut Vec<(Rc<Log<SimRuntime>>, Rc<Life>)>,
@@ -187,7 +191,7 @@ async fn delete_and_create_again(
     let log = create(store, promises, id(0)).await?;
     let life = promises.life(&id(0));
     append(&log, &life, 400, 90, true).await;
-    flushed(runtime, &log, log.end_offset()).await;
+    flushed(&log, &life, log.end_offset()).await;
     logs.insert(0, (log, life));
     Ok(())
 }
@@ -207,10 +211,8 @@ async fn second_run(runtime: &SimRuntime, promises: &Rc<Promises>) -> Result<(),
         stores.push(store);
     }
     write_all(runtime, &logs, 16, 180).await;
-    for (log, _) in &logs {
-        while log.written_offset() < log.end_offset() {
-            runtime.sleep(Duration::from_micros(100)).await;
-        }
+    for (log, life) in &logs {
+        written(log, life).await;
     }
     Ok(())
 }

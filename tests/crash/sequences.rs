@@ -10,7 +10,7 @@ use thalweg::runtime::sim::{SimRandom, SimRuntime, SimWorld};
 use thalweg::storage::{Log, Store, StoreStatus, recover};
 
 use crate::check::{Promises, log_config, owner, recovered_twice};
-use crate::script::{append, create, id};
+use crate::script::{append, create, id, written};
 use crate::{config, data_dir};
 
 /// Random appends, starts, retention, deletions and pauses on three partitions.
@@ -136,9 +136,7 @@ fn a_full_disk_refuses_appends_until_records_are_deleted_and_loses_nothing() {
             life.start_done.set(start);
             assert!(append(&log, &life, 12_000, 10, true).await, "room after deleting");
             assert!(fill(&log, &life).await > 10);
-            while log.written_offset() < log.end_offset() {
-                runtime.sleep(Duration::from_micros(100)).await;
-            }
+            written(&log, &life).await;
         });
         let image = world.disk().image().crashed(Crash::KeepAll, &mut SimRandom::new(seed));
         let judged = recovered_twice(image, seed).and_then(|f| promises.check(&f, Crash::KeepAll));
