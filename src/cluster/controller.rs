@@ -273,14 +273,7 @@ fn new_partitions(
     (from..to).map(move |index| Change::Partition {
         topic_id,
         index,
-        state: PartitionState {
-            leader: node,
-            leader_epoch: 0,
-            partition_epoch: 0,
-            replicas: vec![node],
-            in_sync: vec![node],
-            directories: vec![directory],
-        },
+        state: PartitionState::new_on(node, vec![directory]),
     })
 }
 

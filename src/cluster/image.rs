@@ -41,6 +41,20 @@ pub struct PartitionState {
     pub directories: Vec<Uuid>,
 }
 
+impl PartitionState {
+    /// A new partition whose only replica is on `node`.
+    pub fn new_on(node: NodeId, directories: Vec<Uuid>) -> Self {
+        Self {
+            leader: node,
+            leader_epoch: 0,
+            partition_epoch: 0,
+            replicas: vec![node],
+            in_sync: vec![node],
+            directories,
+        }
+    }
+}
+
 /// Quotas of one entity, by name.
 pub type Quotas = BTreeMap<String, f64>;
 
@@ -284,14 +298,7 @@ mod tests {
     fn an_image_is_the_sum_of_its_changes() {
         let id = Uuid::random();
         let name = TopicName::new("orders").unwrap();
-        let state = PartitionState {
-            leader: 1,
-            leader_epoch: 0,
-            partition_epoch: 0,
-            replicas: vec![1],
-            in_sync: vec![1],
-            directories: vec![Uuid::random()],
-        };
+        let state = PartitionState::new_on(1, vec![Uuid::random()]);
         let mut image = Image::default();
         let partition = |index| Change::Partition { topic_id: id, index, state: state.clone() };
         for change in [

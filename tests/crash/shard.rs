@@ -28,14 +28,7 @@ impl Post for Nobody {
 
 /// Add a topic of one partition.
 pub(crate) fn add_topic(image: &mut Image, name: &str, id: Uuid) {
-    let state = PartitionState {
-        leader: 1,
-        leader_epoch: 0,
-        partition_epoch: 0,
-        replicas: vec![1],
-        in_sync: vec![1],
-        directories: Vec::new(),
-    };
+    let state = PartitionState::new_on(1, Vec::new());
     image.apply(&Change::Topic { id, name: TopicName::new(name).unwrap() }).unwrap();
     image.apply(&Change::Partition { topic_id: id, index: 0, state }).unwrap();
 }

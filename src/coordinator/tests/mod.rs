@@ -89,14 +89,7 @@ impl Bench {
     }
 
     pub fn partition(&mut self, topic_id: Uuid, index: i32) {
-        let state = PartitionState {
-            leader: 1,
-            leader_epoch: 0,
-            partition_epoch: 0,
-            replicas: vec![1],
-            in_sync: vec![1],
-            directories: Vec::new(),
-        };
+        let state = PartitionState::new_on(1, Vec::new());
         self.image.apply(&Change::Partition { topic_id, index, state }).unwrap();
     }
 
