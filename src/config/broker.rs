@@ -112,7 +112,7 @@ pub static BROKER_KEYS: &[Key] = &[
     row("thalweg.request.topics.max", Int, Plain, of("20000"), FROM_1, Honoured,
         "Topics in one request."),
     row("thalweg.request.partitions.max", Int, Plain, of("200000"), FROM_1, Honoured,
-        "Partitions in one Fetch request."),
+        "Partitions in one Fetch, OffsetFetch or AlterReplicaLogDirs request."),
     row("thalweg.decompressed.bytes.max", Long, Bytes, of("134217728"), FROM_1, Honoured,
         "Largest batch after decompression, where the broker has to look inside."),
 

@@ -177,6 +177,12 @@ impl Config {
         self.cores.len()
     }
 
+    /// The one log directory as clients know it: `log.dirs` as an absolute path.
+    pub fn log_dir(&self) -> String {
+        let path = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
+        path.display().to_string()
+    }
+
     /// What a file or flag set for a broker key.
     pub fn setting(&self, name: &str) -> Option<&Setting> {
         self.set.get(name)

@@ -196,6 +196,8 @@ registry! {
         TxnOffsetCommitRequest => TxnOffsetCommitResponse;
     32 DescribeConfigs [1-4] in describe_configs: DescribeConfigsRequest => DescribeConfigsResponse;
     33 AlterConfigs [0-2] in alter_configs: AlterConfigsRequest => AlterConfigsResponse;
+    34 AlterReplicaLogDirs [1-2] in alter_replica_log_dirs:
+        AlterReplicaLogDirsRequest => AlterReplicaLogDirsResponse;
     35 DescribeLogDirs [1-5] in describe_log_dirs:
         DescribeLogDirsRequest => DescribeLogDirsResponse;
     37 CreatePartitions [0-3] in create_partitions:

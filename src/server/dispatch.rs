@@ -106,6 +106,7 @@ fn route<R: Runtime>(
         ApiKey::AlterPartitionReassignments => {
             alone!(alter_partition_reassignments AlterPartitionReassignmentsRequest)
         }
+        ApiKey::AlterReplicaLogDirs => alone!(alter_replica_log_dirs AlterReplicaLogDirsRequest),
         ApiKey::DescribeClientQuotas => alone!(describe_client_quotas DescribeClientQuotasRequest),
         ApiKey::DescribeLogDirs => alone!(describe_log_dirs DescribeLogDirsRequest),
         ApiKey::DescribeProducers => alone!(describe_producers DescribeProducersRequest),

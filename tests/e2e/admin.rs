@@ -9,6 +9,9 @@ use kafka_protocol::messages::alter_configs_request;
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
+use kafka_protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
 use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
@@ -20,11 +23,11 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 };
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterPartitionReassignmentsRequest, ApiVersionsRequest,
-    DescribeClientQuotasRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
-    DescribeProducersRequest, DescribeQuorumRequest, DescribeUserScramCredentialsRequest,
-    ElectLeadersRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
-    TopicName, UpdateFeaturesRequest,
+    AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
+    ApiVersionsRequest, DescribeClientQuotasRequest, DescribeConfigsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeUserScramCredentialsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+    ListPartitionReassignmentsRequest, TopicName, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -44,6 +47,7 @@ const MESSAGE_TOO_LARGE: i16 = 10;
 const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
+const LOG_DIR_NOT_FOUND: i16 = 57;
 const ELECTION_NOT_NEEDED: i16 = 84;
 const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 const RESOURCE_NOT_FOUND: i16 = 91;
@@ -347,6 +351,53 @@ fn log_directories_and_producers_are_described() {
         .map(|known| (known.producer_id.0, known.producer_epoch, known.last_sequence))
         .collect();
     assert_eq!(known, [(producer.id, i32::from(producer.epoch), 1)]);
+}
+
+#[test]
+fn a_replica_can_only_be_where_it_is() {
+    let broker = Broker::start("log-directory");
+    let mut c = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(c.create_topic("t", 2, &[]).expect("CreateTopics"), NONE);
+    let request = DescribeLogDirsRequest::default().with_topics(None);
+    let directory = c.call(4, &request).expect("DescribeLogDirs").results.remove(0).log_dir;
+    let mut alter = |version, wanted: &[(&str, &str, &[i32])]| {
+        let dirs = wanted.iter().map(|(path, name, partitions)| {
+            let topic = AlterReplicaLogDirTopic::default()
+                .with_name(TopicName(text(name)))
+                .with_partitions(partitions.to_vec());
+            AlterReplicaLogDir::default().with_path(text(path)).with_topics(vec![topic])
+        });
+        let request = AlterReplicaLogDirsRequest::default().with_dirs(dirs.collect());
+        let response = c.call(version, &request).expect("AlterReplicaLogDirs");
+        let mut codes: Vec<_> = response
+            .results
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)))
+            .map(|(topic, p)| (topic.topic_name.to_string(), p.partition_index, p.error_code))
+            .collect();
+        codes.sort_unstable();
+        codes
+    };
+    let own: &str = &directory;
+    let slash = format!("{own}/");
+    let one = |name: &str, index, code| (name.to_owned(), index, code);
+    for version in [1, 2] {
+        await_answer(&vec![one("t", 0, NONE), one("t", 1, NONE)], || {
+            alter(version, &[(own, "t", &[1, 0])])
+        });
+        for other in ["/no/such/directory", &slash, ""] {
+            assert_eq!(alter(version, &[(other, "t", &[0])]), [one("t", 0, LOG_DIR_NOT_FOUND)]);
+        }
+        // Whether there is such a partition is asked after whether there is such a directory.
+        let missing = alter(version, &[(own, "t", &[2, -1]), (own, "u", &[0])]);
+        let wanted = [("t", -1), ("t", 2), ("u", 0)];
+        assert_eq!(missing, wanted.map(|(name, p)| one(name, p, UNKNOWN_TOPIC_OR_PARTITION)));
+        assert_eq!(alter(version, &[("/x", "u", &[0])]), [one("u", 0, LOG_DIR_NOT_FOUND)]);
+        // Of two wishes the last one counts.
+        let both = alter(version, &[("/x", "t", &[0]), (own, "t", &[0, 0])]);
+        assert_eq!(both, [one("t", 0, NONE)]);
+        assert_eq!(alter(version, &[]), []);
+    }
 }
 
 #[test]

@@ -6,14 +6,17 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use kafka_protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest, ListOffsetsRequest,
-    MetadataRequest, RequestKind, TopicName,
+    AlterReplicaLogDirsRequest, ApiKey, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
+    ListOffsetsRequest, MetadataRequest, RequestKind, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -194,6 +197,16 @@ fn what_is_named_too_often_is_not_answered() {
             .with_include_synonyms(true)
             .with_resources(vec![own; times]);
         assert!(stranger.call(4, &request).is_err(), "{times} times");
+        stranger = Connection::open(broker.port()).expect("connecting");
+    }
+    // Too many partitions in one topic, and too many topics in small directories.
+    for (dirs, topics, partitions) in [(1, 1, 200_001), (3, 7000, 0), (20_001, 0, 0)] {
+        let topic = AlterReplicaLogDirTopic::default()
+            .with_name(name("stranger"))
+            .with_partitions(vec![0; partitions]);
+        let dir = AlterReplicaLogDir::default().with_topics(vec![topic; topics]);
+        let request = AlterReplicaLogDirsRequest::default().with_dirs(vec![dir; dirs]);
+        assert!(stranger.call(2, &request).is_err(), "{dirs} x {topics} x {partitions}");
         stranger = Connection::open(broker.port()).expect("connecting");
     }
     neighbour.looks(&mut broker, "repeats");

@@ -45,14 +45,13 @@ pub async fn handle<R: Runtime>(
             }
         }
     }
-    let data_dir = &shard.config.data_dir;
-    let path = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
+    let path = shard.config.log_dir();
     let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let (total_bytes, usable_bytes) =
-        space::of_volume(&path).map_or((-1, -1), |found| (bytes(found.total), bytes(found.usable)));
+    let (total_bytes, usable_bytes) = space::of_volume(path.as_ref())
+        .map_or((-1, -1), |found| (bytes(found.total), bytes(found.usable)));
     let result = DescribeLogDirsResult {
         error_code: ErrorCode::NONE,
-        log_dir: path.display().to_string().as_str().into(),
+        log_dir: path.as_str().into(),
         topics: topics
             .into_iter()
             .map(|(name, mut partitions)| {

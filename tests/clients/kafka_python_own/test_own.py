@@ -18,7 +18,6 @@ from brokers import SUPPORT, Broker, free_port
 # passes has to leave the list.
 EXCEPTIONS = {
     "test_create_describe_delete_acls": "ACLs",
-    "test_alter_replica_log_dirs": "moves between log directories; there is one",
     "test_transactional_producer_messages": "transactions",
     "test_transactional_producer_offsets": "transactions",
     "test_ssl_handshake": "TLS",

@@ -392,6 +392,37 @@ def test_reassign_partitions(run, refused, topic, tmp_path):
                run(f"{reassign} --cancel --reassignment-json-file {plan}"))
 
 
+def test_reassign_between_log_directories(run, refused, broker, topic, tmp_path):
+    """The tool asks for a directory where the plan names one: its own is where a replica is."""
+    run(f"kafka-topics --create --topic {topic} --bootstrap-server localhost:9092")
+    reassign = "kafka-reassign-partitions --bootstrap-server localhost:9092 "
+    plan, own, other = tmp_path / "plan.json", str(broker.data_dir), str(tmp_path)
+
+    def write(directory):
+        plan.write_text(json.dumps({"version": 1, "partitions": [
+            {"topic": topic, "partition": 0, "replicas": [1], "log_dirs": [directory]}]}))
+
+    write(own)
+    for throttle in ["", "--replica-alter-log-dirs-throttle 1000"]:
+        shown = run(f"{reassign} --execute --reassignment-json-file {plan} {throttle}")
+        assert shown[-2:] == [
+            f"Successfully started partition reassignment for {topic}-0",
+            f"Successfully started moving log directory to {own} for replica {topic}-0 with "
+            "broker 1"]
+        assert run(f"{reassign} --verify --reassignment-json-file {plan}") == [
+            "Status of partition reassignment:",
+            f"Reassignment of partition {topic}-0 is completed.",
+            f"Reassignment of replica {topic}-0-1 completed successfully.",
+            "Clearing broker-level throttles on broker 1",
+            f"Clearing topic-level throttles on topic {topic}"]
+    write(other)
+    said = refused(f"{reassign} --execute --reassignment-json-file {plan}")
+    assert f"Failed to alter dir for {topic}-0-1" in said
+    assert "LogDirNotFoundException" in said
+    assert f"Partition {topic}-0 on broker 1 is not being moved from log dir {own} to {other}." in \
+        run(f"{reassign} --verify --reassignment-json-file {plan}")
+
+
 def test_cluster_quorum_and_features(run, refused):
     [identity] = run("kafka-cluster cluster-id --bootstrap-server localhost:9092")
     assert re.fullmatch(r"Cluster ID: [\w-]{22}", identity)
