@@ -29,6 +29,11 @@ pub(super) struct BrokerArguments {
 impl BrokerArguments {
     /// Connect to the cluster.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
+        self.connect_until(None)
+    }
+
+    /// Connect; a wait for a whole group ends when `gives_up` says so.
+    pub(super) fn connect_until(&self, gives_up: Option<fn() -> bool>) -> Result<Client, Failure> {
         let bootstrap =
             BrokerAddress::parse_list(&self.bootstrap_server).map_err(Failure::Usage)?;
         if self.timeout_ms == 0 {
@@ -37,6 +42,7 @@ impl BrokerArguments {
         let mut options = ClientOptions::new(bootstrap);
         options.connection.request_timeout = Duration::from_millis(self.timeout_ms);
         options.connection.connect_timeout = Duration::from_millis(self.timeout_ms.min(10_000));
+        options.connection.gives_up = gives_up;
         Ok(Client::connect(options)?)
     }
 }

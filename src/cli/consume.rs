@@ -1,7 +1,8 @@
 //! `thalweg consume`: records of a topic of any Kafka cluster, printed.
 //!
 //! Without `--group` partitions and places are the command's, and nothing is committed. With one
-//! the group says which partitions, goes on where it was, and what was printed is committed.
+//! the group says which partitions, goes on where it was, and what was printed is committed; a
+//! signal to stop ends the membership, too.
 //! Without `--follow` it ends where the topic ended when it began, so that it can stand in a
 //! script.
 
@@ -14,6 +15,7 @@ use clap::Args;
 use super::Failure;
 use super::broker::{BrokerArguments, stdout};
 use super::format::{FORMAT_HELP, Format, Shown, print_json_line};
+use super::interrupt;
 use super::place::Place;
 use crate::client::{
     Client, ClientError, CommittedOffset, FetchOptions, FetchPosition, Fetched, Membership,
@@ -90,16 +92,18 @@ pub(super) struct ConsumeArguments {
 }
 
 pub(super) fn run(arguments: &ConsumeArguments) -> Result<(), Failure> {
-    let mut client = arguments.broker.connect()?;
-    let topic = client.topic(&arguments.topic)?;
     let mut printer = Printer { arguments, out: stdout(), left: arguments.max_records };
-    match &arguments.group {
-        Some(group) => read_in_group(&mut client, group, &mut printer)?,
-        None => {
-            let partitions = chosen(arguments, &topic)?;
-            let mut readers = place(&mut client, arguments, &partitions)?;
-            while read_on(&mut client, &mut readers, &mut printer)? {}
-        }
+    if let Some(group) = &arguments.group {
+        interrupt::install();
+        let mut client = arguments.broker.connect_until(Some(|| interrupt::came().is_some()))?;
+        client.topic(&arguments.topic)?;
+        read_in_group(&mut client, group, &mut printer)?;
+    } else {
+        let mut client = arguments.broker.connect()?;
+        let topic = client.topic(&arguments.topic)?;
+        let partitions = chosen(arguments, &topic)?;
+        let mut readers = place(&mut client, arguments, &partitions)?;
+        while read_on(&mut client, &mut readers, &mut printer)? {}
     }
     Ok(printer.out.flush()?)
 }
@@ -122,7 +126,7 @@ fn read_on<W: Write>(
         .filter(|(_, reader)| reader.end.is_none_or(|end| reader.next < end))
         .map(|(partition, reader)| FetchPosition { partition: *partition, offset: reader.next })
         .collect();
-    if positions.is_empty() || printer.left == Some(0) {
+    if positions.is_empty() || printer.is_done() {
         return Ok(false);
     }
     for fetched in client.fetch(&arguments.topic, &positions, &options)? {
@@ -140,36 +144,64 @@ fn read_in_group<W: Write>(
     group: &str,
     printer: &mut Printer<'_, W>,
 ) -> Result<(), Failure> {
-    let arguments = printer.arguments;
     let mut before = None;
     loop {
-        let mut member = client.join_group(group, &arguments.topic, before)?;
-        let partitions = member.partitions().to_vec();
-        let mut readers = place(client, arguments, &partitions)?;
-        for committed in client.committed_offsets(group)? {
-            if committed.topic == arguments.topic
-                && let Some(reader) = readers.get_mut(&committed.partition)
-            {
-                reader.next = committed.offset;
-                (reader.printed, reader.committed) = (committed.offset, committed.offset);
-            }
+        let joined = client.join_group(group, &printer.arguments.topic, before);
+        if let (Err(ClientError::GivenUp(..)), Some(signal)) = (&joined, interrupt::came()) {
+            return Err(Failure::Signal(signal));
         }
-        loop {
-            let goes_on = read_on(client, &mut readers, printer)?;
-            let is_ours = commit(client, &member, arguments, &mut readers)?;
-            if !goes_on && (printer.left == Some(0) || !arguments.follow) {
-                client.leave_group(&member)?;
-                return Ok(());
-            }
-            if !goes_on {
-                // A member without partitions waits for its turn.
-                std::thread::sleep(MAX_WAIT);
-            }
-            if !is_ours || !client.stay_in_group(&mut member)? {
-                break;
-            }
+        let mut member = joined?;
+        let read = read_as_member(client, group, &mut member, printer);
+        if matches!(read, Ok(Ended::Generation)) {
+            before = Some(member);
+            continue;
         }
-        before = Some(member);
+        // However it ended, the others need not wait until our session is over.
+        let left = client.leave_group(&member);
+        read?;
+        left?;
+        return interrupt::came().map_or(Ok(()), |signal| Err(Failure::Signal(signal)));
+    }
+}
+
+/// Why a member stopped to read.
+enum Ended {
+    /// All that was wanted is printed, or a signal came.
+    Reading,
+    /// The group goes on with another generation.
+    Generation,
+}
+
+/// Print, and commit what is printed, as long as the generation lasts.
+fn read_as_member<W: Write>(
+    client: &mut Client,
+    group: &str,
+    member: &mut Membership,
+    printer: &mut Printer<'_, W>,
+) -> Result<Ended, Failure> {
+    let arguments = printer.arguments;
+    let mut readers = place(client, arguments, member.partitions())?;
+    for committed in client.committed_offsets(group)? {
+        if committed.topic == arguments.topic
+            && let Some(reader) = readers.get_mut(&committed.partition)
+        {
+            reader.next = committed.offset;
+            (reader.printed, reader.committed) = (committed.offset, committed.offset);
+        }
+    }
+    loop {
+        let goes_on = read_on(client, &mut readers, printer)?;
+        let is_ours = commit(client, member, arguments, &mut readers)?;
+        if printer.is_done() || !goes_on && !arguments.follow {
+            return Ok(Ended::Reading);
+        }
+        if !goes_on {
+            // A member without partitions waits for its turn.
+            std::thread::sleep(MAX_WAIT);
+        }
+        if !is_ours || !client.stay_in_group(member)? {
+            return Ok(Ended::Generation);
+        }
     }
 }
 
@@ -261,6 +293,13 @@ struct Printer<'a, W: Write> {
     left: Option<u64>,
 }
 
+impl<W: Write> Printer<'_, W> {
+    /// Whether nothing more is to be printed: it was enough, or a signal came.
+    fn is_done(&self) -> bool {
+        self.left == Some(0) || interrupt::came().is_some()
+    }
+}
+
 /// One partition's progress.
 struct Reader {
     partition: PartitionIndex,
@@ -302,7 +341,7 @@ impl Reader {
             }
             self.print_batch(&batch, printer)?;
             self.next = self.next.max(batch.last_offset().saturating_add(1));
-            if printer.left != Some(0) {
+            if !printer.is_done() {
                 self.printed = self.next;
             }
         }
@@ -351,7 +390,7 @@ impl Reader {
             if offset < self.next || self.end.is_some_and(|end| offset >= end) {
                 continue;
             }
-            if printer.left == Some(0) {
+            if printer.is_done() {
                 return Ok(());
             }
             let timestamp = match attributes.timestamp_type() {

@@ -14,6 +14,9 @@ pub enum Failure {
     Reported,
     /// Who read our output has gone (`thalweg consume t | head`): nothing to complain about.
     PipeClosed,
+    /// A signal of this number ended it, in good order. Exit code 128 and the number, as of a
+    /// command that the signal ends, and of Kafka's tools.
+    Signal(i32),
 }
 
 impl Failure {
@@ -24,6 +27,9 @@ impl Failure {
             Self::Usage(text) => (format!("{text}\n\nFor more information, try '--help'."), 2),
             Self::Reported => return ExitCode::from(1),
             Self::PipeClosed => return ExitCode::SUCCESS,
+            Self::Signal(number) => {
+                return ExitCode::from(u8::try_from(128 + number).unwrap_or(u8::MAX));
+            }
         };
         // When standard error is gone too, the exit code has to say it all.
         let _ = writeln!(io::stderr(), "error: {text}");

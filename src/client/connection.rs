@@ -29,6 +29,8 @@ pub struct ConnectionOptions {
     pub request_timeout: Duration,
     /// Largest reply that is read.
     pub frame_bytes_max: usize,
+    /// Asked now and then during a wait for a whole group; true gives it up.
+    pub gives_up: Option<fn() -> bool>,
 }
 
 impl Default for ConnectionOptions {
@@ -38,7 +40,26 @@ impl Default for ConnectionOptions {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             frame_bytes_max: 256 << 20,
+            gives_up: None,
         }
+    }
+}
+
+/// How soon a wait is given up once the caller wants to.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// A wait for a reply.
+#[derive(Clone, Copy)]
+struct Wait {
+    until: Instant,
+    /// From the start, for the error.
+    whole: Duration,
+    gives_up: Option<fn() -> bool>,
+}
+
+impl Wait {
+    fn new(whole: Duration, gives_up: Option<fn() -> bool>) -> Self {
+        Self { until: Instant::now() + whole, whole, gives_up }
     }
 }
 
@@ -104,7 +125,8 @@ impl Connection {
             client_software_name: "thalweg".into(),
             client_software_version: env!("CARGO_PKG_VERSION").into(),
         };
-        let frame = self.exchange(version, &request, Duration::ZERO)?;
+        let wait = Wait::new(self.options.request_timeout, None);
+        let frame = self.exchange(version, &request, wait)?;
         // A refusal is written as version 0 whatever was asked, so look before decoding.
         let refused = frame.get(4..6) == Some(&ErrorCode::UNSUPPORTED_VERSION.0.to_be_bytes()[..]);
         let read_as = if refused { 0 } else { version };
@@ -197,7 +219,31 @@ impl Connection {
         request: &R,
         patience: Duration,
     ) -> Result<R::Response, ClientError> {
-        let frame = self.exchange(version, request, patience)?;
+        self.ask(version, request, Wait::new(self.options.request_timeout + patience, None))
+    }
+
+    /// As [`Connection::call_at`], for what waits until others have come or a signal says that
+    /// it is no longer wanted ([`ConnectionOptions::gives_up`]).
+    ///
+    /// # Errors
+    /// As [`Connection::call`]; [`ClientError::GivenUp`].
+    pub(super) fn call_of_group<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        patience: Duration,
+    ) -> Result<R::Response, ClientError> {
+        let whole = self.options.request_timeout + patience;
+        self.ask(version, request, Wait::new(whole, self.options.gives_up))
+    }
+
+    fn ask<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+        wait: Wait,
+    ) -> Result<R::Response, ClientError> {
+        let frame = self.exchange(version, request, wait)?;
         match decode_response::<R>(version, frame) {
             Ok((_, response)) => Ok(response),
             Err(error) => {
@@ -232,13 +278,10 @@ impl Connection {
         &mut self,
         version: i16,
         request: &R,
-        patience: Duration,
+        wait: Wait,
     ) -> Result<Bytes, ClientError> {
         self.send(version, request)?;
-        let api = R::KEY.name();
-        let timeout = self.options.request_timeout + patience;
-        let deadline = Instant::now() + timeout;
-        let frame = self.receive(api, deadline, timeout)?;
+        let frame = self.receive(R::KEY.name(), wait)?;
         let answered = frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id));
         if answered != Some(self.correlation_id) {
             let why = format!(
@@ -250,15 +293,10 @@ impl Connection {
         Ok(frame)
     }
 
-    fn receive(
-        &mut self,
-        api: &'static str,
-        deadline: Instant,
-        timeout: Duration,
-    ) -> Result<Bytes, ClientError> {
-        let prefix = self.read_bytes(PREFIX_LEN, api, deadline, timeout)?;
+    fn receive(&mut self, api: &'static str, wait: Wait) -> Result<Bytes, ClientError> {
+        let prefix = self.read_bytes(PREFIX_LEN, api, wait)?;
         match frame_len(&prefix, RESPONSE_LEN_MIN, self.options.frame_bytes_max) {
-            Ok(Some(len)) => Ok(Bytes::from(self.read_bytes(len, api, deadline, timeout)?)),
+            Ok(Some(len)) => Ok(Bytes::from(self.read_bytes(len, api, wait)?)),
             Ok(None) => Err(self.broken(ClientError::Closed(self.address.clone(), api))),
             Err(_) => {
                 let error = ClientError::NotKafka(self.address.clone(), self.guess(&prefix));
@@ -287,8 +325,7 @@ impl Connection {
         &mut self,
         len: usize,
         api: &'static str,
-        deadline: Instant,
-        timeout: Duration,
+        wait: Wait,
     ) -> Result<Vec<u8>, ClientError> {
         const STEP_BYTES: usize = 256 * 1024;
         let mut bytes = Vec::new();
@@ -299,9 +336,15 @@ impl Connection {
             bytes.resize(have + step, 0);
             let mut filled = have;
             while filled < have + step {
-                let left = deadline.saturating_duration_since(Instant::now());
+                if wait.gives_up.is_some_and(|gives_up| gives_up()) {
+                    return Err(self.broken(ClientError::GivenUp(self.address.clone(), api)));
+                }
+                let mut left = wait.until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(self.lost(api, io::ErrorKind::TimedOut.into(), timeout));
+                    return Err(self.lost(api, io::ErrorKind::TimedOut.into(), wait.whole));
+                }
+                if wait.gives_up.is_some() {
+                    left = left.min(GLANCE);
                 }
                 let read = self
                     .stream
@@ -312,8 +355,9 @@ impl Connection {
                         return Err(self.broken(ClientError::Closed(self.address.clone(), api)));
                     }
                     Ok(read) => filled += read,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(self.lost(api, error, timeout)),
+                    // Time is looked at above.
+                    Err(error) if is_pause(&error) => {}
+                    Err(error) => return Err(self.lost(api, error, wait.whole)),
                 }
             }
         }
@@ -334,4 +378,10 @@ impl Connection {
         self.is_broken |= error.breaks_connection();
         error
     }
+}
+
+/// Whether nothing has come yet.
+fn is_pause(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }

@@ -25,6 +25,8 @@ pub enum ClientError {
     Closed(BrokerAddress, &'static str),
     /// No reply to this API within this time.
     TimedOut(BrokerAddress, &'static str, Duration),
+    /// The caller gave up the wait for a reply to this API.
+    GivenUp(BrokerAddress, &'static str),
     /// What came is no reply.
     NotKafka(BrokerAddress, String),
     /// The reply of this API cannot be read.
@@ -69,6 +71,7 @@ impl ClientError {
             Self::Io(..)
                 | Self::Closed(..)
                 | Self::TimedOut(..)
+                | Self::GivenUp(..)
                 | Self::NotKafka(..)
                 | Self::Malformed(..)
         )
@@ -113,6 +116,9 @@ impl fmt::Display for ClientError {
                 "{address} did not answer {api} within {} ms: overloaded, or no Kafka broker?",
                 after.as_millis()
             ),
+            Self::GivenUp(address, api) => {
+                write!(f, "the wait for {address} to answer {api} was given up")
+            }
             Self::NotKafka(address, why) => write!(f, "{address} {why}"),
             Self::Malformed(address, api, error) => {
                 write!(f, "{address} answered {api} with bytes that cannot be read: {error}")

@@ -38,7 +38,6 @@ const SUBSCRIPTION_VERSION: i16 = 0;
 #[derive(Debug)]
 pub struct Membership {
     group: String,
-    topic: String,
     node: NodeId,
     member_id: StrBytes,
     generation: i32,
@@ -64,6 +63,10 @@ impl Client {
     ///
     /// # Errors
     /// When the group does not take us: its members share another protocol, it is full.
+    /// [`ClientError::GivenUp`] when the wait was ([`ConnectionOptions::gives_up`]), and then
+    /// this is no member any more.
+    ///
+    /// [`ConnectionOptions::gives_up`]: super::ConnectionOptions::gives_up
     pub fn join_group(
         &mut self,
         group: &str,
@@ -71,7 +74,7 @@ impl Client {
         before: Option<Membership>,
     ) -> Result<Membership, ClientError> {
         let mut member_id = before.map(|before| before.member_id).unwrap_or_default();
-        self.again_while_it_may_heal(|client| {
+        let joined = self.again_while_it_may_heal(|client| {
             loop {
                 let node = client.coordinator(group)?;
                 let joined = client.join_once(node, group, topic, &member_id)?;
@@ -87,7 +90,12 @@ impl Client {
                     }
                 }
             }
-        })
+        });
+        if matches!(joined, Err(ClientError::GivenUp(..))) && !member_id.is_empty() {
+            let node = self.coordinator(group)?;
+            self.leave(node, group, &member_id)?;
+        }
+        joined
     }
 
     fn join_once(
@@ -113,7 +121,7 @@ impl Client {
             ..Default::default()
         };
         let version = connection.version::<JoinGroupRequest>()?;
-        connection.call_at(version, &request, REBALANCE + SESSION)
+        connection.call_of_group(version, &request, REBALANCE + SESSION)
     }
 
     /// Hear what we have; `None` when the group rebalances once more.
@@ -137,7 +145,7 @@ impl Client {
         };
         let connection = self.connection(node)?;
         let version = connection.version::<SyncGroupRequest>()?;
-        let synced = connection.call_at(version, &request, REBALANCE + SESSION)?;
+        let synced = connection.call_of_group(version, &request, REBALANCE + SESSION)?;
         if is_over(synced.error_code) {
             return Ok(None);
         }
@@ -148,7 +156,6 @@ impl Client {
         let ours = topics.into_iter().filter(|entry| *entry.topic == *topic);
         Ok(Some(Membership {
             group: group.to_owned(),
-            topic: topic.to_owned(),
             node,
             member_id: joined.member_id,
             generation: joined.generation_id,
@@ -243,19 +250,31 @@ impl Client {
     /// # Errors
     /// When the coordinator cannot be asked.
     pub fn leave_group(&mut self, membership: &Membership) -> Result<(), ClientError> {
-        let connection = self.connection(membership.node)?;
+        self.leave(membership.node, &membership.group, &membership.member_id)
+    }
+
+    fn leave(
+        &mut self,
+        node: NodeId,
+        group: &str,
+        member_id: &StrBytes,
+    ) -> Result<(), ClientError> {
+        let connection = self.connection(node)?;
         let version = connection.version::<LeaveGroupRequest>()?;
-        let mut request =
-            LeaveGroupRequest { group_id: membership.group.as_str().into(), ..Default::default() };
-        let member_id = membership.member_id.clone();
+        let mut request = LeaveGroupRequest { group_id: group.into(), ..Default::default() };
+        let member_id = member_id.clone();
         if version >= 3 {
             request.members = vec![MemberIdentity { member_id, ..Default::default() }];
         } else {
             request.member_id = member_id;
         }
         let reply = connection.call_at(version, &request, Duration::ZERO)?;
-        accept(reply.error_code, None, || {
-            format!("leave group {:?} of {}", membership.group, membership.topic)
+        let of_member = reply.members.iter().map(|member| member.error_code);
+        let mut codes = std::iter::once(reply.error_code).chain(of_member);
+        // Who is no member any more has left.
+        codes.try_for_each(|code| match code {
+            ErrorCode::UNKNOWN_MEMBER_ID => Ok(()),
+            code => accept(code, None, || format!("leave group {group:?}")),
         })
     }
 }

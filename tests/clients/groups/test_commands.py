@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import threading
 import time
 
+import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -136,9 +138,9 @@ def check_described(broker, topic):
         == ["classic", "Stable"]
 
 
-def consume(broker, topic, *arguments):
+def consume(broker, topic, *arguments, shown="%p %o\\n"):
     return [THALWEG, "consume", "-b", broker.bootstrap, topic, "--group", f"{topic}-g",
-            "-f", "%p %o\\n", *arguments]
+            "-f", shown, *arguments]
 
 
 def printed(text):
@@ -194,3 +196,65 @@ def test_commands_and_clients_share_a_topic(broker, topic, tmp_path):
     finally:
         command.kill()
         command.wait()
+
+
+def stopped(command, number):
+    """Asked to stop by a signal, a command says by its exit code which one, as Kafka's do."""
+    command.send_signal(number)
+    assert command.wait(SECONDS) == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_membership(broker, topic, tmp_path, number):
+    prepare(broker, topic)
+    command = subprocess.Popen(consume(broker, topic, "--follow"), stdout=subprocess.PIPE)
+    try:
+        output = Output(command.stdout, tmp_path / "printed")
+        assert output.find(r"([^\n]*\n){20}", SECONDS), output.said
+        stopped(command, number)
+    finally:
+        command.kill()
+        command.wait()
+    [described] = asked(broker, "describe", f"{topic}-g")
+    assert (described["state"], described["members"]) == ("Empty", [])
+    assert offsets(broker, f"{topic}-g") == {(topic, p): (10, 10, 0) for p in range(2)}
+
+
+def test_a_signal_ends_the_wait_for_others(broker, topic):
+    """The member that is there does not poll: the group waits for it to join again."""
+    prepare(broker, topic)
+    group = f"{topic}-g"
+    idle = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": group,
+                     "partition.assignment.strategy": "range"})
+    idle.subscribe([topic])
+    deadline = time.monotonic() + SECONDS
+    while not idle.assignment():
+        assert time.monotonic() < deadline
+        idle.poll(0.1)
+    command = subprocess.Popen(consume(broker, topic), stdout=subprocess.DEVNULL)
+    try:
+        while len(asked(broker, "describe", group)[0]["members"]) < 2:
+            assert time.monotonic() < deadline
+        stopped(command, signal.SIGTERM)
+        while len(asked(broker, "describe", group)[0]["members"]) > 1:
+            assert time.monotonic() < deadline
+    finally:
+        command.kill()
+        command.wait()
+        idle.close()
+
+
+def test_a_reader_that_goes_ends_the_membership(broker, topic):
+    """More than a pipe holds is still to come when its reader goes."""
+    prepare(broker, topic)
+    command = subprocess.Popen(consume(broker, topic, "--follow", shown="x" * 100_000),
+                               stdout=subprocess.PIPE)
+    try:
+        assert command.stdout.read(10)
+        command.stdout.close()
+        assert command.wait(SECONDS) == 0
+    finally:
+        command.kill()
+        command.wait()
+    [described] = asked(broker, "describe", f"{topic}-g")
+    assert (described["state"], described["members"]) == ("Empty", [])
