@@ -286,7 +286,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub no_check_order: bool,
     /// Give the generator's threads a real-time scheduling class, if allowed: neighbours then
-    /// disturb it less, but a broker on the same cores has less of them.
+    /// disturb it less, but a broker on the same cores has less of them. Not for rates at which a
+    /// thread never sleeps: the kernel takes up to 50 ms of each second from it then.
     #[arg(long)]
     pub realtime: bool,
     /// Seconds to wait at the end for answers, and again for the last records. E.g. 300.
@@ -606,7 +607,8 @@ pub struct CalibrateArgs {
     /// take three periods of ten of these seconds. E.g. 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub seconds: f64,
-    /// Leave the scheduling class of the threads as it is; otherwise real-time, if allowed.
+    /// Leave the scheduling class of the threads as it is; otherwise real-time, if allowed, for
+    /// all but the highest pacing rate.
     #[arg(long)]
     pub no_realtime: bool,
     /// Write the result as JSON; `-` is standard output. E.g. calibrate.json.

@@ -4,6 +4,7 @@
 //!
 //! Pure arithmetic on `now`; the clock is read elsewhere.
 
+mod alarm;
 mod drawn;
 mod even;
 mod staged;
@@ -14,6 +15,7 @@ use drawn::Drawn;
 use even::Even;
 use staged::Staged;
 
+pub use alarm::Alarm;
 pub use staged::Stage;
 
 /// How records come within the rate.

@@ -18,7 +18,7 @@ use crate::clock;
 use crate::compress::Press;
 use crate::connection::{Connection, Outgoing};
 use crate::histogram::{Interval, Series};
-use crate::pace::Schedule;
+use crate::pace::{Alarm, Schedule};
 use crate::plan::Plan;
 use crate::poll::{Poller, Ready};
 use crate::recorder::{Counts, Recorder};
@@ -132,6 +132,7 @@ struct Worker<'a> {
     due: Vec<u64>,
     lost_since: Vec<u64>,
     poller: Poller,
+    alarm: Alarm,
     pool: Vec<Outgoing>,
     scratch: Vec<u8>,
     press: Option<Press>,
@@ -197,6 +198,7 @@ pub fn run(job: Job) -> Produced {
         rules,
         layout,
         poller,
+        alarm: Alarm::default(),
         pool: vec![layout.buffer()],
         scratch: vec![0; SCRATCH_BYTES],
         press,
@@ -256,11 +258,12 @@ impl Worker<'_> {
             if now > deadline {
                 return Ok(());
             }
-            let timeout = wake.saturating_sub(clock::monotonic_ns()).min(TICK_NS);
+            let timeout = self.alarm.sleep_ns(clock::monotonic_ns(), wake).min(TICK_NS);
             let events = self
                 .poller
                 .wait(Duration::from_nanos(timeout))
                 .map_err(|e| format!("epoll_pwait2: {e}"))?;
+            self.alarm.woke(clock::monotonic_ns());
             for index in 0..events {
                 let ready = self.poller.ready(index);
                 self.react(ready)?;

@@ -5,6 +5,7 @@
 //! One thread, one epoll set. Produce v7 requests with one partition take a fast path: parsed
 //! from their first bytes, the rest read and thrown away.
 
+mod arrival;
 mod delay;
 mod store;
 mod topics;
@@ -156,7 +157,7 @@ struct Server {
     clockwork: Option<Clockwork>,
     /// Times at which peers have an answer to send, earliest first.
     waiting: BinaryHeap<Reverse<(u64, usize)>>,
-    /// When the bytes at hand were read; only kept for the clockwork.
+    /// When the bytes at hand came; only kept for the clockwork.
     arrived_ns: u64,
 }
 
@@ -245,6 +246,9 @@ impl Server {
             }
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
+            if self.clockwork.is_some() {
+                arrival::stamp(&stream);
+            }
             self.poller.add(&stream, token)?;
             let (partial, outbox) = (Vec::new(), Vec::new());
             let delayed = VecDeque::new();
@@ -278,16 +282,22 @@ impl Server {
             }
             scratch[..begin].copy_from_slice(&peer.partial);
             peer.partial.clear();
-            let got = match (&peer.stream).read(&mut scratch[begin..begin + SCRATCH_BYTES]) {
+            let room = &mut scratch[begin..begin + SCRATCH_BYTES];
+            let got = if self.clockwork.is_some() {
+                arrival::read(&peer.stream, room).map(|(got, at_ns)| {
+                    self.arrived_ns = at_ns;
+                    got
+                })
+            } else {
+                (&peer.stream).read(room)
+            };
+            let got = match got {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(got) => got,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            if self.clockwork.is_some() {
-                self.arrived_ns = clock::monotonic_ns();
-            }
             self.take(peer, &scratch[..begin + got])?;
             if got == 0 || (got < SCRATCH_BYTES && !to_end) {
                 return Ok(());
