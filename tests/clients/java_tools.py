@@ -4,6 +4,8 @@ import functools
 import os
 import pathlib
 import subprocess
+import tempfile
+import threading
 
 from brokers import REPO, SUPPORT
 
@@ -25,10 +27,23 @@ def java(main_class, *arguments, extra_path=None, seconds=120):
                           capture_output=True, text=True, timeout=seconds)
 
 
-def compiled(source):
-    """Compiles one source file; the folder of its classes."""
+COMPILING = threading.Lock()
+
+
+@functools.cache
+def _compiled(source):
     classes = REPO / "target" / "test-env" / "classes" / source.stem
     classes.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["javac", "-Xlint:all", "-Werror", "-proc:none", "-cp", str(class_path()),
-                    "-d", classes, source], check=True)
+    with tempfile.TemporaryDirectory(dir=classes.parent) as fresh:
+        subprocess.run(["javac", "-Xlint:all", "-Werror", "-proc:none", "-cp", str(class_path()),
+                        "-d", fresh, source], check=True)
+        for made in pathlib.Path(fresh).iterdir():
+            # In one step: another run's process may be loading it.
+            made.replace(classes / made.name)
     return classes
+
+
+def compiled(source):
+    """Compiles one source file, once; the folder of its classes."""
+    with COMPILING:
+        return _compiled(source)

@@ -48,7 +48,7 @@ class Process:
         self.events = []
         # The partitions of each member, by its number.
         self.shares = {number: set() for number in range(count)}
-        errors = open(group.directory / f"{group.name}.errors", "ab")
+        errors = open(group.errors, "ab")
         self.inner = subprocess.Popen(
             [*command_of(client), client, group.bootstrap, group.name, group.topic, protocol,
              assignor, str(count)],
@@ -59,6 +59,8 @@ class Process:
     def _read(self):
         for line in self.inner.stdout:
             self._take(json.loads(line))
+        # Who looks then must find that it has ended.
+        self.inner.wait()
         self.group.hear()
 
     def _take(self, event):
@@ -102,7 +104,7 @@ class Group:
         self.name = name
         self.topic = name
         self.bootstrap = broker.bootstrap
-        self.directory = broker.directory
+        self.errors = broker.directory / f"{name}.errors"
         self.kinds = itertools.cycle(kinds)
         self.processes = []
         self.acknowledged = [0] * PARTITIONS
@@ -184,7 +186,8 @@ class Group:
                         == sorted(map(sorted, shares)):
                     return
             for process in processes:
-                assert process.inner.poll() is None, f"a member of {self.name} ended"
+                assert process.inner.poll() is None, \
+                    f"a member of {self.name} ended:\n{self.errors.read_text()}"
         raise AssertionError(f"{self.name}: {shares} after {SECONDS} s")
 
     def await_told(self, more):
