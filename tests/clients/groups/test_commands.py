@@ -198,6 +198,12 @@ def test_commands_and_clients_share_a_topic(broker, topic, tmp_path):
         command.wait()
 
 
+def attentive():
+    """In the child: a shell that runs the tests in the background has SIGINT ignored, and that is
+    inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def stopped(command, number):
     """Asked to stop by a signal, a command says by its exit code which one, as Kafka's do."""
     command.send_signal(number)
@@ -207,7 +213,8 @@ def stopped(command, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_membership(broker, topic, tmp_path, number):
     prepare(broker, topic)
-    command = subprocess.Popen(consume(broker, topic, "--follow"), stdout=subprocess.PIPE)
+    command = subprocess.Popen(consume(broker, topic, "--follow"), stdout=subprocess.PIPE,
+                               preexec_fn=attentive)
     try:
         output = Output(command.stdout, tmp_path / "printed")
         assert output.find(r"([^\n]*\n){20}", SECONDS), output.said
