@@ -68,7 +68,11 @@ pub fn find(args: &FindArgs) -> Ended {
         let word = if tried.is_kept { "kept  " } else { "missed" };
         let kind = if tried.trial.confirms { "long " } else { "short" };
         let rate = report::text::grouped(tried.trial.rate as u64);
-        eprintln!("{kind} {rate:>12} records/s  {word}  {}", tried.why);
+        let again = match tried.attempts {
+            1 => String::new(),
+            attempts => format!(" (attempt {attempts})"),
+        };
+        eprintln!("{kind} {rate:>12} records/s  {word}  {}{again}", tried.why);
     };
     let answer = find::find(&settings, &stop, told).map_err(|why| (FAILED, why))?;
     if args.json.as_deref() != Some("-".as_ref()) {

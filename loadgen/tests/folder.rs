@@ -112,10 +112,11 @@ fn two_binaries_are_compared_in_fresh_folders_that_go_afterwards() {
 
 #[test]
 fn the_highest_rate_is_an_interval_and_its_trials_are_told() {
-    // No more than 8 unanswered requests of one record, each answered after 10 ms: 800/s.
-    let sink = Server::sink(&["--keep-bytes", "300000000", "--delay", "fixed:10ms"]);
-    let begin = ["find", "-b", &sink.address, "--slo", "produce.p50<200ms", "--json", "-"];
-    let search = ["--start", "200", "--short", "1", "--long", "1.5", "--precision", "0.5"];
+    // No more than 8 unanswered requests of one record, each answered after 50 ms: 160/s. Low
+    // rates: a core that comes 30 ms late moves no record out of a trial's time.
+    let sink = Server::sink(&["--keep-bytes", "300000000", "--delay", "fixed:50ms"]);
+    let begin = ["find", "-b", &sink.address, "--slo", "produce.p50<2s", "--json", "-"];
+    let search = ["--start", "25", "--short", "1", "--long", "4", "--precision", "0.5"];
     let run = ["--", "--records-per-batch", "1", "--in-flight", "8", "--partitions", "1"];
     let more = ["--warmup", "0.5", "--record-size", "100"];
     let ended = loadgen(&[&begin[..], &search, &run, &more].concat());
@@ -123,7 +124,7 @@ fn the_highest_rate_is_an_interval_and_its_trials_are_told() {
     assert_eq!(ended.status.code(), Some(0), "{why}");
     let found: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
     let (low, high) = (found["low"].as_f64().unwrap(), found["high"].as_f64().unwrap());
-    assert!(low < high && low >= 50.0 && high <= 1600.0, "{found}");
+    assert!(low < high && low >= 6.25 && high <= 320.0, "{found}");
     assert!(why.contains("kept") && why.contains("missed") && why.contains("long"), "{why}");
     let nothing = ["find", "-b", &sink.address, "--slo", "produce.max<1ns", "--short", "2"];
     let ended = loadgen(&[&nothing[..], &["--start", "4"], &run, &more].concat());
@@ -132,19 +133,20 @@ fn the_highest_rate_is_an_interval_and_its_trials_are_told() {
 
 #[test]
 fn a_trial_that_is_too_short_to_know_is_made_longer_and_is_no_miss() {
-    let sink = Server::sink(&["--keep-bytes", "300000000", "--delay", "fixed:10ms"]);
-    let search = ["--start", "1000", "--limit", "1000", "--short", "0.5", "--long", "1.5"];
-    let run = ["--", "--records-per-batch", "1", "--in-flight", "100", "--warmup", "0.5"];
+    let sink = Server::sink(&["--keep-bytes", "300000000"]);
+    // A record each 83 ms: one would have to be answered that late to count for less.
+    let search = ["--start", "12", "--limit", "12", "--short", "1", "--long", "3"];
+    let run = ["--", "--records-per-batch", "1", "--in-flight", "100", "--warmup", "0.2"];
     let find = |slo: &str| {
         loadgen(&[&["find", "-b", &sink.address, "--slo", slo], &search[..], &run].concat())
     };
-    // 500 answers in half a second say nothing about p99.
-    let ended = find("produce.p99<5s");
+    // 12 answers in a second say nothing about p50, which needs 20.
+    let ended = find("produce.p50<5s");
     let told = String::from_utf8_lossy(&ended.stdout).into_owned();
     let why = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(0), "{told}{why}");
-    assert!(told.contains("1000 records/s or more"), "{told}{why}");
-    // Nor do 1,500 about p99.99.
+    assert!(told.contains("12 records/s or more"), "{told}{why}");
+    // Nor do 36 about p99.99.
     let ended = find("produce.p99.99<5s");
     let why = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(!matches!(ended.status.code(), Some(0 | 99)), "{why}");
@@ -180,7 +182,11 @@ fn the_result_is_also_written_in_the_words_of_the_openmessaging_benchmark() {
     }
     let rates = found["publishRate"].as_array().unwrap();
     assert_eq!(rates.len(), 1, "a point for every whole ten seconds");
-    assert!((rates[0].as_f64().unwrap() / 2000.0 - 1.0).abs() < 0.05, "{rates:?}");
+    // Those that came within ten measured seconds, however late this machine was.
+    let seconds = stored["seconds"].as_array().unwrap().iter();
+    let ten = seconds.filter(|s| (1..11).contains(&s["second"].as_u64().unwrap()));
+    let published: u64 = ten.map(|s| s["produced_records"].as_u64().unwrap()).sum();
+    assert_eq!((rates[0].as_f64(), published > 0), (Some(published as f64 / 10.0), true));
     for kind in ["Publish", "PublishDelay", "EndToEnd"] {
         let small = format!("{}{}", kind[..1].to_lowercase(), &kind[1..]);
         for end in ["Avg", "50pct", "75pct", "95pct", "99pct", "999pct", "9999pct", "Max"] {

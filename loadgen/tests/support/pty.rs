@@ -16,7 +16,10 @@ pub struct Pty {
     /// The process.
     pub child: Child,
     ours: File,
-    theirs: OwnedFd,
+    /// Until its end: what a closed terminal was set to could not be asked.
+    theirs: Option<OwnedFd>,
+    /// Its modes when the command had ended.
+    modes_at_end: (libc::tcflag_t, u8),
     heard: Receiver<Vec<u8>>,
     /// Everything it has written so far.
     pub text: String,
@@ -56,7 +59,8 @@ impl Pty {
                 }
             }
         });
-        Self { child, ours, theirs, heard, text: String::new() }
+        let (theirs, text) = (Some(theirs), String::new());
+        Self { child, ours, theirs, modes_at_end: (0, 0), heard, text }
     }
 
     /// Read on until `wanted` has been written behind byte `from`; returns where it ends.
@@ -89,10 +93,11 @@ impl Pty {
 
     /// Its modes: local flags and what Ctrl-Z means.
     pub fn modes(&self) -> (libc::tcflag_t, u8) {
+        let Some(theirs) = &self.theirs else { return self.modes_at_end };
         // SAFETY: all-zero bytes are a valid termios, which tcgetattr fills.
         let mut mode: libc::termios = unsafe { std::mem::zeroed() };
         // SAFETY: as above.
-        let done = unsafe { libc::tcgetattr(self.theirs.as_raw_fd(), &mut mode) };
+        let done = unsafe { libc::tcgetattr(theirs.as_raw_fd(), &mut mode) };
         assert_eq!(done, 0);
         (mode.c_lflag, mode.c_cc[libc::VSUSP])
     }
@@ -100,8 +105,10 @@ impl Pty {
     /// Wait for its end and hear the rest; returns its exit code.
     pub fn end(&mut self) -> Option<i32> {
         let code = self.child.wait().expect("a child").code();
-        // The reading thread is at most a moment behind.
-        while let Ok(bytes) = self.heard.recv_timeout(Duration::from_millis(300)) {
+        self.modes_at_end = self.modes();
+        // With nobody left on its other side the terminal ends, behind the last that was written.
+        self.theirs = None;
+        while let Ok(bytes) = self.heard.recv_timeout(PATIENCE) {
             self.text.push_str(&String::from_utf8_lossy(&bytes));
         }
         code
