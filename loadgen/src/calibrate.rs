@@ -8,13 +8,14 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
 use crate::clock;
 use crate::cost::{self, Cost};
 use crate::histogram::{Latency, Summary};
+use crate::interrupt;
 use crate::plan::{Consume, Load, Plan};
 use crate::report::text::{grouped, latency, megabytes, millis};
 use crate::run;
@@ -96,20 +97,52 @@ pub struct Calibration {
     pub cases: Vec<Case>,
     /// The stall again with one request in flight per connection, as a closed loop would have
     /// it: its uncorrected column is wrong.
-    pub held_back: Case,
+    pub held_back: Option<Case>,
     /// Pacing.
     pub paces: Vec<Pace>,
     /// What verification costs.
     pub verification: Vec<Cost>,
-    /// Whether all cases are.
+    /// Whether all cases are; false, too, when some were not measured.
     pub is_accurate: bool,
+    /// Whether a signal ended it early: what is missing was not measured.
+    pub interrupted: bool,
 }
 
-/// Do it all.
+/// Do it all; `told` is given a line as each part of it ends. A signal ends it with what was
+/// measured until then.
 ///
 /// # Errors
 /// What kept it from being done.
-pub fn calibrate(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Calibration, String> {
+pub fn calibrate(
+    settings: &Settings,
+    stop: &Arc<AtomicBool>,
+    told: impl FnMut(&str),
+) -> Result<Calibration, String> {
+    let mut found = Calibration {
+        format: crate::report::FORMAT,
+        cases: Vec::new(),
+        held_back: None,
+        paces: Vec::new(),
+        verification: Vec::new(),
+        is_accurate: false,
+        interrupted: false,
+    };
+    let done = fill(&mut found, settings, stop, told);
+    found.interrupted = stop.load(Ordering::Relaxed);
+    if !found.interrupted {
+        done?;
+        let is_accurate = found.all_cases().all(|case| case.is_accurate);
+        found.is_accurate = is_accurate;
+    }
+    Ok(found)
+}
+
+fn fill(
+    found: &mut Calibration,
+    settings: &Settings,
+    stop: &Arc<AtomicBool>,
+    mut told: impl FnMut(&str),
+) -> Result<(), String> {
     let seconds = settings.seconds;
     let ms = |ms: f64| (ms * 1e6) as u64;
     let (stall_ns, every_ns) = (ms(seconds * 200.0), ms(seconds * 2000.0));
@@ -119,32 +152,39 @@ pub fn calibrate(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Calibrat
     let bimodal = Delay::Bimodal { fast_ns: ms(10.0), slow_ns: ms(40.0), slow_share: 0.05 };
     let stall_name =
         format!("at once, {:.1} s of every {:.0} s nothing", seconds * 0.2, seconds * 2.0);
-    let mut cases = Vec::new();
     for (name, delay, seconds) in [
         ("1 ms each".to_owned(), Delay::Fixed(ms(1.0)), seconds),
         ("10 ms each".to_owned(), Delay::Fixed(ms(10.0)), seconds),
         ("10 ms, one in twenty 40 ms".to_owned(), bimodal, seconds),
         (stall_name.clone(), stall, seconds * 6.0),
     ] {
-        cases.push(repeat(|| {
+        let case = repeat(|| {
             let (stub, reported) = measure(settings, delay, seconds, IN_FLIGHT, stop)?;
             Ok(Case::new(name.clone(), &stub, &reported))
-        })?);
+        })?;
+        told(&case.name);
+        found.cases.push(case);
     }
-    let truth: Vec<Line> = cases.last().map(|case| case.lines.clone()).unwrap_or_default();
+    let truth: Vec<Line> = found.cases.last().map(|case| case.lines.clone()).unwrap_or_default();
     let name = format!("{stall_name}, 1 in flight");
     let held_back = repeat(|| {
         let (_, reported) = measure(settings, stall, seconds * 6.0, 1, stop)?;
         Ok(Case::against(name.clone(), &truth, &reported))
     })?;
-    let mut paces = Vec::new();
+    told(&held_back.name);
+    found.held_back = Some(held_back);
     for rate in PACES {
-        paces.push(pace(settings, rate, stop)?);
+        found.paces.push(pace(settings, rate, stop)?);
+        told(&format!("pacing at {}/s", grouped(rate as u64)));
     }
-    let is_accurate = cases.iter().chain([&held_back]).all(|case| case.is_accurate);
-    let format = crate::report::FORMAT;
-    let verification = cost::measure(COST_SLICE_NS);
-    Ok(Calibration { format, cases, held_back, paces, verification, is_accurate })
+    found.verification = cost::measure(COST_SLICE_NS);
+    Ok(())
+}
+
+impl Calibration {
+    fn all_cases(&self) -> impl Iterator<Item = &Case> {
+        self.cases.iter().chain(&self.held_back)
+    }
 }
 
 /// A neighbour's burst of work spoils a case; an instrument that is wrong is wrong each time.
@@ -219,6 +259,7 @@ fn measure(
     let plan =
         Plan { is_real_time: settings.is_real_time, ..plan(&server, RATE, seconds, in_flight) };
     let result = run::run(plan, stop)?;
+    interrupt::go_on(stop)?;
     let caused = server.finish().map_err(|error| format!("the stub: {error}"))?;
     let (Some(caused), Some(corrected), Some(uncorrected)) =
         (caused, result.produce_latency, result.produce_latency_from_send)
@@ -273,6 +314,7 @@ fn pace(settings: &Settings, rate: f64, stop: &Arc<AtomicBool>) -> Result<Pace, 
         ..plan(&server, rate, settings.seconds, 64)
     };
     let result = run::run(plan, stop)?;
+    interrupt::go_on(stop)?;
     let error = result.schedule_lag.ok_or("nothing was sent")?;
     Ok(Pace { rate, error, cpu_share: result.threads.first().map_or(0.0, |t| t.cpu_share) })
 }
@@ -286,7 +328,7 @@ pub fn text(calibration: &Calibration) -> String {
         "{:<46} {:<6} {:>10} {:>10} {:>12}",
         title[0], title[1], title[2], title[3], title[4]
     );
-    for case in calibration.cases.iter().chain([&calibration.held_back]) {
+    for case in calibration.all_cases() {
         for (index, line) in case.lines.iter().enumerate() {
             let name = match (index, case.attempts) {
                 (0, 1) => case.name.clone(),
@@ -324,7 +366,9 @@ pub fn text(calibration: &Calibration) -> String {
             cost.ns_per_record
         );
     }
-    let word = if calibration.is_accurate {
+    let word = if calibration.interrupted {
+        "INTERRUPTED: what is missing above was not measured"
+    } else if calibration.is_accurate {
         "accurate: within 2 % or 50 us of what the stub recorded"
     } else {
         "INVALID: this machine disturbs measurements more than 2 % or 50 us"

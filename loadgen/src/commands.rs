@@ -2,7 +2,6 @@
 
 use crate::cli::workload::{SCENARIOS, Workload};
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use clap::CommandFactory;
 
@@ -26,6 +25,19 @@ const CEILING_S: f64 = 0.6;
 
 /// An exit code, or one with a reason to print.
 pub type Ended = Result<u8, (u8, String)>;
+
+/// How to end when there is nothing to report: by the signal, if one came.
+fn failed(why: String) -> (u8, String) {
+    match interrupt::exit_code() {
+        Some(code) => (code, format!("interrupted, nothing is reported ({why})")),
+        None => (FAILED, why),
+    }
+}
+
+/// How to end when a signal came before the whole answer was there.
+fn interrupted() -> u8 {
+    interrupt::exit_code().unwrap_or(FAILED)
+}
 
 /// See the command's help.
 ///
@@ -63,7 +75,7 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
 pub fn find(args: &FindArgs) -> Ended {
     let settings = args.settings().map_err(|why| (BAD_CONFIGURATION, why))?;
     settings.plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
-    let stop = interrupt::install();
+    let stop = interrupt::install_aloud();
     let told = |tried: &find::Tried| {
         let word = if tried.is_kept { "kept  " } else { "missed" };
         let kind = if tried.trial.confirms { "long " } else { "short" };
@@ -74,14 +86,18 @@ pub fn find(args: &FindArgs) -> Ended {
         };
         eprintln!("{kind} {rate:>12} records/s  {word}  {}{again}", tried.why);
     };
-    let answer = find::find(&settings, &stop, told).map_err(|why| (FAILED, why))?;
+    let answer = find::find(&settings, &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
         println!("highest rate  {}", answer.text);
     }
     if let Some(path) = &args.json {
         report::json::write(path, &answer).map_err(|why| (FAILED, why))?;
     }
-    Ok(if answer.low.is_some() { 0 } else { report::OBJECTIVE_MISSED })
+    Ok(match answer.low {
+        _ if answer.interrupted => interrupted(),
+        Some(_) => 0,
+        None => report::OBJECTIVE_MISSED,
+    })
 }
 
 /// See the command's help.
@@ -98,7 +114,7 @@ pub fn ab(args: &AbArgs) -> Ended {
         dir: args.dir.clone(),
         plan,
     };
-    let stop = interrupt::install();
+    let stop = interrupt::install_aloud();
     let folder = args.out.as_deref().map(Folder::create).transpose();
     let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
     let told = |step: ab::Progress<'_>| match step {
@@ -110,8 +126,7 @@ pub fn ab(args: &AbArgs) -> Ended {
         }
         ab::Progress::Floor(floor) => eprintln!("noise floor: {}", ab::floor_text(floor)),
     };
-    let found =
-        ab::compare(&settings, folder.as_ref(), &stop, told).map_err(|why| (FAILED, why))?;
+    let found = ab::compare(&settings, folder.as_ref(), &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
         print!("{}", ab::text(&found));
     }
@@ -123,7 +138,11 @@ pub fn ab(args: &AbArgs) -> Ended {
         eprintln!("report      {}", folder.report_path().display());
     }
     let is_valid = found.runs.iter().all(|run| run.result["valid"] == true);
-    Ok(if is_valid { 0 } else { INVALID })
+    Ok(match is_valid {
+        _ if found.interrupted => interrupted(),
+        true => 0,
+        false => INVALID,
+    })
 }
 
 /// See the command's help.
@@ -212,13 +231,11 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
             device::Settings { dir: dir.clone(), file_bytes: CEILING_BYTES, seconds: CEILING_S };
         device::measure(&settings, &stop)
     });
-    let device = device.transpose().map_err(|why| (FAILED, why))?;
-    if stop.load(Ordering::Relaxed) {
-        return Err((FAILED, "stopped by hand before the run began".into()));
-    }
+    let device = device.transpose().map_err(failed)?;
+    interrupt::go_on(&stop).map_err(failed)?;
     let live = Some(live::Wanted { lines_s: wanted.progress });
     let extras = run::Extras { folder: folder.as_ref(), observes: true, live };
-    let mut result = run::run_with(plan, &stop, extras).map_err(|why| (FAILED, why))?;
+    let mut result = run::run_with(plan, &stop, extras).map_err(failed)?;
     result.device = device;
     result.hold_against(&wanted.slo);
     if wanted.json.as_deref() != Some("-".as_ref()) {
@@ -268,16 +285,21 @@ pub fn sink(args: &SinkArgs) -> Ended {
 /// # Errors
 /// The exit code and why.
 pub fn calibrate(args: &CalibrateArgs) -> Ended {
-    let stop = interrupt::install();
+    let stop = interrupt::install_aloud();
     let settings = calibrate::Settings { seconds: args.seconds, is_real_time: !args.no_realtime };
-    let result = calibrate::calibrate(&settings, &stop).map_err(|why| (FAILED, why))?;
+    let told = |what: &str| eprintln!("measured    {what}");
+    let result = calibrate::calibrate(&settings, &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
         print!("{}", calibrate::text(&result));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &result).map_err(|why| (FAILED, why))?;
     }
-    Ok(if result.is_accurate { 0 } else { INVALID })
+    Ok(match result.is_accurate {
+        _ if result.interrupted => interrupted(),
+        true => 0,
+        false => INVALID,
+    })
 }
 
 /// See the command's help.
@@ -286,8 +308,8 @@ pub fn calibrate(args: &CalibrateArgs) -> Ended {
 /// The exit code and why.
 pub fn quick(args: &QuickArgs) -> Ended {
     quick::check(args).map_err(|why| (BAD_CONFIGURATION, why))?;
-    let stop = interrupt::install();
-    let result = quick::quick(args, &stop).map_err(|why| (FAILED, why))?;
+    let stop = interrupt::install_aloud();
+    let result = quick::quick(args, &stop).map_err(failed)?;
     if let Some(path) = &args.json {
         report::json::write(path, &result).map_err(|why| (FAILED, why))?;
     }
@@ -305,7 +327,8 @@ pub fn device(args: &DeviceArgs) -> Ended {
         seconds: args.seconds,
     };
     let stop = interrupt::install();
-    let device = device::measure(&settings, &stop).map_err(|why| (FAILED, why))?;
+    let device = device::measure(&settings, &stop).map_err(failed)?;
+    interrupt::go_on(&stop).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
         for (name, text) in device::lines(&device) {
             println!("{name:<13} {text}");

@@ -86,7 +86,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Measure; `stop` ends it early, with what there is.
+/// Measure; `stop` ends it early, and what it gives then is not to be used.
 ///
 /// # Errors
 /// When the file cannot be made, written or read.
@@ -106,7 +106,7 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
     };
     let write_claimed = vec![claimed(256 << 10, 8)?, claimed(1 << 20, 4)?];
     file.set_len(0).map_err(|e| failed("emptying", e))?;
-    let fresh = prepare(&file, file_bytes).map_err(|e| failed("writing", e))?;
+    let fresh = prepare(&file, file_bytes, stop).map_err(|e| failed("writing", e))?;
     let device = Device {
         dir: settings.dir.clone(),
         is_direct,
@@ -148,11 +148,11 @@ fn claim(file: &File, file_bytes: u64) -> io::Result<()> {
 }
 
 /// Write the whole file once; bytes per second, the final flush included.
-fn prepare(file: &File, file_bytes: u64) -> io::Result<f64> {
+fn prepare(file: &File, file_bytes: u64, stop: &AtomicBool) -> io::Result<f64> {
     let mut buffer = Aligned::new(PREPARE_BYTES);
     let begin = clock::monotonic_ns();
     let mut at = 0;
-    while at < file_bytes {
+    while at < file_bytes && !stop.load(Ordering::Relaxed) {
         let part = (file_bytes - at).min(PREPARE_BYTES as u64) as usize;
         file.write_all_at(&buffer.bytes()[..part], at)?;
         at += part as u64;

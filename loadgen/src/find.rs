@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use crate::admin::Admin;
+use crate::interrupt;
 use crate::plan::{Load, Plan};
 use crate::report::RunResult;
 use crate::report::text::objective;
@@ -103,6 +105,18 @@ impl Search {
         }
     }
 
+    /// What is known before the search has ended, in words.
+    fn standing(&self) -> String {
+        let kept = match self.kept {
+            Some(kept) if self.confirmed == Some(kept) => format!("{kept:.0} kept, confirmed"),
+            Some(kept) => format!("{kept:.0} kept in a short trial"),
+            None => "none kept".into(),
+        };
+        let missed =
+            self.missed.map_or("none missed".into(), |missed| format!("{missed:.0} missed"));
+        format!("{kept}, {missed}")
+    }
+
     /// A trial has ended.
     pub fn tried(&mut self, trial: Trial, is_kept: bool) {
         if is_kept {
@@ -177,7 +191,9 @@ pub struct Answer {
     pub high: Option<f64>,
     /// In words.
     pub text: String,
-    /// All trials in their order.
+    /// Whether a signal ended the search before it had its answer.
+    pub interrupted: bool,
+    /// All trials in their order; not one that was cut short.
     pub trials: Vec<Tried>,
 }
 
@@ -255,11 +271,15 @@ fn attempt(
     plan.load = Load::Rate(trial.rate);
     plan.duration_s = seconds;
     plan.topic = topic.clone();
-    let result = run::run_with(plan, stop, Extras::default())?;
-    crate::admin::Admin::connect(&settings.plan.bootstrap_server)?.delete_topic(&topic)?;
-    if stop.load(Ordering::Relaxed) {
-        return Err("stopped by hand".into());
-    }
+    interrupt::go_on(stop)?;
+    let result = run::run_with(plan, stop, Extras::default());
+    // An interrupted one, too, must leave nothing behind.
+    let admin = Admin::connect(&settings.plan.bootstrap_server);
+    let deleted = admin.and_then(|mut admin| admin.delete_topic(&topic));
+    let result = result?;
+    deleted?;
+    // A trial that was cut short says nothing about its rate.
+    interrupt::go_on(stop)?;
     match result.failure {
         Some(why) => Err(why),
         None => Ok(judge(settings, trial, &result)),
@@ -269,7 +289,8 @@ fn attempt(
 /// Search. `progress` is told each trial as it ends.
 ///
 /// # Errors
-/// What kept a trial from being made, or that there is no end to it.
+/// What kept a trial from being made, or that there is no end to it. After a signal there is an
+/// answer as far as it is known.
 pub fn find(
     settings: &Settings,
     stop: &Arc<AtomicBool>,
@@ -292,7 +313,16 @@ pub fn find(
         let topic = format!("{topic}-find-{}-{}", std::process::id(), trials.len());
         let tried = settle(settings, trial, |seconds| {
             attempt(settings, trial, seconds, topic.clone(), stop)
-        })?;
+        });
+        if stop.load(Ordering::Relaxed) {
+            if let Ok(tried) = tried {
+                search.tried(trial, tried.is_kept);
+                progress(&tried);
+                trials.push(tried);
+            }
+            return Ok(interrupted(&search, trials));
+        }
+        let tried = tried?;
         search.tried(trial, tried.is_kept);
         progress(&tried);
         trials.push(tried);
@@ -314,7 +344,20 @@ fn answer(next: Next, trials: Vec<Tried>) -> Answer {
         }
         Next::Try(_) => (None, None, "not finished".into()),
     };
-    Answer { format: crate::report::FORMAT, low, high, text, trials }
+    Answer { format: crate::report::FORMAT, low, high, text, interrupted: false, trials }
+}
+
+/// What is known when a signal comes: a rate counts as kept when a long trial has confirmed it.
+fn interrupted(search: &Search, trials: Vec<Tried>) -> Answer {
+    let count = trials.len();
+    Answer {
+        format: crate::report::FORMAT,
+        low: search.confirmed.filter(|confirmed| search.kept == Some(*confirmed)),
+        high: search.missed,
+        text: format!("not known, interrupted after {count} trials: {}", search.standing()),
+        interrupted: true,
+        trials,
+    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@ mod pty;
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use pty::Pty;
 use serde_json::Value;
-use support::{LOADGEN, Server};
+use support::{LOADGEN, Server, await_line, errors_of, signal};
 
 /// A run that would take ten minutes.
 fn long_run(address: &str, more: &[&str]) -> Command {
@@ -21,21 +20,6 @@ fn long_run(address: &str, more: &[&str]) -> Command {
     command.args(["run", "-b", address]).args(flags).args(more);
     command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
     command
-}
-
-fn signal(child: &Child, signal: libc::c_int) {
-    // SAFETY: a process of ours that has not been waited for.
-    assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
-}
-
-/// Lines of its progress until one has `word` in it.
-fn await_line(lines: &mut impl Iterator<Item = String>, word: &str) {
-    assert!(lines.any(|line| line.contains(word)), "its output ended without {word:?}");
-}
-
-fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
-    let stderr = child.stderr.take().expect("piped");
-    BufReader::new(stderr).lines().map(|line| line.expect("text"))
 }
 
 fn result(folder: &Path) -> Value {
@@ -56,7 +40,7 @@ fn a_signal_ends_the_run_early_and_the_whole_report_says_so() {
         let mut command = long_run(&sink.address, &more);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut said = lines(&mut child);
+        let mut said = errors_of(&mut child);
         // Two lines of the measured time: there is something to report.
         await_line(&mut said, "measuring");
         await_line(&mut said, "measuring");
@@ -98,7 +82,7 @@ fn a_second_signal_ends_at_once() {
     let mut command = long_run(&sink.address, &["--out", out.to_str().unwrap()]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut said = lines(&mut child);
+    let mut said = errors_of(&mut child);
     await_line(&mut said, "measuring");
     signal(&child, libc::SIGINT);
     await_line(&mut said, "ending early");

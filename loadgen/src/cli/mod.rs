@@ -22,7 +22,10 @@ use crate::slo::Objective;
 ///
 /// Exit codes: 0 fine, 1 the run failed, 3 the figures are not valid, 4 the broker lost,
 /// duplicated, reordered or damaged records, 78 the command line makes no sense, 99 an objective
-/// was missed.
+/// was missed, 130 or 143 ended by Ctrl-C or SIGTERM before the answer was there.
+///
+/// Ctrl-C and SIGTERM end in good order: what was measured until then is printed and stored, marked
+/// as interrupted, and what was started is ended and removed. A second one ends at once.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version, max_term_width = 100)]
 pub struct Cli {
@@ -603,8 +606,8 @@ pub struct SinkArgs {
 
 #[derive(Debug, Args)]
 pub struct CalibrateArgs {
-    /// Seconds of each case with a fixed or bimodal delay, and of each pacing rate; the stalls
-    /// take three periods of ten of these seconds. E.g. 10.
+    /// Seconds of each case with a fixed or bimodal delay, and of each pacing rate; the two cases
+    /// with stalls take six times as long each. E.g. 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub seconds: f64,
     /// Leave the scheduling class of the threads as it is; otherwise real-time, if allowed, for

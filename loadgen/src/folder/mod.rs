@@ -75,6 +75,15 @@ impl Folder {
         Self::create(&self.path.join(name))
     }
 
+    /// Remove it, with what is in it, if nothing came of the run.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard(&self) -> Result<(), String> {
+        let gone = fs::remove_dir_all(&self.path);
+        gone.map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+
     fn result_path(&self) -> PathBuf {
         self.path.join("result.json")
     }

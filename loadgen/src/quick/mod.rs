@@ -17,6 +17,7 @@ use crate::child::{self, Broker};
 use crate::cli::QuickArgs;
 use crate::device::{self, Device};
 use crate::environment::Environment;
+use crate::interrupt;
 use crate::plan::Plan;
 use crate::report::{Flow, RunResult};
 use crate::run;
@@ -74,11 +75,13 @@ pub struct QuickResult {
     pub durability: String,
     /// The broker's largest resident memory, bytes.
     pub broker_peak_bytes: u64,
+    /// Whether a signal ended it early: what is missing was not measured.
+    pub interrupted: bool,
     /// The disk.
-    pub device: Device,
+    pub device: Option<Device>,
     /// Loopback and generator.
-    pub sink: SinkCeiling,
-    /// The phases.
+    pub sink: Option<SinkCeiling>,
+    /// The phases; the last one of an interrupted `quick` in part.
     pub phases: Vec<Phase>,
     /// What loadgen should exit with.
     pub exit_code: u8,
@@ -100,7 +103,7 @@ impl Drop for Place {
     }
 }
 
-/// Do it all, printing as it goes.
+/// Do it all, printing as it goes. A signal ends it with what was measured until then.
 ///
 /// # Errors
 /// What kept it from being done.
@@ -109,67 +112,84 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
     let place = make_place(args)?;
     let environment = Environment::capture();
     show::opening(&environment, args);
-
-    let settings = device::Settings {
-        dir: place.path.clone(),
-        file_bytes: DEVICE_FILE_BYTES,
-        seconds: DEVICE_SECONDS,
-    };
-    let device = device::measure(&settings, stop)?;
-    show::device(&device);
-    halt(stop)?;
-    let sink = sink_ceiling(args, stop)?;
-    show::sink(&sink);
-    halt(stop)?;
-
-    let mut broker = Broker::start(&binary, &place.path, stop)?;
-    show::broker(&broker.banner);
-    let mut phases = Vec::new();
-    let mut durability = String::new();
-    for phase in phases::all(args) {
-        let plan = Plan { bootstrap_server: broker.address.to_string(), ..phase.plan.clone() };
-        let before = broker.usage();
-        let result = run::run(plan.clone(), stop);
-        let after = broker.usage();
-        let result = result.map_err(|why| broker.has_ended().unwrap_or(why))?;
-        halt(stop)?;
-        durability.clone_from(&result.durability);
-        let moved = (phase.moved)(&result);
-        let done = Phase {
-            name: phase.name,
-            share: share(&phase.ceiling, moved, &device, &sink),
-            broker_cpu_s_per_gb: phases::cpu_per_gb(&result, after.cpu_s - before.cpu_s),
-            result,
-        };
-        show::phase(&done, moved);
-        phases.push(done);
-        Admin::connect(&plan.bootstrap_server)?.delete_topic(&plan.topic)?;
-    }
-    let broker_peak_bytes = broker.usage().peak_bytes;
-    drop(broker);
-    let exit_code = worst(&phases);
-    let result = QuickResult {
+    let mut result = QuickResult {
         format: crate::report::FORMAT,
         environment,
-        durability,
-        broker_peak_bytes,
-        device,
-        sink,
-        phases,
-        exit_code,
+        durability: String::new(),
+        broker_peak_bytes: 0,
+        interrupted: false,
+        device: None,
+        sink: None,
+        phases: Vec::new(),
+        exit_code: 0,
     };
+    let done = measure(args, &binary, &place.path, stop, &mut result);
+    result.interrupted = stop.load(Ordering::Relaxed);
+    if !result.interrupted {
+        done?;
+    }
+    result.exit_code = worst(&result);
     show::closing(&result);
     Ok(result)
 }
 
-fn halt(stop: &AtomicBool) -> Result<(), String> {
-    if stop.load(Ordering::Relaxed) { Err("stopped by hand".into()) } else { Ok(()) }
+/// Fill `result` in the order in which it is printed.
+fn measure(
+    args: &QuickArgs,
+    binary: &Path,
+    place: &Path,
+    stop: &Arc<AtomicBool>,
+    result: &mut QuickResult,
+) -> Result<(), String> {
+    let settings = device::Settings {
+        dir: place.to_owned(),
+        file_bytes: DEVICE_FILE_BYTES,
+        seconds: DEVICE_SECONDS,
+    };
+    let device = device::measure(&settings, stop)?;
+    interrupt::go_on(stop)?;
+    show::device(&device);
+    result.device = Some(device.clone());
+    let sink = sink_ceiling(args, stop)?;
+    interrupt::go_on(stop)?;
+    show::sink(&sink);
+    result.sink = Some(sink.clone());
+
+    let mut broker = Broker::start(binary, place, stop)?;
+    show::broker(&broker.banner);
+    for phase in phases::all(args) {
+        let plan = Plan { bootstrap_server: broker.address.to_string(), ..phase.plan.clone() };
+        let before = broker.usage();
+        let ended = run::run(plan.clone(), stop);
+        let after = broker.usage();
+        let ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
+        if ended.measured_s <= 0.0 {
+            return interrupt::go_on(stop);
+        }
+        result.durability.clone_from(&ended.durability);
+        result.broker_peak_bytes = after.peak_bytes;
+        let moved = (phase.moved)(&ended);
+        let done = Phase {
+            name: phase.name,
+            share: share(&phase.ceiling, moved, &device, &sink),
+            broker_cpu_s_per_gb: phases::cpu_per_gb(&ended, after.cpu_s - before.cpu_s),
+            result: ended,
+        };
+        show::phase(&done, moved);
+        result.phases.push(done);
+        interrupt::go_on(stop)?;
+        Admin::connect(&plan.bootstrap_server)?.delete_topic(&plan.topic)?;
+    }
+    Ok(())
 }
 
-/// Failure outranks a broken promise, which outranks doubtful figures.
-fn worst(phases: &[Phase]) -> u8 {
-    let codes: Vec<u8> = phases.iter().map(|phase| phase.result.exit_code()).collect();
-    [1, 4, 3].into_iter().find(|code| codes.contains(code)).unwrap_or(0)
+/// Failure outranks a broken promise, which outranks an interruption and doubtful figures.
+fn worst(result: &QuickResult) -> u8 {
+    let codes: Vec<u8> = result.phases.iter().map(|phase| phase.result.exit_code()).collect();
+    let by_signal = interrupt::exit_code().filter(|_| result.interrupted);
+    let ranked = [Some(1), Some(4), by_signal, Some(3)];
+    let applies = |code: &u8| codes.contains(code) || by_signal == Some(*code);
+    ranked.into_iter().flatten().find(applies).unwrap_or(0)
 }
 
 fn make_place(args: &QuickArgs) -> Result<Place, String> {

@@ -95,13 +95,16 @@ pub fn phase(phase: &Phase, moved: Flow) {
 
 /// The conclusion.
 pub fn closing(result: &QuickResult) {
-    line("durability", &result.durability);
-    line("broker memory", &format!("{} MiB at most", result.broker_peak_bytes >> 20));
+    if !result.phases.is_empty() {
+        line("durability", &result.durability);
+        line("broker memory", &format!("{} MiB at most", result.broker_peak_bytes >> 20));
+    }
     let verdict = match result.exit_code {
         0 => "valid",
         1 => "failed",
         3 => "INVALID in part: the phases marked so did not measure the broker alone",
-        _ => "BROKEN PROMISE: records were lost, duplicated, reordered or damaged",
+        4 => "BROKEN PROMISE: records were lost, duplicated, reordered or damaged",
+        _ => "INTERRUPTED: what is missing above was not measured",
     };
     line("verdict", verdict);
 }

@@ -58,6 +58,31 @@ pub fn loadgen(arguments: &[&str]) -> Output {
     Command::new(LOADGEN).args(arguments).output().expect("loadgen runs")
 }
 
+/// Send `child` a signal.
+pub fn signal(child: &Child, signal: libc::c_int) {
+    // SAFETY: a process of ours that has not been waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+}
+
+/// Take lines until one has `word` in it.
+pub fn await_line(lines: &mut impl Iterator<Item = String>, word: &str) {
+    let mut seen = Vec::new();
+    let found = lines.inspect(|line| seen.push(line.clone())).any(|line| line.contains(word));
+    assert!(found, "its output ended without {word:?}: {seen:?}");
+}
+
+/// What `child` writes to its standard error, which is a pipe.
+pub fn errors_of(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let stderr = child.stderr.take().expect("piped");
+    BufReader::new(stderr).lines().map(|line| line.expect("text"))
+}
+
+/// What `child` writes to its standard output, which is a pipe.
+pub fn lines_of(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let stdout = child.stdout.take().expect("piped");
+    BufReader::new(stdout).lines().map(|line| line.expect("text"))
+}
+
 /// The broker beside loadgen, built if need be.
 pub fn broker() -> PathBuf {
     let beside = Path::new(LOADGEN).with_file_name("thalweg");

@@ -78,8 +78,10 @@ pub struct Comparison {
     pub b: Target,
     /// The run's plan.
     pub plan: Plan,
-    /// Rounds of each half.
+    /// Rounds of each half, as planned.
     pub rounds: usize,
+    /// Whether a signal ended it before all of them were made.
+    pub interrupted: bool,
     /// What A against A gave.
     pub floor: Vec<Floor>,
     /// The figures of A against B.
@@ -103,7 +105,7 @@ pub enum Progress<'a> {
 /// Do it; `progress` is told each step as it ends.
 ///
 /// # Errors
-/// What kept a run from being made.
+/// What kept a run from being made. After a signal there is what the runs until then say.
 pub fn compare(
     settings: &Settings,
     folder: Option<&Folder>,
@@ -113,7 +115,11 @@ pub fn compare(
     let mut random = Filler::new(settings.plan.seed);
     let mut runs: Vec<OneRun> = Vec::new();
     let mut doubtful = Vec::new();
-    let mut floor = Vec::new();
+    let mut floor: Vec<Floor> = Vec::new();
+    let mut interrupted = false;
+    let floor_of = |runs: &[OneRun]| -> Vec<Floor> {
+        METRICS.iter().filter_map(|metric| Floor::of(metric, runs)).collect()
+    };
     'parts: for part in [Part::Noise, Part::Compare] {
         for round in 1..=settings.rounds {
             let mut order = match part {
@@ -128,15 +134,17 @@ pub fn compare(
                 let name = format!("runs/{:03}-{}", number + 1, which.replace(' ', "-"));
                 let inner = folder.map(|folder| folder.inner(&name)).transpose()?;
                 let plan = settings.plan.clone();
-                let result = target.measure(plan, &settings.dir, number, inner.as_ref(), stop)?;
-                if let Some(inner) = &inner {
-                    inner.finish(&result)?;
-                }
+                let result = target.measure(plan, &settings.dir, number, inner.as_ref(), stop);
                 if stop.load(Ordering::Relaxed) {
                     // Its own folder tells of the run that was cut short; nothing is judged by it.
-                    doubtful.push(format!("stopped by hand after {number} runs"));
+                    let planned = settings.rounds * 4;
+                    doubtful.push(format!("interrupted after {number} of {planned} runs"));
+                    interrupted = true;
+                    leave(inner.as_ref(), result.ok().as_ref())?;
                     break 'parts;
                 }
+                let result = result?;
+                leave(inner.as_ref(), Some(&result))?;
                 let name_of_run = format!("round {round} of {part}, {which}");
                 match result.exit_code() {
                     0 => {}
@@ -156,9 +164,12 @@ pub fn compare(
             }
         }
         if part == Part::Noise {
-            floor = METRICS.iter().filter_map(|metric| Floor::of(metric, &runs)).collect();
+            floor = floor_of(&runs);
             progress(Progress::Floor(&floor));
         }
+    }
+    if floor.is_empty() {
+        floor = floor_of(&runs);
     }
     let judged: Vec<Judged> =
         METRICS.iter().filter_map(|metric| Judged::of(metric, &runs, &floor)).collect();
@@ -170,12 +181,27 @@ pub fn compare(
         b: settings.b.clone(),
         plan: settings.plan.clone(),
         rounds: settings.rounds,
-        verdict: judge::conclusion(&judged),
+        interrupted,
+        verdict: verdict(interrupted, &judged),
         floor,
         judged,
         doubtful,
         runs,
     })
+}
+
+/// Leave a run's files in its folder; a run that never came to be leaves no folder.
+fn leave(folder: Option<&Folder>, result: Option<&RunResult>) -> Result<(), String> {
+    match (folder, result) {
+        (Some(folder), Some(result)) => folder.finish(result),
+        (Some(folder), None) => folder.discard(),
+        (None, _) => Ok(()),
+    }
+}
+
+fn verdict(interrupted: bool, judged: &[Judged]) -> String {
+    let verdict = judge::conclusion(judged);
+    if interrupted { format!("interrupted; until then {verdict}") } else { verdict }
 }
 
 impl std::fmt::Display for Part {
@@ -220,13 +246,18 @@ pub fn text(comparison: &Comparison) -> String {
             judged.word
         );
     }
+    if comparison.judged.is_empty() && !comparison.floor.is_empty() {
+        let _ = writeln!(out, "noise floor          {}", floor_text(&comparison.floor));
+    }
     for doubt in &comparison.doubtful {
         let _ = writeln!(out, "doubtful             {doubt}");
     }
     let rounds = comparison.rounds;
+    let planned = if comparison.interrupted { "planned: " } else { "" };
     let _ = writeln!(
         out,
-        "verdict              {} ({rounds} rounds of A against A, then {rounds} of A against B)",
+        "verdict              {} ({planned}{rounds} rounds of A against A, then {rounds} of A \
+         against B)",
         comparison.verdict
     );
     out

@@ -64,11 +64,21 @@ fn verdict(comparison: &Value, names: &[String; 2]) -> String {
     let class = if doubts.is_empty() { "ok" } else { "suspect" };
     let text = comparison["verdict"].as_str().unwrap_or("");
     let rounds = &comparison["rounds"];
+    let course = if comparison["interrupted"] == true {
+        format!(
+            "It was interrupted. Planned were {rounds} rounds of A against A, for the noise \
+             floor, then {rounds} rounds of A against B"
+        )
+    } else {
+        format!(
+            "{rounds} rounds of A against A came first: they are the noise floor. Then {rounds} \
+             rounds of A against B"
+        )
+    };
     let mut out = format!(
         "<section class=\"verdict {class}\"><b>{}</b>\n<p>A is <code>{}</code>, B is \
-         <code>{}</code>. {rounds} rounds of A against A came first: they are the noise floor. \
-         Then {rounds} rounds of A against B, in shuffled order, every run with a fresh directory \
-         or topic.</p>\n<ul>\n",
+         <code>{}</code>. {course}, in shuffled order, every run with a fresh directory or \
+         topic.</p>\n<ul>\n",
         escape(text),
         escape(&names[0]),
         escape(&names[1])
