@@ -98,6 +98,8 @@ pub struct Usage {
     pub cpu_s: f64,
     /// Largest resident memory so far, bytes.
     pub peak_bytes: u64,
+    /// Bytes read from disk; none where the kernel does not tell.
+    pub read_bytes: Option<u64>,
 }
 
 impl Broker {
@@ -249,8 +251,12 @@ impl Broker {
         let status = fs::read_to_string(proc.join("status")).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = peak.and_then(|p| p.split_whitespace().next()?.parse::<u64>().ok());
+        let io = fs::read_to_string(proc.join("io")).unwrap_or_default();
+        let read = io.lines().find_map(|line| line.strip_prefix("read_bytes:"));
+        let read_bytes = read.and_then(|bytes| bytes.trim().parse().ok());
         // The unit of /proc times is 1/100 s on every Linux (USER_HZ).
-        Usage { cpu_s: ticks as f64 / 100.0, peak_bytes: kib.unwrap_or(0) * 1024 }
+        let peak_bytes = kib.unwrap_or(0) * 1024;
+        Usage { cpu_s: ticks as f64 / 100.0, peak_bytes, read_bytes }
     }
 
     fn wait_for_end(&mut self, limit: Duration) -> Option<ExitStatus> {

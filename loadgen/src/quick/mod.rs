@@ -19,9 +19,9 @@ use crate::device::{self, Device};
 use crate::environment::Environment;
 use crate::interrupt;
 use crate::plan::Plan;
-use crate::report::{Flow, RunResult};
+use crate::report::{Flow, RunResult, text};
 use crate::run;
-use crate::sink::{Sink, Store};
+use crate::sink::Sink;
 use phases::Ceiling;
 
 pub use phases::check;
@@ -36,7 +36,7 @@ const DEVICE_SECONDS: f64 = 0.6;
 pub struct SinkCeiling {
     /// Requests read, thrown away and answered.
     pub produce: Flow,
-    /// Batches sent from memory, received and verified.
+    /// The records of the phase "fetch tail" kept, sent from memory, received and verified.
     pub fetch: Flow,
 }
 
@@ -60,6 +60,8 @@ pub struct Phase {
     pub share: Option<Share>,
     /// CPU seconds of the broker per 10^9 bytes, reading back not included.
     pub broker_cpu_s_per_gb: Option<f64>,
+    /// Bytes that the broker read from disk meanwhile; none where the kernel does not tell.
+    pub broker_read_bytes: Option<u64>,
     /// The run.
     pub result: RunResult,
 }
@@ -157,22 +159,24 @@ fn measure(
 
     let mut broker = Broker::start(binary, place, stop)?;
     show::broker(&broker.banner);
-    for phase in phases::all(args) {
+    for phase in phases::all(args, &sink) {
         let plan = Plan { bootstrap_server: broker.address.to_string(), ..phase.plan.clone() };
         let before = broker.usage();
         let ended = run::run(plan.clone(), stop);
         let after = broker.usage();
+        let read = after.read_bytes.zip(before.read_bytes);
         let ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
         if ended.measured_s <= 0.0 {
             return interrupt::go_on(stop);
         }
         result.durability.clone_from(&ended.durability);
         result.broker_peak_bytes = after.peak_bytes;
-        let moved = (phase.moved)(&ended);
+        let moved = phase.moved.map(|moved| moved(&ended));
         let done = Phase {
             name: phase.name,
-            share: share(&phase.ceiling, moved, &device, &sink),
+            share: moved.and_then(|moved| share(&phase.ceiling, moved, &device, &sink)),
             broker_cpu_s_per_gb: phases::cpu_per_gb(&ended, after.cpu_s - before.cpu_s),
+            broker_read_bytes: read.map(|(after, before)| after.saturating_sub(before)),
             result: ended,
         };
         show::phase(&done, moved);
@@ -225,14 +229,15 @@ fn free_bytes(dir: &Path) -> std::io::Result<u64> {
 }
 
 fn sink_ceiling(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<SinkCeiling, String> {
-    let store = Store::Discard { batch_bytes: phases::BATCH_BYTES, record_bytes: args.record_size };
-    let sink = Sink::start("127.0.0.1:0", store).map_err(|e| format!("the sink: {e}"))?;
-    let server = sink.address.to_string();
-    let [produce, fetch] = phases::sink(args).map(|plan| {
-        let plan = Plan { bootstrap_server: server.clone(), ..plan };
-        run::run(plan, stop)
-    });
-    Ok(SinkCeiling { produce: produce?.produced, fetch: fetch?.consumed })
+    phases::sink(args, |store, plan| {
+        let sink = Sink::start("127.0.0.1:0", store).map_err(|e| format!("the sink: {e}"))?;
+        let result = run::run(Plan { bootstrap_server: sink.address.to_string(), ..plan }, stop)?;
+        match &result.failure {
+            Some(why) => Err(format!("against the sink: {why}")),
+            None if result.verdict.is_clean() => Ok(result),
+            None => Err(format!("against the sink: {}", text::verdict(&result.verdict))),
+        }
+    })
 }
 
 fn share(ceiling: &Ceiling, moved: Flow, device: &Device, sink: &SinkCeiling) -> Option<Share> {
@@ -244,7 +249,7 @@ fn share(ceiling: &Ceiling, moved: Flow, device: &Device, sink: &SinkCeiling) ->
         Ceiling::None => return None,
         Ceiling::Write => lower("device write", write, sink.produce.bytes_per_s),
         Ceiling::WriteFlush => lower("device write + fdatasync", flush, sink.produce.bytes_per_s),
-        Ceiling::Fetch => ("sink", sink.fetch.bytes_per_s),
+        Ceiling::Fetch => ("source", sink.fetch.bytes_per_s),
     };
     let share = moved.bytes_per_s / bytes_per_s.max(1.0);
     Some(Share { of, ceiling_bytes_per_s: bytes_per_s, share })

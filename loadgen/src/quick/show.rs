@@ -52,33 +52,11 @@ pub fn broker(banner: &[String]) {
 }
 
 /// One phase.
-pub fn phase(phase: &Phase, moved: Flow) {
+pub fn phase(phase: &Phase, moved: Option<Flow>) {
     let result = &phase.result;
-    if let Load::Rate(rate) = result.plan.load {
-        line(phase.name, &format!("open loop at {} records/s", text::grouped(rate as u64)));
-        for (name, summary) in [
-            ("  produce", &result.produce_latency),
-            ("  end to end", &result.end_to_end_latency),
-            ("  generator lag", &result.schedule_lag),
-        ] {
-            if let Some(summary) = summary {
-                line(name, &text::latency(summary));
-            }
-        }
-    } else {
-        let mut shown = text::flow(&moved);
-        if let Some(share) = &phase.share {
-            let ceiling = text::megabytes(share.ceiling_bytes_per_s);
-            shown += &format!("  = {:.0} % of {} ({ceiling})", share.share * 100.0, share.of);
-        }
-        if let Some(cpu) = phase.broker_cpu_s_per_gb {
-            shown += &format!("  broker {cpu:.2} CPU-s/GB");
-        }
-        line(phase.name, &shown);
-        if let Some(backlog) = &result.backlog {
-            let read = text::flow(&backlog.read);
-            line("  read back", &format!("{read} in {:.2} s", backlog.seconds));
-        }
+    match moved {
+        Some(moved) => throughput(phase, &moved),
+        None => latencies(phase),
     }
     line("  verified", &text::verdict(&result.verdict));
     for warning in &result.warnings {
@@ -90,6 +68,49 @@ pub fn phase(phase: &Phase, moved: Flow) {
     }
     if let Some(why) = &result.failure {
         line("  FAILED", why);
+    }
+}
+
+fn throughput(phase: &Phase, moved: &Flow) {
+    let result = &phase.result;
+    let mut shown = text::flow(moved);
+    if let Some(share) = &phase.share {
+        let ceiling = text::megabytes(share.ceiling_bytes_per_s);
+        shown += &format!("  = {:.0} % of {} ({ceiling})", share.share * 100.0, share.of);
+    }
+    if let Some(cpu) = phase.broker_cpu_s_per_gb {
+        shown += &format!("  broker {cpu:.2} CPU-s/GB");
+    }
+    line(phase.name, &shown);
+    if result.consumed.bytes > 0 {
+        line("  written beside", &text::flow(&result.produced));
+    }
+    let Some(backlog) = &result.backlog else { return };
+    let mut shown = format!("{:.2} s", backlog.seconds);
+    if *moved == backlog.read {
+        shown += &format!(", {} sets of consumers", result.plan.subscriptions);
+    } else {
+        shown = format!("{} in {shown}", text::flow(&backlog.read));
+    }
+    if let Some(bytes) = phase.broker_read_bytes {
+        shown += &format!(", {} MB of it from disk", bytes / 1_000_000);
+    }
+    line("  read back", &shown);
+}
+
+fn latencies(phase: &Phase) {
+    let result = &phase.result;
+    if let Load::Rate(rate) = result.plan.load {
+        line(phase.name, &format!("open loop at {} records/s", text::grouped(rate as u64)));
+    }
+    for (name, summary) in [
+        ("  produce", &result.produce_latency),
+        ("  end to end", &result.end_to_end_latency),
+        ("  generator lag", &result.schedule_lag),
+    ] {
+        if let Some(summary) = summary {
+            line(name, &text::latency(summary));
+        }
     }
 }
 

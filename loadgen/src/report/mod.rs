@@ -28,7 +28,7 @@ use crate::warnings::{Warning, Weight};
 pub const FORMAT: u32 = 1;
 
 /// Records and bytes over the measured window.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Flow {
     /// Records.
     pub records: u64,
