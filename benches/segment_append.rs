@@ -96,6 +96,7 @@ async fn row(
         pending_bytes_max: 64 << 20,
         cache_bytes_max: 64 << 20,
         open_files_max: 8192,
+        pool_bytes_max: 256 << 20,
     };
     let log_config = LogConfig {
         segment_bytes: 1 << 30,

@@ -137,6 +137,8 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes per shard that only journal and memory hold; beyond it producers wait."),
     row("thalweg.journal.bytes.max", Long, Bytes, of("268435456"),
         Check::Range(4 << 20, i64::MAX), Honoured, "Journal files per shard, all together."),
+    row("thalweg.pool.bytes.max", Long, Bytes, of("4294967296"), Check::Range(0, i64::MAX),
+        Honoured, "Files of removed segments kept per shard to be written again."),
     row("thalweg.direct.append.bytes.min", Int, Bytes, of("131072"), Check::Range(4096, 1 << 30),
         Honoured, "Appends of at least this size skip the journal."),
     row("thalweg.waiters.max", Int, Plain, of("16384"), Check::Range(1, 1 << 20), Honoured,

@@ -367,7 +367,13 @@ impl SimDisk {
     }
 
     fn used(&self) -> u64 {
-        self.state.image.borrow().files.values().map(|file| file.live.len).sum()
+        let image = self.state.image.borrow();
+        // A file without a name has given its space back.
+        let named = image.live_names.values().filter_map(|node| match node {
+            Node::File(number) => image.files.get(number),
+            Node::Dir => None,
+        });
+        named.map(|file| file.live.len).sum()
     }
 }
 

@@ -133,6 +133,8 @@ values! {
     SegmentsDeleted "thalweg_segments_deleted_total" None, Counter Count "Segments removed.";
     SegmentsRecycled "thalweg_segments_recycled_total" None, Counter Count
         "Segments begun in the file of a removed one.";
+    PoolBytes "thalweg_pool_bytes" None, Gauge Bytes
+        "Files of removed segments kept to be written again.";
     Cleanings "thalweg_cleanings_total" None, Counter Count
         "Cleanings of compacted logs completed.";
     CleanedBytes "thalweg_cleaned_bytes_total" label("segments", "replaced"), Counter Bytes
@@ -184,6 +186,7 @@ pub fn store_value(name: &str) -> Option<Value> {
         "rolls" => Value::SegmentsRolled,
         "segments_deleted" => Value::SegmentsDeleted,
         "segments_recycled" => Value::SegmentsRecycled,
+        "pool_bytes" => Value::PoolBytes,
         "cleanings" => Value::Cleanings,
         "cleaned_bytes" => Value::CleanedBytes,
         "cleaned_kept_bytes" => Value::CleanedKeptBytes,

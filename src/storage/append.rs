@@ -1,8 +1,8 @@
 //! Taking a batch: its place is fixed here, in one step that never waits.
 //!
 //! A small batch goes whole into the journal and to its segment later. Of a large one the whole
-//! blocks are written straight to the segment and the rest goes through the journal, queued only
-//! when those blocks have arrived: an entry that exists names bytes that exist.
+//! blocks are written straight to the segment and the rest goes through the journal, both at the
+//! same time: it counts as written when both have arrived, and recovery looks whether they did.
 
 use std::rc::Rc;
 
@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::chunk::{Chunk, Stamp, to_usize};
 use super::entry::{Change, DataEntry, ENTRY_OVERHEAD_MAX, Entry, Extent, HEADER_LEN};
-use super::log::{Gate, LogState, Staged};
+use super::journal::Ordinal;
+use super::log::{Gate, LogState, Unwritten};
 use super::stats::add;
 use super::{Append, AppendError, Log, StorageError};
 use crate::disk::{BLOCK_U64, BlockBuffer, Disk, DiskFile, block_ceil, block_floor};
@@ -80,7 +81,6 @@ impl<R: Runtime> Log<R> {
         self.note_pending(len);
         let me = self.shared();
         me.note_changed();
-        me.drain_staged();
         me.offer_behind();
         Ok(())
     }
@@ -149,15 +149,12 @@ impl<R: Runtime> Log<R> {
         let at = state.end_position;
         let parked = state.parked_tail().unwrap_or_default();
         let (position, head, gate) = match state.parked.take() {
-            Some(block) => {
-                state.gates.push(Gate { block, ordinal: None });
-                (block, [parked, bytes.clone()], Some(block))
-            }
+            Some(block) => (block, [parked, bytes.clone()], Some(block)),
             None => (at, [bytes.clone(), Bytes::new()], None),
         };
         add(&self.core.stats.small_appends, 1);
         let pieces = [bytes, Bytes::new(), Bytes::new()];
-        self.push(state, taken, pieces, Place { position, head, extent: None, gate }, true);
+        self.push(state, taken, pieces, Place { position, head, extent: None, gate });
     }
 
     fn append_direct(&self, state: &mut LogState<R>, taken: &Taken<'_>, extent: (u64, u64)) {
@@ -180,7 +177,6 @@ impl<R: Runtime> Log<R> {
             head[1] = head_piece.clone();
             let parked = state.parked_tail().unwrap_or_default();
             if let Some(block) = state.parked.take() {
-                state.gates.push(Gate { block, ordinal: None });
                 head[0] = parked;
                 position = block;
                 gate = Some(block);
@@ -208,15 +204,15 @@ impl<R: Runtime> Log<R> {
         };
         let pieces = [head_piece, lent.slice(shared..), tail];
         let extent = Some(Extent { start, end, header });
-        let staged = self.push(state, taken, pieces, Place { position, head, extent, gate }, false);
-        self.write_direct(state, staged, (start, end), buffer);
+        let ordinal = self.push(state, taken, pieces, Place { position, head, extent, gate });
+        self.write_direct(state, ordinal, (start, end), buffer);
     }
 
-    /// Write the blocks of a large append, then let its entry go to the journal.
+    /// Write the blocks of a large append, while its entry is on its way through the journal.
     fn write_direct(
         &self,
         state: &LogState<R>,
-        staged: u64,
+        ordinal: Ordinal,
         range: (u64, u64),
         buffer: Rc<<R::Disk as Disk>::Buffer>,
     ) {
@@ -242,14 +238,9 @@ impl<R: Runtime> Log<R> {
                 core.want_checkpoint();
             }
             core.note_direct_write(&file);
-            {
-                let mut state = log.state.borrow_mut();
-                if let Some(found) = state.staged.iter_mut().find(|s| s.id == staged) {
-                    found.ready = true;
-                }
-            }
-            log.drain_staged();
+            core.journal.arrived(ordinal);
             log.write_completed(range);
+            log.direct_completed(ordinal);
         });
     }
 
@@ -258,15 +249,14 @@ impl<R: Runtime> Log<R> {
         self.core.memory.copy(to - from, |out| taken.stamp.copy(batch, from..to, out))
     }
 
-    /// Put the batch at the end of the log and stage its entry.
+    /// Put the batch at the end of the log and its entry at the end of the journal.
     fn push(
         &self,
         state: &mut LogState<R>,
         taken: &Taken<'_>,
         pieces: [Bytes; 3],
         place: Place,
-        ready: bool,
-    ) -> u64 {
+    ) -> Ordinal {
         let batch = taken.batch;
         let position = state.end_position;
         let len = batch.bytes.len() as u64;
@@ -303,31 +293,15 @@ impl<R: Runtime> Log<R> {
             extent: place.extent,
             tail,
         });
+        let is_arriving = matches!(&change, Change::Data(data) if data.extent.is_some());
         let entry = Entry { log: self.key, change };
-        let reserved = entry.encoded_len() as u64;
-        self.core.journal.reserve(reserved);
-        state.staged_id += 1;
-        let id = state.staged_id;
-        let flush = taken.batch.flush;
-        state.staged.push_back(Staged { id, entry, flush, ready, gate: place.gate, reserved });
-        id
-    }
-
-    /// Queue the entries at the front whose bytes have arrived.
-    fn drain_staged(self: &Rc<Self>) {
-        let mut state = self.state.borrow_mut();
-        while state.staged.front().is_some_and(|staged| staged.ready) {
-            let Some(staged) = state.staged.pop_front() else { return };
-            let journal = &self.core.journal;
-            journal.unreserve(staged.reserved);
-            let ordinal = journal.enqueue(staged.entry, Some(Rc::clone(self)), staged.flush);
-            if let Some(block) = staged.gate
-                && let Some(gate) =
-                    state.gates.iter_mut().find(|g| g.block == block && g.ordinal.is_none())
-            {
-                gate.ordinal = Some(ordinal);
-            }
+        let ordinal = self.core.journal.enqueue_append(entry, self.shared(), is_arriving);
+        if let Some(block) = place.gate {
+            state.gates.push(Gate { block, ordinal });
         }
+        let (end, flush) = (state.end_offset, batch.flush);
+        state.unwritten.push_back(Unwritten { ordinal, end, flush, is_arriving });
+        ordinal
     }
 
     /// Let the writers behind know when enough has gathered.

@@ -87,7 +87,8 @@ impl<R: Runtime> Log<R> {
             self.collect_ranges();
             let park_block = park.map(|(_, end)| block_floor(end));
             if let Some(gate) = self.closed_gate(park_block) {
-                self.pass_gate(gate).await?;
+                // The bytes in the gated block are not flushed in the journal yet.
+                self.core.flushed(gate).await?;
                 continue;
             }
             // File and pieces are taken in one step: the segment may be another one next time.
@@ -150,35 +151,15 @@ impl<R: Runtime> Log<R> {
     }
 
     /// A gate in the way of the ranges to be written (or of the parked block).
-    fn closed_gate(&self, park_block: Option<u64>) -> Option<(u64, Option<Ordinal>)> {
+    fn closed_gate(&self, park_block: Option<u64>) -> Option<Ordinal> {
         let mut state = self.state.borrow_mut();
         let journal = &self.core.journal;
-        state.gates.retain(|gate| !gate.ordinal.is_some_and(|o| journal.is_flushed(o)));
+        state.gates.retain(|gate| !journal.is_flushed(gate.ordinal));
         let wanted = |block: u64| {
             park_block == Some(block)
                 || state.behind.iter().any(|(start, end)| (*start..*end).contains(&block))
         };
-        state.gates.iter().find(|gate| wanted(gate.block)).map(|gate| (gate.block, gate.ordinal))
-    }
-
-    /// Wait until the bytes in the gated block are flushed in the journal.
-    async fn pass_gate(
-        &self,
-        (block, ordinal): (u64, Option<Ordinal>),
-    ) -> Result<(), StorageError> {
-        let ordinal = match ordinal {
-            Some(ordinal) => ordinal,
-            None => {
-                // Its entry waits for earlier writes of this log.
-                let queued = || {
-                    let state = self.state.borrow();
-                    let waits = state.gates.iter().any(|g| g.block == block && g.ordinal.is_none());
-                    (!waits).then_some(())
-                };
-                return self.core.wait(queued).await;
-            }
-        };
-        self.core.flushed(ordinal).await
+        state.gates.iter().find(|gate| wanted(gate.block)).map(|gate| gate.ordinal)
     }
 
     /// Copy out the next few writes.

@@ -43,6 +43,9 @@ impl<R: Runtime> Core<R> {
             }
             match self.checkpoint_now().await {
                 Ok(()) => self.note_full(None),
+                Err(StorageError::Full(_)) if self.empty_pool().await.unwrap_or(false) => {
+                    self.want_checkpoint();
+                }
                 Err(StorageError::Full(why)) => {
                     // Appends stop when the journal is full; space may come back.
                     self.note_full(Some(&why));

@@ -10,6 +10,7 @@ use super::index::Index;
 use super::journal::Journal;
 use super::limits::Limits;
 use super::memory::Memory;
+use super::pool::Pool;
 use super::readahead::Readahead;
 use super::segment::OpenFiles;
 use super::stats::StoreStats;
@@ -50,8 +51,7 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) parked_logs: RefCell<Vec<Rc<Log<R>>>>,
     /// Whether any log was ever given a `flush.ms`.
     pub(crate) has_flush_ms: Cell<bool>,
-    pub(crate) pool_number: Cell<u64>,
-    pub(crate) pool: RefCell<VecDeque<std::path::PathBuf>>,
+    pub(crate) pool: Pool,
     status: RefCell<StoreStatus>,
     stopping: Cell<bool>,
     /// No more appends: the store is being closed.
@@ -98,8 +98,7 @@ impl<R: Runtime> Core<R> {
             checkpoint: CheckpointState::default(),
             parked_logs: RefCell::default(),
             has_flush_ms: Cell::new(false),
-            pool_number: Cell::new(0),
-            pool: RefCell::default(),
+            pool: Pool::default(),
             status: RefCell::new(StoreStatus::Online),
             stopping: Cell::new(false),
             closing: Cell::new(false),

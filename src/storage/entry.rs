@@ -40,7 +40,8 @@ pub(crate) struct DataEntry {
     pub(crate) max_timestamp: TimestampMs,
     /// One or two pieces.
     pub(crate) head: [Bytes; 2],
-    /// Blocks in the segment whose write had completed before this entry existed.
+    /// Blocks written to the segment at the same time as this entry to the journal: they may be
+    /// missing if the broker died.
     pub(crate) extent: Option<Extent>,
     pub(crate) tail: Bytes,
 }

@@ -6,8 +6,9 @@
 //! 36 entries u32         40 crc32c u32    44 zero u32     48 body, zero-padded to a block
 //! ```
 //! Sequences of one shard's journal in one generation are consecutive from 1. *Flushed sequence*
-//! is the highest sequence known to be on the device when the frame was formed: what a later
-//! frame calls flushed and recovery cannot find is damage, not a torn end. The checksum covers
+//! is the highest sequence known, when the frame was formed, to be on the device together with
+//! all that was written directly up to it: what a later frame calls flushed and recovery cannot
+//! find is damage, not a torn end. The checksum covers
 //! the run's salt, header (with the checksum as zero) and body; a stale frame of an earlier use of
 //! the file is whole but has an old sequence.
 

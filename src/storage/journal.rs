@@ -3,11 +3,12 @@
 //!
 //! Always true: entries are written in the order they were queued, one frame at a time; what is
 //! queued while a frame is being written goes into the next one (that is the group commit); a
-//! flush covers exactly what had completed when it was submitted; a failed write or flush is
+//! flush covers exactly what had completed when it was submitted, and an entry counts as flushed
+//! only with the blocks that it names and with every entry before it; a failed write or flush is
 //! never retried.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use futures_util::future::try_join_all;
@@ -38,8 +39,8 @@ pub(crate) struct JournalFile<R: Runtime> {
 
 struct Queued<R: Runtime> {
     entry: Entry,
+    /// Whose written mark it moves.
     log: Option<Rc<Log<R>>>,
-    flush: bool,
 }
 
 struct Ring<R: Runtime> {
@@ -57,15 +58,18 @@ struct Ring<R: Runtime> {
 pub(crate) struct Journal<R: Runtime> {
     queue: RefCell<VecDeque<Queued<R>>>,
     queued_bytes: Cell<u64>,
-    /// Entry bytes of direct writes under way, which will be queued.
-    reserved_bytes: Cell<u64>,
     queued: Cell<Ordinal>,
     written: Cell<Ordinal>,
     flushed: Cell<Ordinal>,
     flush_wanted: Cell<Ordinal>,
+    /// A flush of what is complete is wanted, whatever its ordinals.
+    flush_due: Cell<bool>,
+    /// Entries whose direct writes are under way.
+    arriving: RefCell<BTreeSet<Ordinal>>,
     /// Sequence of the last frame formed.
     sequence: Cell<u64>,
-    written_sequence: Cell<u64>,
+    /// Last entry and sequence of each frame written since the last flush or checkpoint.
+    frames: RefCell<VecDeque<(Ordinal, u64)>>,
     flushed_sequence: Cell<u64>,
     ring: RefCell<Ring<R>>,
     writer_wake: WaitList,
@@ -79,13 +83,14 @@ impl<R: Runtime> Journal<R> {
         Self {
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
-            reserved_bytes: Cell::new(0),
             queued: Cell::new(0),
             written: Cell::new(0),
             flushed: Cell::new(0),
             flush_wanted: Cell::new(0),
+            flush_due: Cell::new(false),
+            arriving: RefCell::default(),
             sequence: Cell::new(0),
-            written_sequence: Cell::new(0),
+            frames: RefCell::default(),
             flushed_sequence: Cell::new(0),
             ring: RefCell::new(Ring {
                 current: None,
@@ -110,7 +115,7 @@ impl<R: Runtime> Journal<R> {
         let rest = if ring.current.is_some() { file - ring.position } else { 0 };
         // A frame that does not fit what is left of a file wastes it.
         let usable = fresh * (file - frame) + rest.saturating_sub(frame);
-        let wanted = self.queued_bytes.get() + self.reserved_bytes.get() + bytes;
+        let wanted = self.queued_bytes.get() + bytes;
         // Twice for frame headers and padding, and two frames for rolls and deletions, which
         // are never refused.
         usable >= 2 * wanted + 2 * frame
@@ -127,22 +132,50 @@ impl<R: Runtime> Journal<R> {
         self.ring.borrow().created < limits.journal_files_max
     }
 
-    pub(crate) fn reserve(&self, bytes: u64) {
-        self.reserved_bytes.set(self.reserved_bytes.get() + bytes);
+    /// Put an entry that is no append at the end of the order.
+    pub(crate) fn enqueue(&self, entry: Entry) -> Ordinal {
+        self.push(Queued { entry, log: None })
     }
 
-    pub(crate) fn unreserve(&self, bytes: u64) {
-        self.reserved_bytes.set(self.reserved_bytes.get().saturating_sub(bytes));
+    /// Put an append at the end of the order; `is_arriving` until [`Self::arrived`] if blocks of
+    /// it are being written to the segment.
+    pub(crate) fn enqueue_append(
+        &self,
+        entry: Entry,
+        log: Rc<Log<R>>,
+        is_arriving: bool,
+    ) -> Ordinal {
+        let ordinal = self.push(Queued { entry, log: Some(log) });
+        if is_arriving {
+            self.arriving.borrow_mut().insert(ordinal);
+        }
+        ordinal
     }
 
-    /// Put an entry at the end of the order.
-    pub(crate) fn enqueue(&self, entry: Entry, log: Option<Rc<Log<R>>>, flush: bool) -> Ordinal {
+    fn push(&self, queued: Queued<R>) -> Ordinal {
         let ordinal = self.queued.get() + 1;
         self.queued.set(ordinal);
-        self.queued_bytes.set(self.queued_bytes.get() + entry.encoded_len() as u64);
-        self.queue.borrow_mut().push_back(Queued { entry, log, flush });
+        self.queued_bytes.set(self.queued_bytes.get() + queued.entry.encoded_len() as u64);
+        self.queue.borrow_mut().push_back(queued);
         self.writer_wake.wake_all();
         ordinal
+    }
+
+    /// The direct write that belongs to an entry has completed, and its file counts as dirty.
+    pub(crate) fn arrived(&self, ordinal: Ordinal) {
+        self.arriving.borrow_mut().remove(&ordinal);
+        self.flusher_wake.wake_all();
+    }
+
+    /// Every entry up to here is written, and so is what it names.
+    fn complete(&self) -> Ordinal {
+        let arriving = self.arriving.borrow().first().copied();
+        self.written.get().min(arriving.map_or(Ordinal::MAX, |first| first - 1))
+    }
+
+    /// Whether the frame of this entry is written.
+    pub(crate) fn is_written(&self, ordinal: Ordinal) -> bool {
+        self.written.get() >= ordinal
     }
 
     /// Ordinal of the last entry queued.
@@ -157,6 +190,17 @@ impl<R: Runtime> Journal<R> {
 
     pub(crate) fn is_flushed(&self, ordinal: Ordinal) -> bool {
         self.flushed.get() >= ordinal
+    }
+
+    /// Ask for everything that is complete now to be flushed soon.
+    pub(crate) fn flush_soon(&self) {
+        self.flush_due.set(true);
+        self.flusher_wake.wake_all();
+    }
+
+    /// The next flush has to tell this log.
+    pub(crate) fn note_unflushed(&self, log: &Rc<Log<R>>) {
+        self.unflushed.borrow_mut().push(Rc::clone(log));
     }
 
     /// Ask for everything up to `ordinal` to be flushed soon.
@@ -176,6 +220,8 @@ impl<R: Runtime> Journal<R> {
             }
         }
         drop(ring);
+        // A checkpoint covers them: no flush has to.
+        self.frames.borrow_mut().retain(|(_, frame)| *frame > sequence);
         self.writer_wake.wake_all();
     }
 
@@ -198,7 +244,7 @@ impl<R: Runtime> Core<R> {
         log: LogKey,
         change: Change,
     ) -> Result<(), StorageError> {
-        let ordinal = self.journal.enqueue(Entry { log, change }, None, true);
+        let ordinal = self.journal.enqueue(Entry { log, change });
         self.flushed(ordinal).await
     }
 
@@ -254,42 +300,22 @@ impl<R: Runtime> Core<R> {
         journal.queued_bytes.set(journal.queued_bytes.get().saturating_sub(bytes as u64));
         file.file.write_at(position, Rc::new(buffer)).await.map_err(|e| self.offline(e))?;
         file.dirty.set(true);
-        journal.written_sequence.set(sequence);
-        journal.written.set(journal.written.get() + batch.len() as u64);
+        let last = journal.written.get() + batch.len() as u64;
+        journal.written.set(last);
+        journal.frames.borrow_mut().push_back((last, sequence));
         add(&self.stats.group_commits, 1);
         add(&self.stats.journal_bytes, len as u64);
-        self.frame_written(batch);
+        // A flush already wanted may have waited for this write.
+        journal.flusher_wake.wake_all();
+        let logs = batch.into_iter().filter_map(|queued| queued.log);
+        // The marks first: whoever is told may append.
+        let touched: Vec<Rc<Log<R>>> = logs.filter(Log::advance_written).collect();
+        touched.iter().for_each(|log| log.tell_progress());
         if journal.is_half_used(&self.limits) {
             self.want_checkpoint();
         }
         self.progress.wake_all();
         Ok(())
-    }
-
-    /// Tell the logs of a frame, and the flusher if one of them asked for it.
-    fn frame_written(self: &Rc<Self>, batch: Vec<Queued<R>>) {
-        let mut touched: Vec<Rc<Log<R>>> = Vec::new();
-        let mut flush = false;
-        for queued in batch {
-            flush |= queued.flush;
-            let (Change::Data(data), Some(log)) = (&queued.entry.change, queued.log) else {
-                continue;
-            };
-            if log.note_written(data.last_offset + 1) {
-                touched.push(log);
-            }
-        }
-        if flush {
-            self.journal.want_flush(self.journal.written.get());
-        }
-        // A flush already wanted may have waited for this write.
-        self.journal.flusher_wake.wake_all();
-        for log in touched {
-            if log.note_unflushed() {
-                self.journal.unflushed.borrow_mut().push(Rc::clone(&log));
-            }
-            log.tell_progress();
-        }
     }
 
     /// Entries from the front of the queue that fit one frame, and the frame's length.
@@ -421,8 +447,8 @@ impl<R: Runtime> Core<R> {
                 if self.is_stopping() {
                     return Some(false);
                 }
-                let reachable = journal.flush_wanted.get().min(journal.written.get());
-                (reachable > journal.flushed.get()).then_some(true)
+                let reachable = journal.flush_wanted.get().min(journal.complete());
+                (journal.flush_due.get() || reachable > journal.flushed.get()).then_some(true)
             };
             if !journal.flusher_wake.until(has_work).await {
                 return;
@@ -437,7 +463,8 @@ impl<R: Runtime> Core<R> {
     async fn flush_journal(self: &Rc<Self>) -> Result<(), StorageError> {
         let journal = &self.journal;
         // Fixed before the flushes are submitted: only what is complete now is covered.
-        let (target, sequence) = (journal.written.get(), journal.written_sequence.get());
+        journal.flush_due.set(false);
+        let target = journal.complete();
         let files: Vec<Rc<JournalFile<R>>> = {
             let ring = journal.ring.borrow();
             let written = ring.full.iter().map(|(file, _)| file).chain(&ring.current);
@@ -456,7 +483,11 @@ impl<R: Runtime> Core<R> {
         journals.map_err(|e| self.offline(e))?;
         data?;
         journal.flushed.set(target);
-        journal.flushed_sequence.set(sequence);
+        let mut frames = journal.frames.borrow_mut();
+        while let Some((_, sequence)) = frames.pop_front_if(|(last, _)| *last <= target) {
+            journal.flushed_sequence.set(sequence);
+        }
+        drop(frames);
         for (log, written) in logs {
             log.note_flushed(written);
             log.tell_progress();

@@ -33,6 +33,8 @@ pub(crate) struct Limits {
     pub(crate) read_bytes: usize,
     /// Segment files kept open.
     pub(crate) open_files_max: usize,
+    /// Bytes of removed segments' files kept to be written again.
+    pub(crate) pool_bytes_max: u64,
     /// Indexes of sealed segments kept in memory.
     pub(crate) loaded_indexes_max: usize,
 }
@@ -61,6 +63,7 @@ impl Limits {
             direct_bytes_per_checkpoint: 512 << 20,
             read_bytes: 512 << 10,
             open_files_max: config.open_files_max.max(OPEN_FILES_MIN),
+            pool_bytes_max: config.pool_bytes_max,
             loaded_indexes_max: 64,
         }
     }

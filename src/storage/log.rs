@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::chunk::Chunk;
 use super::core::Core;
-use super::entry::{Entry, LogKey};
+use super::entry::LogKey;
 use super::journal::Ordinal;
 use super::segment::Segment;
 use super::stats::{add, sub};
@@ -70,20 +70,19 @@ pub(crate) struct Tail {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gate {
     pub(crate) block: u64,
-    /// Unknown while the entry waits for earlier writes of its log.
-    pub(crate) ordinal: Option<Ordinal>,
+    pub(crate) ordinal: Ordinal,
 }
 
-/// An append that is not yet in the journal's queue.
-pub(crate) struct Staged {
-    pub(crate) id: u64,
-    pub(crate) entry: Entry,
+/// An append whose write has not completed.
+pub(crate) struct Unwritten {
+    /// Of its entry.
+    pub(crate) ordinal: Ordinal,
+    /// Behind its last record.
+    pub(crate) end: Offset,
+    /// Whether somebody waits for its flush.
     pub(crate) flush: bool,
-    pub(crate) ready: bool,
-    /// Opens the gate of this block once flushed.
-    pub(crate) gate: Option<u64>,
-    /// Journal bytes reserved for it.
-    pub(crate) reserved: u64,
+    /// Its direct write is under way.
+    pub(crate) is_arriving: bool,
 }
 
 pub(crate) struct LogState<R: Runtime> {
@@ -122,8 +121,8 @@ pub(crate) struct LogState<R: Runtime> {
     pub(crate) chunks: VecDeque<Chunk>,
     /// How many chunks at the front are in the segment and may be evicted.
     pub(crate) evictable: usize,
-    pub(crate) staged: VecDeque<Staged>,
-    pub(crate) staged_id: u64,
+    /// In the order of their offsets.
+    pub(crate) unwritten: VecDeque<Unwritten>,
     /// Time of the first append to the active segment, for `segment.ms`.
     pub(crate) active_since: Option<TimestampMs>,
 }
@@ -175,10 +174,7 @@ impl<R: Runtime> LogState<R> {
     pub(crate) fn is_blocked(&self, block: u64, is_flushed: impl Fn(Ordinal) -> bool) -> bool {
         self.parked == Some(block)
             || self.parking == Some(block)
-            || self
-                .gates
-                .iter()
-                .any(|gate| gate.block == block && !gate.ordinal.is_some_and(&is_flushed))
+            || self.gates.iter().any(|gate| gate.block == block && !is_flushed(gate.ordinal))
     }
 
     /// Recompute how far the segment is complete.
@@ -286,16 +282,41 @@ impl<R: Runtime> Log<R> {
         self.core.check_online()
     }
 
-    /// A frame with an entry up to `end` has been written; whether this is news in this frame.
-    pub(crate) fn note_written(&self, end: Offset) -> bool {
-        let news = self.written.get() == self.told.get().0;
-        self.written.set(self.written.get().max(end));
-        news
+    /// The direct write of the append with this entry has completed.
+    pub(crate) fn direct_completed(self: &Rc<Self>, ordinal: Ordinal) {
+        {
+            let mut state = self.state.borrow_mut();
+            let found = state.unwritten.binary_search_by_key(&ordinal, |append| append.ordinal);
+            if let Ok(found) = found {
+                state.unwritten[found].is_arriving = false;
+            }
+        }
+        if self.advance_written() {
+            self.tell_progress();
+        }
     }
 
-    /// Whether the log must be added to those the next flush tells.
-    pub(crate) fn note_unflushed(&self) -> bool {
-        !self.in_unflushed.replace(true)
+    /// Let the written mark pass every append whose frame and blocks have both been written, and
+    /// ask for the flush that somebody waits for; whether it moved.
+    pub(crate) fn advance_written(self: &Rc<Self>) -> bool {
+        let journal = &self.core.journal;
+        let (mut moved, mut flush) = (false, false);
+        let mut state = self.state.borrow_mut();
+        let is_written =
+            |append: &mut Unwritten| !append.is_arriving && journal.is_written(append.ordinal);
+        while let Some(append) = state.unwritten.pop_front_if(is_written) {
+            self.written.set(append.end);
+            moved = true;
+            flush |= append.flush;
+        }
+        drop(state);
+        if moved && !self.in_unflushed.replace(true) {
+            journal.note_unflushed(self);
+        }
+        if flush {
+            journal.flush_soon();
+        }
+        moved
     }
 
     /// What the flush about to be submitted covers.

@@ -20,6 +20,9 @@ mod journal;
 mod limits;
 mod log;
 mod memory;
+mod pool;
+#[cfg(test)]
+mod pool_tests;
 mod read;
 mod readahead;
 mod recover;
@@ -68,6 +71,8 @@ pub struct StorageConfig {
     pub cache_bytes_max: usize,
     /// Segment files per shard held open at a time.
     pub open_files_max: usize,
+    /// Bytes per shard of removed segments' files that are kept to be written again.
+    pub pool_bytes_max: u64,
 }
 
 /// What a topic's configuration says about each of its logs.

@@ -5,16 +5,12 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::entry::{Change, Entry};
-use super::format::Pooled;
 use super::segment::Segment;
-use super::stats::add;
 use super::{Log, LogConfig, StorageError};
-use crate::disk::{Disk, DiskError};
+use crate::disk::DiskError;
 use crate::model::{Offset, TimestampMs};
 use crate::runtime::Runtime;
 
-/// Files of deleted segments kept per shard, to be written again without allocation.
-const POOL_FILES_MAX: usize = 4;
 /// How often `flush.ms` is looked at.
 const FLUSH_TICK: Duration = Duration::from_millis(100);
 
@@ -134,7 +130,7 @@ impl<R: Runtime> Log<R> {
         };
         log.note_changed();
         let entry = Entry { log: self.key, change };
-        let ordinal = self.core.journal.enqueue(entry, None, true);
+        let ordinal = self.core.journal.enqueue(entry);
         // Only when this is on the device may the files go: until then recovery needs them.
         self.core.flushed(ordinal).await?;
         let _front = self.front_turn.turn().await;
@@ -145,62 +141,9 @@ impl<R: Runtime> Log<R> {
         }
         Ok(count)
     }
-
-    /// Bytes from which on a removed segment's file is kept to be written again.
-    pub(crate) fn pool_worth(&self) -> u64 {
-        let half = self.state.borrow().config.segment_bytes / 2;
-        half.min(self.core.limits.allocate_step_max)
-    }
 }
 
 impl<R: Runtime> Core<R> {
-    /// Remove a segment's files, or keep the large one to be written again.
-    pub(crate) async fn remove_segment(
-        &self,
-        segment: Segment<R>,
-        worth: u64,
-    ) -> Result<(), StorageError> {
-        let disk = self.runtime.disk();
-        let (id, base) = (segment.file.id, segment.base);
-        let path = self.layout.segment(id, base);
-        // A reader that still has it open must not see another log's bytes in it.
-        segment.file.is_gone.set(true);
-        let open = segment.file.open.borrow_mut().take();
-        let is_read = open.is_some_and(|file| Rc::strong_count(&file) > 1);
-        let is_worth_it = segment.bytes >= worth;
-        let has_place = self.pool.borrow().len() < POOL_FILES_MAX;
-        let removed = if is_worth_it && has_place && !is_read {
-            let pooled = self.layout.pooled(self.new_pooled());
-            let renamed = disk.rename(&path, &pooled).await;
-            if renamed.is_ok() {
-                // The old name must not come back beside a new one.
-                disk.sync_dir(&self.layout.log(id)).await?;
-                self.pool.borrow_mut().push_back(pooled);
-            }
-            renamed
-        } else {
-            disk.remove_file(&path).await
-        };
-        tolerate_missing(removed)?;
-        for path in [self.layout.offset_index(id, base), self.layout.time_index(id, base)] {
-            tolerate_missing(disk.remove_file(&path).await)?;
-        }
-        add(&self.stats.segments_deleted, 1);
-        Ok(())
-    }
-
-    /// A name in the pool that no file has or had.
-    pub(crate) fn new_pooled(&self) -> Pooled {
-        let number = self.pool_number.get();
-        self.pool_number.set(number + 1);
-        Pooled { generation: self.generation, shard: self.shard, number }
-    }
-
-    /// A file of a deleted segment, if there is one.
-    pub(crate) fn take_pooled(&self) -> Option<std::path::PathBuf> {
-        self.pool.borrow_mut().pop_front()
-    }
-
     /// A log has this configuration now.
     pub(crate) fn note_config(&self, config: &LogConfig) {
         self.has_flush_ms.set(self.has_flush_ms.get() || config.flush_ms != i64::MAX);

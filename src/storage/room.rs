@@ -38,7 +38,11 @@ impl<R: Runtime> Log<R> {
                     log.obstacle(&state, bytes, state.end_offset + (1 << 20))
                 };
                 let Some(obstacle) = obstacle else { return Ok(()) };
-                log.remove_obstacle(obstacle, bytes).await?;
+                match log.remove_obstacle(obstacle, bytes).await {
+                    // Used files are kept only while nothing else needs their space.
+                    Err(StorageError::Full(_)) if log.core.empty_pool().await? => {}
+                    other => other?,
+                }
             }
         }
     }
@@ -175,7 +179,8 @@ impl<R: Runtime> Log<R> {
         let layout = &self.core.layout;
         let disk = self.core.runtime.disk();
         let path = layout.segment(id, base);
-        let recycled = self.core.take_pooled();
+        let segment_bytes = self.state.borrow().config.segment_bytes;
+        let recycled = self.core.take_pooled(segment_bytes);
         if let Some(used) = &recycled {
             disk.rename(used, &path).await?;
             add(&self.core.stats.segments_recycled, 1);
@@ -216,7 +221,7 @@ impl<R: Runtime> Log<R> {
         state.active_since = None;
         drop(state);
         self.note_changed();
-        self.core.journal.enqueue(Entry { log: self.key, change }, None, false);
+        self.core.journal.enqueue(Entry { log: self.key, change });
         self.core.note_loaded(&sealed_index, end);
         add(&self.core.stats.rolls, 1);
         Ok(())
@@ -234,7 +239,7 @@ impl<R: Runtime> Log<R> {
         self.core
             .wait(|| {
                 let state = self.state.borrow();
-                (state.landed >= end && state.staged.is_empty()).then_some(())
+                (state.landed >= end).then_some(())
             })
             .await?;
         let open = self.core.open_segment(&file).await?;

@@ -58,6 +58,8 @@ counters! {
     segments_deleted,
     /// Segment files taken from the pool of used ones.
     segments_recycled,
+    /// Bytes now of removed segments' files kept to be written again.
+    pool_bytes,
     /// Cleanings of compacted logs completed.
     cleanings,
     /// Bytes of segments that cleanings replaced.

@@ -110,7 +110,7 @@ impl<R: Runtime> Store<R> {
         let Some(log) = self.core.logs.borrow_mut().remove(&id) else { return Ok(()) };
         log.forget_everything();
         let entry = Entry { log: log.key, change: Change::Delete };
-        let ordinal = self.core.journal.enqueue(entry, None, true);
+        let ordinal = self.core.journal.enqueue(entry);
         self.core.flushed(ordinal).await?;
         // A swap under way must not put a file into another life of this log.
         let _front = log.front_turn.turn().await;
@@ -198,8 +198,7 @@ fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig
         tails: Vec::new(),
         chunks: VecDeque::new(),
         evictable: 0,
-        staged: VecDeque::new(),
-        staged_id: 0,
+        unwritten: VecDeque::new(),
         active_since: None,
     };
     let log = Log::new(Rc::clone(core), record.log, state);
@@ -228,13 +227,10 @@ impl<R: Runtime> Log<R> {
         state.evictable = 0;
         state.segments.iter().for_each(|segment| segment.file.is_gone.set(true));
         state.behind.clear();
-        // Their entries will never be queued.
         state.gates.clear();
         state.parked = None;
         state.submitted = block_floor(state.end_position);
-        for staged in state.staged.drain(..) {
-            self.core.journal.unreserve(staged.reserved);
-        }
+        state.unwritten.clear();
         state.tails.clear();
         drop(state);
         self.core.readahead.forget(self.key.incarnation);

@@ -37,6 +37,7 @@ fn config(dir: &Path) -> StorageConfig {
         pending_bytes_max: 8 << 20,
         cache_bytes_max: 1 << 20,
         open_files_max: 20,
+        pool_bytes_max: 256 << 20,
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn config() -> StorageConfig {
         pending_bytes_max: 128 << 10,
         cache_bytes_max: 32 << 10,
         open_files_max: 8192,
+        pool_bytes_max: 256 << 10,
     }
 }
 

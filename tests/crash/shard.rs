@@ -53,6 +53,7 @@ pub(crate) async fn start_shard_with(
         pending_bytes_max: 1 << 20,
         cache_bytes_max: 1 << 20,
         open_files_max: 8192,
+        pool_bytes_max: 256 << 20,
     };
     let owner = |id: TopicPartition| {
         image.topic_by_id(id.topic_id)?;

@@ -134,7 +134,7 @@ impl<R: Runtime> Log<R> {
         let bases = sources[0].info.base_offset..behind;
         self.core.readahead.forget_segments(self.key.incarnation, bases);
         self.shared().note_changed();
-        Some((self.core.journal.enqueue(entry, None, true), replaced))
+        Some((self.core.journal.enqueue(entry), replaced))
     }
 
     /// Give the cleaned segments their names.

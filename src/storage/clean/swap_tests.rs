@@ -36,6 +36,7 @@ pub(super) fn config() -> StorageConfig {
         pending_bytes_max: 64 << 10,
         cache_bytes_max: 4 << 10,
         open_files_max: 8192,
+        pool_bytes_max: 256 << 20,
     }
 }
 

@@ -1,0 +1,130 @@
+//! Files of removed segments, kept to be written again: their blocks are written already, and a
+//! device takes writes into such blocks about twice as fast as into claimed ones.
+//!
+//! Owns which files are kept. What is in them counts for nothing: recovery removes them all.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+
+use super::core::Core;
+use super::format::Pooled;
+use super::retention::tolerate_missing;
+use super::segment::Segment;
+use super::stats::{add, sub};
+use super::{Log, StorageError};
+use crate::disk::{BLOCK_U64, Disk, block_floor};
+use crate::runtime::Runtime;
+
+/// Files of one pool, however small they are.
+const FILES_MAX: usize = 1024;
+
+/// See the file's comment.
+#[derive(Default)]
+pub(crate) struct Pool {
+    files: RefCell<Vec<PooledFile>>,
+    /// Files on their way in.
+    entering: Cell<usize>,
+    /// Of the next name.
+    number: Cell<u64>,
+}
+
+struct PooledFile {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Pool {
+    /// Take out the largest file in which a segment of `segment_bytes` wastes nothing.
+    fn take(&self, segment_bytes: u64) -> Option<PooledFile> {
+        let mut files = self.files.borrow_mut();
+        let fitting = files.iter().enumerate().filter(|(_, f)| f.bytes <= segment_bytes);
+        let (number, _) = fitting.max_by_key(|(_, file)| file.bytes)?;
+        Some(files.swap_remove(number))
+    }
+}
+
+impl<R: Runtime> Log<R> {
+    /// Bytes from which on a removed segment's file is kept to be written again.
+    pub(crate) fn pool_worth(&self) -> u64 {
+        let half = self.state.borrow().config.segment_bytes / 2;
+        half.min(self.core.limits.allocate_step_max)
+    }
+}
+
+impl<R: Runtime> Core<R> {
+    /// Remove a segment's files, or keep the large one of at least `worth` bytes.
+    pub(crate) async fn remove_segment(
+        &self,
+        segment: Segment<R>,
+        worth: u64,
+    ) -> Result<(), StorageError> {
+        let disk = self.runtime.disk();
+        let (id, base) = (segment.file.id, segment.base);
+        let path = self.layout.segment(id, base);
+        // A reader that still has it open must not see another log's bytes in it.
+        segment.file.is_gone.set(true);
+        let open = segment.file.open.borrow_mut().take();
+        let is_read = open.is_some_and(|file| std::rc::Rc::strong_count(&file) > 1);
+        let is_kept = segment.bytes >= worth && !is_read && self.enter_pool(segment.bytes);
+        let removed = if is_kept {
+            let pooled = self.layout.pooled(self.new_pooled());
+            let renamed = disk.rename(&path, &pooled).await;
+            self.pool.entering.set(self.pool.entering.get() - 1);
+            if renamed.is_ok() {
+                // The old name must not come back beside a new one.
+                disk.sync_dir(&self.layout.log(id)).await?;
+                let file = PooledFile { path: pooled, bytes: segment.bytes };
+                self.pool.files.borrow_mut().push(file);
+            } else {
+                sub(&self.stats.pool_bytes, segment.bytes);
+            }
+            renamed
+        } else {
+            disk.remove_file(&path).await
+        };
+        tolerate_missing(removed)?;
+        for path in [self.layout.offset_index(id, base), self.layout.time_index(id, base)] {
+            tolerate_missing(disk.remove_file(&path).await)?;
+        }
+        add(&self.stats.segments_deleted, 1);
+        Ok(())
+    }
+
+    /// Count a file in, if it has place.
+    fn enter_pool(&self, bytes: u64) -> bool {
+        let pool = &self.pool;
+        let is_free = pool.files.borrow().len() + pool.entering.get() < FILES_MAX
+            && self.stats.pool_bytes.get() + bytes <= self.limits.pool_bytes_max;
+        if is_free {
+            pool.entering.set(pool.entering.get() + 1);
+            add(&self.stats.pool_bytes, bytes);
+        }
+        is_free
+    }
+
+    /// A name in the pool that no file has or had.
+    pub(crate) fn new_pooled(&self) -> Pooled {
+        let number = self.pool.number.get();
+        self.pool.number.set(number + 1);
+        Pooled { generation: self.generation, shard: self.shard, number }
+    }
+
+    /// A file to begin a segment in that will grow to `segment_bytes`, if there is one.
+    pub(crate) fn take_pooled(&self, segment_bytes: u64) -> Option<PathBuf> {
+        let most = block_floor(segment_bytes) + BLOCK_U64;
+        let file = self.pool.take(most)?;
+        sub(&self.stats.pool_bytes, file.bytes);
+        Some(file.path)
+    }
+
+    /// Give the space of all kept files back; whether there were any.
+    pub(crate) async fn empty_pool(&self) -> Result<bool, StorageError> {
+        let mut found = false;
+        loop {
+            let Some(file) = self.pool.files.borrow_mut().pop() else { return Ok(found) };
+            sub(&self.stats.pool_bytes, file.bytes);
+            tolerate_missing(self.runtime.disk().remove_file(&file.path).await)?;
+            found = true;
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Which files of removed segments are kept, which are used again, and when they give way.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::tests::{ID, Marks, append, batch, log_config};
+use super::{Append, AppendError, Log, StorageConfig, StorageError, Store, recover};
+use crate::disk::sim::DiskImage;
+use crate::model::TopicPartition;
+use crate::runtime::sim::{SimRuntime, SimWorld};
+
+const SEGMENT: u64 = 1 << 20;
+const BATCH: usize = 100_000;
+
+fn config(pool_bytes_max: u64) -> StorageConfig {
+    StorageConfig {
+        data_dir: PathBuf::from("/data"),
+        journal_bytes_max: 256 << 10,
+        direct_append_bytes_min: 8 << 10,
+        pending_bytes_max: 256 << 10,
+        cache_bytes_max: 4 << 10,
+        open_files_max: 64,
+        pool_bytes_max,
+    }
+}
+
+async fn open(runtime: &SimRuntime, pool_bytes_max: u64) -> Rc<Store<SimRuntime>> {
+    let config = config(pool_bytes_max);
+    let owner = |_: TopicPartition| Some((0, log_config(SEGMENT)));
+    let start = recover(runtime, &config, 1, &owner).await.unwrap().remove(0);
+    Store::open(runtime.clone(), config, start).await.unwrap()
+}
+
+/// A log with segments of this size, and so many batches in it, all of them flushed.
+async fn filled(
+    store: &Rc<Store<SimRuntime>>,
+    id: TopicPartition,
+    segment: u64,
+    batches: usize,
+) -> (Rc<Log<SimRuntime>>, Rc<Marks>) {
+    let log = store.create_log(id, log_config(segment)).await.unwrap();
+    let marks = Rc::new(Marks::default());
+    log.set_observer(marks.clone());
+    for _ in 0..batches {
+        append(&log, batch(BATCH, 1, 1, 1), true).await;
+    }
+    marks.flushed(log.end_offset()).await;
+    (log, marks)
+}
+
+/// Remove every segment but the active one.
+async fn cut(log: &Rc<Log<SimRuntime>>) {
+    let start = log.segments().last().unwrap().base_offset;
+    log.set_start_offset(start).await.unwrap();
+}
+
+#[test]
+fn files_are_kept_up_to_their_limit_and_used_again() {
+    let world = SimWorld::new(1, DiskImage::with_dir(&PathBuf::from("/data")));
+    let runtime = world.runtime();
+    world.run(async move {
+        let store = open(&runtime, 3 * SEGMENT).await;
+        let (log, marks) = filled(&store, ID, SEGMENT, 55).await;
+        assert_eq!(log.segments().len(), 6);
+        cut(&log).await;
+        let kept = log.core.stats.pool_bytes.get();
+        assert!((2 * SEGMENT..=3 * SEGMENT).contains(&kept), "{kept}");
+        for _ in 0..50 {
+            append(&log, batch(BATCH, 1, 2, 1), true).await;
+        }
+        marks.flushed(log.end_offset()).await;
+        let stats = &log.core.stats;
+        assert_eq!((stats.segments_recycled.get(), stats.pool_bytes.get()), (3, 0));
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn kept_files_give_way_when_space_is_missing() {
+    let world = SimWorld::new(1, DiskImage::with_dir(&PathBuf::from("/data")));
+    let capacity = 12 * SEGMENT;
+    world.disk().set_capacity(capacity);
+    let runtime = world.runtime();
+    world.run(async move {
+        let store = open(&runtime, 100 * SEGMENT).await;
+        let (log, _) = filled(&store, ID, SEGMENT, 75).await;
+        cut(&log).await;
+        let kept = log.core.stats.pool_bytes.get();
+        assert!(kept > 6 * SEGMENT, "{kept}");
+        // None of the files fits a segment of a quarter of their size.
+        let id = TopicPartition { partition: ID.partition + 1, ..ID };
+        let (other, _) = filled(&store, id, SEGMENT / 4, 1).await;
+        let bytes = batch(BATCH, 1, 3, 1);
+        let refused = loop {
+            let next = other.end_offset();
+            let append = Append {
+                bytes: bytes.clone(),
+                base_offset: next,
+                last_offset: next,
+                leader_epoch: 7,
+                max_timestamp: 1,
+                flush: false,
+            };
+            match other.append(&append) {
+                Ok(()) => {}
+                Err(AppendError::NoRoom) => match other.room(bytes.len()).await {
+                    Ok(()) => {}
+                    Err(error) => break error,
+                },
+                Err(AppendError::Storage(error)) => break error,
+            }
+        };
+        assert!(matches!(refused, StorageError::Full(_)), "{refused}");
+        let taken: u64 = other.segments().iter().map(|segment| segment.bytes).sum();
+        assert!(
+            taken > capacity - 4 * SEGMENT,
+            "{taken} of {capacity} with {kept} kept before, {} now: {refused}",
+            log.core.stats.pool_bytes.get()
+        );
+        assert_eq!(log.core.stats.pool_bytes.get(), 0);
+    });
+}
