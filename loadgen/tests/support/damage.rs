@@ -45,6 +45,14 @@ fn i32_at(bytes: &[u8], at: usize) -> i32 {
     i32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
+/// The first batch of `bytes`, if it is whole, and what follows it.
+fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let is_there = bytes.len() >= RECORDS_AT;
+    is_there
+        .then(|| 12 + usize::try_from(i32_at(bytes, 8)).expect("a length"))
+        .and_then(|len| bytes.split_at_checked(len))
+}
+
 fn count(batch: &[u8]) -> u64 {
     u64::try_from(i32_at(batch, 57)).expect("a count")
 }
@@ -52,13 +60,16 @@ fn count(batch: &[u8]) -> u64 {
 impl Batches {
     pub fn split(mut bytes: &[u8]) -> Self {
         let mut whole = Vec::new();
-        while bytes.len() >= RECORDS_AT {
-            let len = 12 + usize::try_from(i32_at(bytes, 8)).expect("a length");
-            let Some((batch, rest)) = bytes.split_at_checked(len) else { break };
+        while let Some((batch, rest)) = first(bytes) {
             whole.push(batch.to_vec());
             bytes = rest;
         }
         Self { whole, rest: bytes.to_vec() }
+    }
+
+    /// How many whole ones there are in `bytes`.
+    pub fn count(bytes: &[u8]) -> u64 {
+        std::iter::successors(first(bytes), |(_, rest)| first(rest)).count() as u64
     }
 
     pub fn bytes(&self) -> Vec<u8> {
