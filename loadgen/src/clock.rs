@@ -28,16 +28,28 @@ pub fn wall_ms() -> i64 {
 /// Off by at most half of the time between the readings around the wall clock's; of three
 /// attempts the closest counts, so that a thread that loses its core between them does not matter.
 pub fn wall_offset_ns() -> i64 {
-    let mut best = (u64::MAX, 0);
-    for _ in 0..3 {
-        let before = monotonic_ns();
-        let wall = read(libc::CLOCK_REALTIME);
-        let width = monotonic_ns() - before;
-        if width < best.0 {
-            best = (width, (wall as i64).wrapping_sub((before + width / 2) as i64));
-        }
-    }
-    best.1
+    closest([(); 3].map(|()| Reading {
+        before_ns: monotonic_ns(),
+        wall_ns: read(libc::CLOCK_REALTIME),
+        after_ns: monotonic_ns(),
+    }))
+}
+
+/// The wall clock between two readings of the monotonic one.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    before_ns: u64,
+    wall_ns: u64,
+    after_ns: u64,
+}
+
+/// Wall clock minus monotonic clock by the reading that took the least time, as if the wall clock
+/// had been read in its middle.
+fn closest(readings: [Reading; 3]) -> i64 {
+    let width = |reading: &Reading| reading.after_ns.saturating_sub(reading.before_ns);
+    let [first, rest @ ..] = readings;
+    let best = rest.into_iter().fold(first, |a, b| if width(&b) < width(&a) { b } else { a });
+    (best.wall_ns as i64).wrapping_sub((best.before_ns + width(&best) / 2) as i64)
 }
 
 /// Nanoseconds for which the calling thread was ready to run but had no core
@@ -127,6 +139,35 @@ mod tests {
         assert_eq!(allowed_cpus(), before[..1]);
         stay_on(&before);
         assert_eq!(allowed_cpus(), before);
+    }
+
+    #[test]
+    fn the_wall_clock_is_placed_by_the_reading_that_nothing_held_up() {
+        let wall = 1_700_000_000_000_000_000;
+        // The wall clock is read at once, and the core is lost for 8 ms before or behind that.
+        let reading = |at: u64, before: u64, behind: u64| Reading {
+            before_ns: at - before,
+            wall_ns: wall + at,
+            after_ns: at + behind,
+        };
+        let (lost_before, lost_behind) = (8_000_000, 8_000_000);
+        let quick = reading(20_000_000, 30, 50);
+        let slow = [reading(10_000_000, lost_before, 40), reading(30_000_000, 40, lost_behind)];
+        for readings in [[quick, slow[0], slow[1]], [slow[0], quick, slow[1]]] {
+            // 30 ns before and 50 behind: the middle is off by 10.
+            assert_eq!(closest(readings), wall as i64 - 10);
+        }
+        let last = closest([slow[0], slow[1], quick]);
+        assert_eq!(last, wall as i64 - 10);
+        // A clock that was set back far behind the monotonic one.
+        let early = Reading { before_ns: 1000, wall_ns: 400, after_ns: 1000 };
+        assert_eq!(closest([early; 3]), -600);
+    }
+
+    #[test]
+    fn monotonic_time_and_the_offset_are_the_wall_clock() {
+        let wall_ms_by_offset = (monotonic_ns() as i64 + wall_offset_ns()) / 1_000_000;
+        assert!((wall_ms_by_offset - wall_ms()).abs() < 60_000, "of the same minute");
     }
 
     #[test]
