@@ -89,6 +89,7 @@ async fn row(
 ) {
     let _ = std::fs::remove_dir_all(dir);
     let runtime = GlommioRuntime::start(dir).await.expect("a directory that takes direct I/O");
+    runtime.settle();
     let config = StorageConfig {
         data_dir: dir.to_owned(),
         journal_bytes_max: 256 << 20,

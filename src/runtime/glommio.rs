@@ -59,6 +59,11 @@ impl GlommioRuntime {
         &self.inner.ring
     }
 
+    /// The shard serves from now on: what it waits for goes through its own ring.
+    pub fn settle(&self) {
+        self.inner.tasks.settle();
+    }
+
     /// Run `work` as one of the shard's tasks. What is awaited outside of them has to wait until
     /// glommio's turn comes.
     pub async fn enter<T: 'static>(&self, work: impl Future<Output = T> + 'static) -> T {

@@ -130,6 +130,11 @@ impl Ring {
         self.listener.replace(Some(Box::new(listener)));
     }
 
+    /// Whether an operation is under way.
+    pub fn is_working(&self) -> bool {
+        !self.operations.borrow().is_empty()
+    }
+
     /// Say that a turn is sure to come, or no longer.
     pub fn gather(&self, gathers: bool) {
         self.gathers.set(gathers);

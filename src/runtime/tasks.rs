@@ -6,6 +6,9 @@
 //! that has heard of nothing for [`PARK_AFTER`] goes to sleep in glommio, which costs it an order
 //! of magnitude more, and then nothing at all until something happens.
 //!
+//! A shard that starts waits for glommio above all (directories, opening, claiming). Until it is
+//! settled it sleeps there whenever its own ring has nothing under way.
+//!
 //! Always true: background tasks get at most one in [`BACKGROUND_SHARE`] parts of the time while
 //! others want it.
 
@@ -46,6 +49,7 @@ pub struct Tasks {
     /// Spawned since the last look.
     spawned: RefCell<Vec<(Queue, Task)>>,
     state: Arc<State>,
+    is_settled: Cell<bool>,
 }
 
 struct Pool {
@@ -147,7 +151,13 @@ impl Tasks {
             spawned: RefCell::default(),
             ring,
             state,
+            is_settled: Cell::new(false),
         })
+    }
+
+    /// The start is over: sockets are served from now on.
+    pub fn settle(&self) {
+        self.is_settled.set(true);
     }
 
     /// Run `task` beside everything else.
@@ -233,7 +243,9 @@ impl Tasks {
                 continue;
             }
             let idle = now - *driver.idle_since.get_or_insert(now);
-            if idle >= PARK_AFTER {
+            let is_patient = self.is_settled.get() || self.ring.is_working();
+            let patience = if is_patient { PARK_AFTER } else { Duration::ZERO };
+            if idle >= patience {
                 return Ok(Rest::Park);
             }
             let Some(left) = GLOMMIO_EVERY.checked_sub(now - began) else {
@@ -342,8 +354,18 @@ mod tests {
 
     use super::*;
 
-    /// Run `test` as a task of a shard.
+    /// Run `test` as a task of a shard that serves.
     fn on_a_shard<F: Future<Output = ()> + 'static>(test: impl FnOnce(Rc<Tasks>) -> F + 'static) {
+        on_a_starting_shard(|tasks| {
+            tasks.settle();
+            test(tasks)
+        });
+    }
+
+    /// Run `test` as a task of a shard that is not settled.
+    fn on_a_starting_shard<F: Future<Output = ()> + 'static>(
+        test: impl FnOnce(Rc<Tasks>) -> F + 'static,
+    ) {
         ::glommio::LocalExecutor::default().run(async {
             let tasks = Tasks::new(Ring::open().unwrap());
             let driving = Rc::clone(&tasks);
@@ -399,6 +421,31 @@ mod tests {
             std::thread::spawn(move || told.send(there.join().unwrap()).unwrap());
             let places = places.await.unwrap();
             assert!(places[usize::from(PARKED)] >= 100, "{places:?}");
+        });
+    }
+
+    #[test]
+    fn a_shard_that_starts_sleeps_where_it_hears_glommio() {
+        on_a_starting_shard(|tasks| async move {
+            let state = Arc::clone(&tasks.state);
+            let (mut ask, mut asked) = mpsc::channel::<()>(1);
+            let there = std::thread::spawn(move || {
+                let mut in_ring = 0;
+                for _ in 0..100 {
+                    loop {
+                        match state.place.load(Ordering::SeqCst) {
+                            PARKED => break,
+                            IN_RING => in_ring += 1,
+                            _ => {}
+                        }
+                        std::hint::spin_loop();
+                    }
+                    ask.try_send(()).unwrap();
+                }
+                in_ring
+            });
+            while asked.next().await.is_some() {}
+            assert_eq!(there.join().unwrap(), 0);
         });
     }
 
