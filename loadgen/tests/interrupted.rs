@@ -190,7 +190,9 @@ fn quick_reports_the_ceilings_and_phases_that_it_has() {
         let is_known = line == "ready in";
         assert_eq!(found["device"].is_object(), is_known, "{}", found["device"]);
         assert_eq!(found["sink"].is_object(), is_known, "{}", found["sink"]);
-        assert!(count(&found["phases"]) <= usize::from(is_known), "{}", found["phases"]);
+        // Not all six, however late the signal came.
+        let phases = count(&found["phases"]);
+        assert!(if is_known { phases < 6 } else { phases == 0 }, "{}", found["phases"]);
         assert_nothing_is_left(&place);
     }
 }
