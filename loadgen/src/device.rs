@@ -104,7 +104,7 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
         claim(&file, file_bytes).map_err(|e| failed("claiming space for", e))?;
         go(Call::WriteOnce, bytes, depth)
     };
-    let write_claimed = vec![claimed(256 << 10, 8)?, claimed(1 << 20, 4)?];
+    let write_claimed = vec![claimed(64 << 10, 8)?, claimed(256 << 10, 8)?, claimed(1 << 20, 4)?];
     file.set_len(0).map_err(|e| failed("emptying", e))?;
     let fresh = prepare(&file, file_bytes, stop).map_err(|e| failed("writing", e))?;
     let device = Device {
@@ -112,7 +112,11 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
         is_direct,
         fresh_write_bytes_per_s: fresh,
         write_claimed,
-        write: vec![go(Call::Write, 256 << 10, 8)?, go(Call::Write, 1 << 20, 4)?],
+        write: vec![
+            go(Call::Write, 64 << 10, 8)?,
+            go(Call::Write, 256 << 10, 8)?,
+            go(Call::Write, 1 << 20, 4)?,
+        ],
         write_flush: vec![go(Call::WriteFlush, 4 << 20, 1)?, go(Call::WriteFlush, 2 << 20, 4)?],
         small_flush: go(Call::WriteFlush, ALIGN, 1)?,
         read: vec![go(Call::Read, 256 << 10, 8)?, go(Call::Read, 1 << 20, 4)?],

@@ -59,7 +59,7 @@ pub struct Limits {
     pub journal_bytes_max: u64,
     /// `thalweg.direct.append.bytes.min`
     pub direct_append_bytes_min: usize,
-    /// `thalweg.pool.bytes.max`: per shard.
+    /// `thalweg.pool.bytes.max`: of the whole broker.
     pub pool_bytes_max: u64,
     /// `thalweg.pending.bytes.max`: per shard.
     pub pending_bytes_max: usize,

@@ -309,7 +309,7 @@ fn storage_config(config: &Config) -> StorageConfig {
         pending_bytes_max: config.limits.pending_bytes_max,
         cache_bytes_max: config.limits.cache_bytes_max,
         open_files_max: config.limits.open_files_max / config.shards(),
-        pool_bytes_max: config.limits.pool_bytes_max,
+        pool_bytes_max: config.limits.pool_bytes_max / config.shards() as u64,
     }
 }
 

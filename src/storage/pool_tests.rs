@@ -71,6 +71,10 @@ fn files_are_kept_up_to_their_limit_and_used_again() {
         marks.flushed(log.end_offset()).await;
         let stats = &log.core.stats;
         assert_eq!((stats.segments_recycled.get(), stats.pool_bytes.get()), (3, 0));
+        // A deleted log leaves its sealed segments, too.
+        store.delete_log(ID).await.unwrap();
+        let kept = stats.pool_bytes.get();
+        assert!((2 * SEGMENT..=3 * SEGMENT).contains(&kept), "{kept}");
         store.close().await.unwrap();
     });
 }

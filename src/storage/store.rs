@@ -114,8 +114,17 @@ impl<R: Runtime> Store<R> {
         self.core.flushed(ordinal).await?;
         // A swap under way must not put a file into another life of this log.
         let _front = log.front_turn.turn().await;
-        let disk = self.core.runtime.disk();
-        disk.remove_dir_all(&self.core.layout.log(id)).await?;
+        // Not the active one: a write to it may still be under way.
+        let sealed = {
+            let mut state = log.state.borrow_mut();
+            let active = state.segments.len() - 1;
+            state.segments.drain(..active).collect::<Vec<_>>()
+        };
+        let worth = log.pool_worth();
+        for segment in sealed {
+            self.core.remove_segment(segment, worth).await?;
+        }
+        self.core.runtime.disk().remove_dir_all(&self.core.layout.log(id)).await?;
         Ok(())
     }
 
