@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use super::core::Core;
 use super::format::Pooled;
@@ -60,34 +61,43 @@ impl<R: Runtime> Core<R> {
     ) -> Result<(), StorageError> {
         let disk = self.runtime.disk();
         let (id, base) = (segment.file.id, segment.base);
-        let path = self.layout.segment(id, base);
-        // A reader that still has it open must not see another log's bytes in it.
-        segment.file.is_gone.set(true);
-        let open = segment.file.open.borrow_mut().take();
-        let is_read = open.is_some_and(|file| std::rc::Rc::strong_count(&file) > 1);
-        let is_kept = segment.bytes >= worth && !is_read && self.enter_pool(segment.bytes);
-        let removed = if is_kept {
-            let pooled = self.layout.pooled(self.new_pooled());
-            let renamed = disk.rename(&path, &pooled).await;
-            self.pool.entering.set(self.pool.entering.get() - 1);
-            if renamed.is_ok() {
-                // The old name must not come back beside a new one.
-                disk.sync_dir(&self.layout.log(id)).await?;
-                let file = PooledFile { path: pooled, bytes: segment.bytes };
-                self.pool.files.borrow_mut().push(file);
-            } else {
-                sub(&self.stats.pool_bytes, segment.bytes);
-            }
-            renamed
-        } else {
-            disk.remove_file(&path).await
-        };
-        tolerate_missing(removed)?;
+        if !self.keep_file(&segment, worth).await? {
+            tolerate_missing(disk.remove_file(&self.layout.segment(id, base)).await)?;
+        }
         for path in [self.layout.offset_index(id, base), self.layout.time_index(id, base)] {
             tolerate_missing(disk.remove_file(&path).await)?;
         }
         add(&self.stats.segments_deleted, 1);
         Ok(())
+    }
+
+    /// Take the file of a segment that is no more into the pool, if it has at least `worth` bytes,
+    /// nobody reads it and there is place; whether that was done.
+    pub(crate) async fn keep_file(
+        &self,
+        segment: &Segment<R>,
+        worth: u64,
+    ) -> Result<bool, StorageError> {
+        // A reader that still has it open must not see another log's bytes in it.
+        segment.file.is_gone.set(true);
+        let open = segment.file.open.borrow_mut().take();
+        let is_read = open.is_some_and(|file| Rc::strong_count(&file) > 1);
+        if segment.bytes < worth || is_read || !self.enter_pool(segment.bytes) {
+            return Ok(false);
+        }
+        let disk = self.runtime.disk();
+        let id = segment.file.id;
+        let path = self.layout.pooled(self.new_pooled());
+        let renamed = disk.rename(&self.layout.segment(id, segment.base), &path).await;
+        self.pool.entering.set(self.pool.entering.get() - 1);
+        if renamed.is_err() {
+            sub(&self.stats.pool_bytes, segment.bytes);
+            return tolerate_missing(renamed).map(|()| false);
+        }
+        // The old name must not come back beside a new one.
+        disk.sync_dir(&self.layout.log(id)).await?;
+        self.pool.files.borrow_mut().push(PooledFile { path, bytes: segment.bytes });
+        Ok(true)
     }
 
     /// Count a file in, if it has place.

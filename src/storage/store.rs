@@ -122,7 +122,8 @@ impl<R: Runtime> Store<R> {
         };
         let worth = log.pool_worth();
         for segment in sealed {
-            self.core.remove_segment(segment, worth).await?;
+            // What is not kept goes with the directory.
+            self.core.keep_file(&segment, worth).await?;
         }
         self.core.runtime.disk().remove_dir_all(&self.core.layout.log(id)).await?;
         Ok(())
