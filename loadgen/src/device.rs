@@ -55,6 +55,8 @@ pub struct Device {
     pub write: Vec<Rate>,
     /// The same with an fdatasync after each.
     pub write_flush: Vec<Rate>,
+    /// Writes into blocks that were claimed and never written, each once and with an fdatasync.
+    pub write_claimed_flush: Vec<Rate>,
     /// 4 KiB and an fdatasync, one at a time: the floor of a flushed acknowledgement.
     pub small_flush: Rate,
     /// Reads.
@@ -100,11 +102,16 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
     let file_bytes = settings.file_bytes.max(FILE_BYTES_MIN) / ALIGN as u64 * ALIGN as u64;
     let bench = Bench { file: &file, file_bytes, seconds: settings.seconds, stop };
     let go = |call, bytes, depth| bench.run(call, bytes, depth).map_err(|e| failed("using", e));
-    let claimed = |bytes, depth| {
+    let claimed = |flushes, bytes, depth| {
         claim(&file, file_bytes).map_err(|e| failed("claiming space for", e))?;
-        go(Call::WriteOnce, bytes, depth)
+        go(Call::Write { flushes, once: true }, bytes, depth)
     };
-    let write_claimed = vec![claimed(64 << 10, 8)?, claimed(256 << 10, 8)?, claimed(1 << 20, 4)?];
+    let write_claimed = vec![
+        claimed(false, 64 << 10, 8)?,
+        claimed(false, 256 << 10, 8)?,
+        claimed(false, 1 << 20, 4)?,
+    ];
+    let write_claimed_flush = vec![claimed(true, 4 << 20, 1)?, claimed(true, 2 << 20, 4)?];
     file.set_len(0).map_err(|e| failed("emptying", e))?;
     let fresh = prepare(&file, file_bytes, stop).map_err(|e| failed("writing", e))?;
     let device = Device {
@@ -112,13 +119,10 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
         is_direct,
         fresh_write_bytes_per_s: fresh,
         write_claimed,
-        write: vec![
-            go(Call::Write, 64 << 10, 8)?,
-            go(Call::Write, 256 << 10, 8)?,
-            go(Call::Write, 1 << 20, 4)?,
-        ],
-        write_flush: vec![go(Call::WriteFlush, 4 << 20, 1)?, go(Call::WriteFlush, 2 << 20, 4)?],
-        small_flush: go(Call::WriteFlush, ALIGN, 1)?,
+        write: vec![go(WRITE, 64 << 10, 8)?, go(WRITE, 256 << 10, 8)?, go(WRITE, 1 << 20, 4)?],
+        write_flush: vec![go(WRITE_FLUSH, 4 << 20, 1)?, go(WRITE_FLUSH, 2 << 20, 4)?],
+        write_claimed_flush,
+        small_flush: go(WRITE_FLUSH, ALIGN, 1)?,
         read: vec![go(Call::Read, 256 << 10, 8)?, go(Call::Read, 1 << 20, 4)?],
     };
     drop(scratch);
@@ -171,12 +175,16 @@ fn seconds_since(begin_ns: u64) -> f64 {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    Write,
-    /// Ends when every place has been written.
-    WriteOnce,
-    WriteFlush,
     Read,
+    Write {
+        flushes: bool,
+        /// Ends when every place has been written.
+        once: bool,
+    },
 }
+
+const WRITE: Call = Call::Write { flushes: false, once: false };
+const WRITE_FLUSH: Call = Call::Write { flushes: true, once: false };
 
 struct Bench<'a> {
     file: &'a File,
@@ -203,16 +211,18 @@ impl Bench<'_> {
                     return Ok(latency);
                 }
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if call == Call::WriteOnce && number >= calls_in_file {
+                let ends = matches!(call, Call::Write { once: true, .. });
+                if ends && number >= calls_in_file {
                     return Ok(latency);
                 }
                 let at = number % calls_in_file * call_bytes as u64;
                 match call {
                     Call::Read => self.file.read_exact_at(buffer.bytes(), at)?,
-                    Call::Write | Call::WriteOnce => self.file.write_all_at(buffer.bytes(), at)?,
-                    Call::WriteFlush => {
+                    Call::Write { flushes, .. } => {
                         self.file.write_all_at(buffer.bytes(), at)?;
-                        self.file.sync_data()?;
+                        if flushes {
+                            self.file.sync_data()?;
+                        }
                     }
                 }
                 latency.completion();
@@ -272,6 +282,7 @@ pub fn lines(device: &Device) -> Vec<(&'static str, String)> {
         ("write", show(&device.write)),
         ("new blocks", show(&device.write_claimed)),
         ("+ fdatasync", show(&device.write_flush)),
+        ("new + fdatasync", show(&device.write_claimed_flush)),
         (
             "small flush",
             format!("{per_s:.0} x 4 KiB + fdatasync per second, {}", text::latency(&small.latency)),
@@ -295,7 +306,8 @@ mod tests {
         let settings = Settings { dir: dir.path().to_owned(), file_bytes: 0, seconds: 0.05 };
         let device = measure(&settings, &AtomicBool::new(false)).unwrap();
         let writes = device.write.iter().chain(&device.write_claimed);
-        for rate in writes.chain(&device.write_flush).chain(&device.read) {
+        let flushed = device.write_flush.iter().chain(&device.write_claimed_flush);
+        for rate in writes.chain(flushed).chain(&device.read) {
             assert!(rate.bytes_per_s > 0.0 && rate.latency.completions > 0, "{rate:?}");
         }
         assert!(device.small_flush.latency.completions > 0);

@@ -58,6 +58,9 @@ pub struct Phase {
     pub name: &'static str,
     /// The throughput that counts beside its ceiling; none for latency phases.
     pub share: Option<Share>,
+    /// The same beside writes into blocks that nobody has written, which is what a log that grows
+    /// makes; none where nothing is written or the sink is the lower one.
+    pub share_of_new_blocks: Option<Share>,
     /// CPU seconds of the broker per 10^9 bytes, reading back not included.
     pub broker_cpu_s_per_gb: Option<f64>,
     /// Bytes that the broker read from disk meanwhile; none where the kernel does not tell.
@@ -175,6 +178,8 @@ fn measure(
         let done = Phase {
             name: phase.name,
             share: moved.and_then(|moved| share(&phase.ceiling, moved, &device, &sink)),
+            share_of_new_blocks: moved
+                .and_then(|moved| share_of_new_blocks(&phase.ceiling, moved, &device, &sink)),
             broker_cpu_s_per_gb: phases::cpu_per_gb(&ended, after.cpu_s - before.cpu_s),
             broker_read_bytes: read.map(|(after, before)| after.saturating_sub(before)),
             result: ended,
@@ -251,6 +256,26 @@ fn share(ceiling: &Ceiling, moved: Flow, device: &Device, sink: &SinkCeiling) ->
         Ceiling::WriteFlush => lower("device write + fdatasync", flush, sink.produce.bytes_per_s),
         Ceiling::Fetch => ("source", sink.fetch.bytes_per_s),
     };
-    let share = moved.bytes_per_s / bytes_per_s.max(1.0);
-    Some(Share { of, ceiling_bytes_per_s: bytes_per_s, share })
+    Some(Share::new(of, moved, bytes_per_s))
+}
+
+fn share_of_new_blocks(
+    ceiling: &Ceiling,
+    moved: Flow,
+    device: &Device,
+    sink: &SinkCeiling,
+) -> Option<Share> {
+    let (of, rates) = match ceiling {
+        Ceiling::None | Ceiling::Fetch => return None,
+        Ceiling::Write => ("device new blocks", &device.write_claimed),
+        Ceiling::WriteFlush => ("device new + fdatasync", &device.write_claimed_flush),
+    };
+    let bytes_per_s = device::best(rates);
+    (bytes_per_s < sink.produce.bytes_per_s).then(|| Share::new(of, moved, bytes_per_s))
+}
+
+impl Share {
+    fn new(of: &'static str, moved: Flow, ceiling_bytes_per_s: f64) -> Self {
+        Self { of, ceiling_bytes_per_s, share: moved.bytes_per_s / ceiling_bytes_per_s.max(1.0) }
+    }
 }

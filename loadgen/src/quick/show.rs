@@ -74,9 +74,11 @@ pub fn phase(phase: &Phase, moved: Option<Flow>) {
 fn throughput(phase: &Phase, moved: &Flow) {
     let result = &phase.result;
     let mut shown = text::flow(moved);
-    if let Some(share) = &phase.share {
+    let shares = [&phase.share, &phase.share_of_new_blocks];
+    for (number, share) in shares.into_iter().flatten().enumerate() {
         let ceiling = text::megabytes(share.ceiling_bytes_per_s);
-        shown += &format!("  = {:.0} % of {} ({ceiling})", share.share * 100.0, share.of);
+        let before = if number == 0 { "  =" } else { "," };
+        shown += &format!("{before} {:.0} % of {} ({ceiling})", share.share * 100.0, share.of);
     }
     if let Some(cpu) = phase.broker_cpu_s_per_gb {
         shown += &format!("  broker {cpu:.2} CPU-s/GB");
