@@ -94,6 +94,7 @@ async fn row(
         data_dir: dir.to_owned(),
         journal_bytes_max: 256 << 20,
         direct_append_bytes_min: direct_min,
+        direct_unflushed_append_bytes_min: direct_min,
         pending_bytes_max: 64 << 20,
         cache_bytes_max: 64 << 20,
         open_files_max: 8192,

@@ -59,6 +59,8 @@ pub struct Limits {
     pub journal_bytes_max: u64,
     /// `thalweg.direct.append.bytes.min`
     pub direct_append_bytes_min: usize,
+    /// `thalweg.direct.append.unflushed.bytes.min`
+    pub direct_unflushed_append_bytes_min: usize,
     /// `thalweg.pool.bytes.max`: of the whole broker.
     pub pool_bytes_max: u64,
     /// `thalweg.pending.bytes.max`: per shard.
@@ -100,6 +102,7 @@ impl Limits {
             metrics_connections_max: size("thalweg.metrics.connections.max"),
             journal_bytes_max: size("thalweg.journal.bytes.max") as u64,
             direct_append_bytes_min: size("thalweg.direct.append.bytes.min"),
+            direct_unflushed_append_bytes_min: size("thalweg.direct.append.unflushed.bytes.min"),
             pool_bytes_max: size("thalweg.pool.bytes.max") as u64,
             pending_bytes_max: size("thalweg.pending.bytes.max"),
             cache_bytes_max: size("thalweg.cache.bytes.max"),

@@ -27,6 +27,7 @@ fn defaults_stand_alone() {
     assert_eq!(config.limits.cache_bytes_max, 128 << 20);
     assert_eq!(config.limits.journal_bytes_max, 256 << 20);
     assert_eq!(config.limits.direct_append_bytes_min, 128 << 10);
+    assert_eq!(config.limits.direct_unflushed_append_bytes_min, 48 << 10);
     assert_eq!(config.limits.pending_bytes_max, 64 << 20);
     assert_eq!(config.limits.fetch_sessions_max, 1000);
 }

@@ -203,12 +203,14 @@ pub enum Latency {
     Produce,
     /// Fetch, from the decoded request to the finished answer, waiting included.
     Fetch,
-    /// One flush of the journal.
+    /// One write of a frame to the journal.
+    JournalWrite,
+    /// One flush of what an acknowledgement waits for: journal and segments together.
     JournalFlush,
 }
 
 /// Row of each [`Latency`], in its order.
-static LATENCIES: [(Latency, Metric); 3] = [
+static LATENCIES: [(Latency, Metric); 4] = [
     (
         Latency::Produce,
         histogram("thalweg_produce_seconds", "From decoded produce to finished answer."),
@@ -217,7 +219,17 @@ static LATENCIES: [(Latency, Metric); 3] = [
         Latency::Fetch,
         histogram("thalweg_fetch_seconds", "From decoded fetch to finished answer, waiting too."),
     ),
-    (Latency::JournalFlush, histogram("thalweg_journal_flush_seconds", "One journal flush.")),
+    (
+        Latency::JournalWrite,
+        histogram("thalweg_journal_write_seconds", "One write of a group commit to the journal."),
+    ),
+    (
+        Latency::JournalFlush,
+        histogram(
+            "thalweg_journal_flush_seconds",
+            "One flush of journal and segments that acknowledgements wait for.",
+        ),
+    ),
 ];
 
 const fn histogram(name: &'static str, help: &'static str) -> Metric {
@@ -349,8 +361,13 @@ impl ShardMetrics {
         self.latencies[latency as usize].record(took);
     }
 
-    /// The numbers now, as plain data that may leave the shard.
-    pub fn snapshot(&self) -> ShardSnapshot {
+    /// The numbers now, as plain data that may leave the shard. `kept` are durations that are
+    /// recorded elsewhere on the shard.
+    pub fn snapshot(&self, kept: &[(Latency, &Histogram)]) -> ShardSnapshot {
+        let mut latencies: Vec<_> = self.latencies.iter().map(Histogram::snapshot).collect();
+        for (latency, histogram) in kept {
+            latencies[*latency as usize] = histogram.snapshot();
+        }
         let apis = self.apis.iter().enumerate().filter(|(_, cells)| cells.requests.get() > 0);
         ShardSnapshot {
             shard: self.shard,
@@ -364,7 +381,7 @@ impl ShardMetrics {
                     errors: cells.errors.get(),
                 })
                 .collect(),
-            latencies: self.latencies.iter().map(Histogram::snapshot).collect(),
+            latencies,
         }
     }
 }
@@ -454,7 +471,7 @@ mod tests {
         live.response(0, 50, true);
         live.request(-7, 1);
         live.record(Latency::Produce, Duration::from_micros(3));
-        let seen = live.snapshot();
+        let seen = live.snapshot(&[]);
         is_send(&seen);
         live.add(Value::AppendsDirect, 1);
         assert_eq!((seen.shard, seen.get(Value::AppendsDirect)), (3, 2));

@@ -138,7 +138,7 @@ mod tests {
         one.record(Latency::Fetch, Duration::from_micros(5));
         let uptime = Duration::from_millis(2500);
         let process = ProcessSnapshot { version: "9.9", durability: "write", uptime };
-        render(&process, &[zero.snapshot(), one.snapshot()], &|key| match key {
+        render(&process, &[zero.snapshot(&[]), one.snapshot(&[])], &|key| match key {
             1 => "Fetch",
             _ => "?",
         })
@@ -179,10 +179,10 @@ mod tests {
         assert!(!health(&[]).0);
         let good = ShardMetrics::new(0);
         let bad = ShardMetrics::new(1);
-        assert!(health(&[good.snapshot(), bad.snapshot()]).0);
+        assert!(health(&[good.snapshot(&[]), bad.snapshot(&[])]).0);
         bad.set(Value::StoreStatus, StoreStatus::Full as u64);
-        assert!(health(&[good.snapshot(), bad.snapshot()]).1.contains("full"));
+        assert!(health(&[good.snapshot(&[]), bad.snapshot(&[])]).1.contains("full"));
         bad.set(Value::StoreStatus, StoreStatus::Offline as u64);
-        assert!(health(&[good.snapshot(), bad.snapshot()]).1.contains("offline"));
+        assert!(health(&[good.snapshot(&[]), bad.snapshot(&[])]).1.contains("offline"));
     }
 }

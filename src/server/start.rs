@@ -306,6 +306,7 @@ fn storage_config(config: &Config) -> StorageConfig {
         data_dir: config.data_dir.clone(),
         journal_bytes_max: config.limits.journal_bytes_max,
         direct_append_bytes_min: config.limits.direct_append_bytes_min,
+        direct_unflushed_append_bytes_min: config.limits.direct_unflushed_append_bytes_min,
         pending_bytes_max: config.limits.pending_bytes_max,
         cache_bytes_max: config.limits.cache_bytes_max,
         open_files_max: config.limits.open_files_max / config.shards(),

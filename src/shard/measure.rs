@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{ShardSnapshot, StoreStatus, Value, store_value};
+use crate::metrics::{Latency, ShardSnapshot, StoreStatus, Value, store_value};
 use crate::runtime::Runtime;
 use crate::storage;
 
@@ -28,7 +28,11 @@ impl<R: Runtime> Shard<R> {
             storage::StoreStatus::Offline(_) => StoreStatus::Offline,
         };
         self.metrics.set(Value::StoreStatus, status as u64);
-        self.metrics.snapshot()
+        let stats = self.store.stats();
+        self.metrics.snapshot(&[
+            (Latency::JournalWrite, &stats.journal_write_time),
+            (Latency::JournalFlush, &stats.journal_flush_time),
+        ])
     }
 
     /// Notice when this shard could not turn to a timer in time: something held the core.

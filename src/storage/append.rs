@@ -71,7 +71,7 @@ impl<R: Runtime> Log<R> {
         let stamp = Stamp::new(&batch.bytes, batch.base_offset, batch.leader_epoch);
         state.active_since.get_or_insert(wall);
         let taken = Taken { batch, stamp, max_timestamp };
-        let extent = self.extent_of(&state, len);
+        let extent = self.extent_of(&state, len, batch.flush);
         match extent {
             Some(extent) => self.append_direct(&mut state, &taken, extent),
             None => self.append_small(&mut state, &taken),
@@ -117,9 +117,12 @@ impl<R: Runtime> Log<R> {
         if pending > 0 && pending + len as u64 > core.limits.pending_bytes_max {
             return Some(Obstacle::Pending);
         }
-        let journalled = len.min(core.limits.direct_append_bytes_min + 2 * crate::disk::BLOCK);
+        // Whether it waits for a flush is not known here: as if it were journalled whole.
+        let limits = &core.limits;
+        let direct_min = limits.direct_min(true).max(limits.direct_min(false));
+        let journalled = len.min(direct_min + 2 * crate::disk::BLOCK);
         let bytes = (journalled + 2 * crate::disk::BLOCK + ENTRY_OVERHEAD_MAX) as u64;
-        (!core.journal.has_room(&core.limits, bytes)).then_some(Obstacle::JournalFull)
+        (!core.journal.has_room(limits, bytes)).then_some(Obstacle::JournalFull)
     }
 
     /// Start what removes an obstacle, as far as it helps others too.
@@ -132,8 +135,8 @@ impl<R: Runtime> Log<R> {
     }
 
     /// The blocks that an append of `len` bytes would write directly, if it is large.
-    fn extent_of(&self, state: &LogState<R>, len: usize) -> Option<(u64, u64)> {
-        if len < self.core.limits.direct_append_bytes_min {
+    fn extent_of(&self, state: &LogState<R>, len: usize, flush: bool) -> Option<(u64, u64)> {
+        if len < self.core.limits.direct_min(flush) {
             return None;
         }
         let first = block_floor(state.end_position);

@@ -298,7 +298,9 @@ impl<R: Runtime> Core<R> {
         // Counted as free again only now that it lies in a frame's space.
         let bytes: usize = batch.iter().map(|q| q.entry.encoded_len()).sum();
         journal.queued_bytes.set(journal.queued_bytes.get().saturating_sub(bytes as u64));
+        let begun = self.runtime.now();
         file.file.write_at(position, Rc::new(buffer)).await.map_err(|e| self.offline(e))?;
+        self.stats.journal_write_time.record(self.runtime.now().saturating_sub(begun));
         file.dirty.set(true);
         let last = journal.written.get() + batch.len() as u64;
         journal.written.set(last);
@@ -477,11 +479,13 @@ impl<R: Runtime> Core<R> {
         };
         add(&self.stats.journal_flushes, files.len() as u64);
         add(&self.stats.segment_flushes, segments.len() as u64);
+        let begun = self.runtime.now();
         let journals = try_join_all(files.iter().map(|file| file.file.flush()));
         let data = try_join_all(segments.iter().map(|file| self.flush_if_there(file)));
         let (journals, data) = futures_util::join!(journals, data);
         journals.map_err(|e| self.offline(e))?;
         data?;
+        self.stats.journal_flush_time.record(self.runtime.now().saturating_sub(begun));
         journal.flushed.set(target);
         let mut frames = journal.frames.borrow_mut();
         while let Some((_, sequence)) = frames.pop_front_if(|(last, _)| *last <= target) {

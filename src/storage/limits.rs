@@ -15,8 +15,10 @@ pub(crate) struct Limits {
     pub(crate) journal_files_max: usize,
     /// Bytes of one frame.
     pub(crate) frame_bytes_max: usize,
-    /// Appends of at least this size go straight to their segment.
+    /// Appends of at least this size that wait for a flush go straight to their segment.
     pub(crate) direct_append_bytes_min: usize,
+    /// The same for appends that wait for no flush.
+    pub(crate) direct_unflushed_append_bytes_min: usize,
     /// Bytes that only journal and memory hold.
     pub(crate) pending_bytes_max: u64,
     /// Bytes one log gathers before they are written behind.
@@ -40,21 +42,26 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Bytes from which on an append goes straight to its segment.
+    pub(crate) fn direct_min(&self, flush: bool) -> usize {
+        if flush { self.direct_append_bytes_min } else { self.direct_unflushed_append_bytes_min }
+    }
+
     pub(crate) fn new(config: &StorageConfig) -> Self {
         let journal_file_bytes =
             block_floor((config.journal_bytes_max / 8).clamp(64 << 10, 8 << 20));
         let files = (config.journal_bytes_max / journal_file_bytes).clamp(4, 1024);
         let frame_bytes_max =
             usize::try_from((journal_file_bytes / 4).min(1 << 20)).unwrap_or(1 << 20);
+        // A whole batch must fit a frame beside the parked bytes it may carry.
+        let direct = |min: usize| min.clamp(2 * BLOCK, (frame_bytes_max / 2).max(2 * BLOCK));
         let pending = (config.pending_bytes_max as u64).max(64 << 10);
         Self {
             journal_file_bytes,
             journal_files_max: usize::try_from(files).unwrap_or(4),
             frame_bytes_max,
-            // A whole batch must fit a frame beside the parked bytes it may carry.
-            direct_append_bytes_min: config
-                .direct_append_bytes_min
-                .clamp(2 * BLOCK, (frame_bytes_max / 2).max(2 * BLOCK)),
+            direct_append_bytes_min: direct(config.direct_append_bytes_min),
+            direct_unflushed_append_bytes_min: direct(config.direct_unflushed_append_bytes_min),
             pending_bytes_max: pending,
             behind_bytes: (256 << 10).min(pending / 4),
             write_bytes_max: 1 << 20,

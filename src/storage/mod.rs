@@ -63,8 +63,10 @@ pub struct StorageConfig {
     pub data_dir: PathBuf,
     /// Bytes of journal files per shard, all files together.
     pub journal_bytes_max: u64,
-    /// Appends of at least this many bytes go straight to their segment.
+    /// Appends of at least this many bytes that wait for a flush go straight to their segment.
     pub direct_append_bytes_min: usize,
+    /// The same for appends that wait for no flush: what a flush of many files costs is not theirs.
+    pub direct_unflushed_append_bytes_min: usize,
     /// Bytes per shard that only journal and memory hold; beyond it `append` says `NoRoom`.
     pub pending_bytes_max: usize,
     /// Bytes per shard of written batches kept in memory for readers of the tail.

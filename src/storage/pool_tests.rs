@@ -17,6 +17,7 @@ fn config(pool_bytes_max: u64) -> StorageConfig {
         data_dir: PathBuf::from("/data"),
         journal_bytes_max: 256 << 10,
         direct_append_bytes_min: 8 << 10,
+        direct_unflushed_append_bytes_min: 8 << 10,
         pending_bytes_max: 256 << 10,
         cache_bytes_max: 4 << 10,
         open_files_max: 64,

@@ -2,11 +2,19 @@
 
 use std::cell::Cell;
 
+use crate::metrics::Histogram;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of one store; all only grow, except those that say *now*.
-        #[derive(Debug, Default)]
-        pub struct StoreStats { $($(#[$doc])* pub $name: Cell<u64>,)* }
+        #[derive(Default)]
+        pub struct StoreStats {
+            $($(#[$doc])* pub $name: Cell<u64>,)*
+            /// How long each write of a frame took.
+            pub journal_write_time: Histogram,
+            /// How long each flush took that acknowledgements wait for.
+            pub journal_flush_time: Histogram,
+        }
 
         impl StoreStats {
             /// Every counter by name.

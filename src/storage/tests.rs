@@ -34,6 +34,7 @@ fn config(dir: &Path) -> StorageConfig {
         data_dir: dir.to_owned(),
         journal_bytes_max: 16 << 20,
         direct_append_bytes_min: 64 << 10,
+        direct_unflushed_append_bytes_min: 32 << 10,
         pending_bytes_max: 8 << 20,
         cache_bytes_max: 1 << 20,
         open_files_max: 20,
@@ -167,6 +168,29 @@ async fn open(
 /// Sizes around both paths and block borders.
 fn sizes() -> impl Iterator<Item = usize> {
     [100, 4096, 70_000, 61, 300_000, 5000, 65_536, 8192 - 61, 1_000_000, 77].into_iter().cycle()
+}
+
+#[test]
+fn what_waits_for_no_flush_skips_the_journal_from_a_smaller_size_on() {
+    let dir = tempfile::tempdir_in(TMP).unwrap();
+    let path = dir.path().to_owned();
+    run(async move {
+        let (_runtime, store, _) = open(&path, 3 << 20).await;
+        let log = store.create_log(ID, log_config(3 << 20)).await.unwrap();
+        let paths = || (store.stats().small_appends.get(), store.stats().direct_appends.get());
+        let mut expected = Vec::new();
+        for (size, flush, then) in [
+            (40_000, true, (1, 0)),
+            (40_000, false, (1, 1)),
+            (20_000, false, (2, 1)),
+            (70_000, true, (2, 2)),
+        ] {
+            expected.extend_from_slice(&append(&log, batch(size, 1, 1, 1), flush).await);
+            assert_eq!(paths(), then, "after {size} bytes, flush {flush}");
+        }
+        assert!(read_all(&log, 100_000).await == expected);
+        store.close().await.unwrap();
+    });
 }
 
 #[test]

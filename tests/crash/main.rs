@@ -33,6 +33,7 @@ pub(crate) fn config() -> StorageConfig {
         data_dir: data_dir(),
         journal_bytes_max: 512 << 10,
         direct_append_bytes_min: 8 << 10,
+        direct_unflushed_append_bytes_min: 8 << 10,
         pending_bytes_max: 128 << 10,
         cache_bytes_max: 32 << 10,
         open_files_max: 8192,

@@ -50,6 +50,7 @@ pub(crate) async fn start_shard_with(
         data_dir: data_dir(),
         journal_bytes_max: 4 << 20,
         direct_append_bytes_min: 128 << 10,
+        direct_unflushed_append_bytes_min: 128 << 10,
         pending_bytes_max: 1 << 20,
         cache_bytes_max: 1 << 20,
         open_files_max: 8192,

@@ -9,17 +9,22 @@ const TOPIC: &str = "tightened";
 
 /// Flushes of the journal since the start.
 fn journal_flushes(metrics: u16) -> u64 {
+    counted(metrics, "thalweg_flushes_total", "file=\"journal\"")
+}
+
+/// Sum of a counter over the shards.
+fn counted(metrics: u16, name: &str, label: &str) -> u64 {
     let mut stream = TcpStream::connect(("127.0.0.1", metrics)).expect("connecting to /metrics");
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("asking");
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("the page");
     let lines = page.lines().filter(|line| {
-        line.starts_with("thalweg_flushes_total{") && line.contains("file=\"journal\"")
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') && rest.contains(label))
     });
     let counts: Vec<u64> = lines
         .map(|line| line.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a number"))
         .collect();
-    assert!(!counts.is_empty(), "the page counts no flushes:\n{page}");
+    assert!(!counts.is_empty(), "the page has no {name} with {label}:\n{page}");
     counts.into_iter().sum()
 }
 
@@ -41,4 +46,9 @@ fn flush_messages_tightens_every_third_record() {
         seen.push(journal_flushes(free.port()) > before);
     }
     assert_eq!(seen, [false, false, true].repeat(3), "which records were flushed");
+    let timed = |name| counted(free.port(), name, "shard=");
+    let flushes = journal_flushes(free.port());
+    assert_eq!(timed("thalweg_journal_flush_seconds_count"), flushes, "each flush has a time");
+    let commits = timed("thalweg_group_commits_total");
+    assert_eq!(timed("thalweg_journal_write_seconds_count"), commits, "so has each commit");
 }

@@ -33,6 +33,7 @@ pub(super) fn config() -> StorageConfig {
         data_dir: PathBuf::from("/data"),
         journal_bytes_max: 256 << 10,
         direct_append_bytes_min: 8 << 10,
+        direct_unflushed_append_bytes_min: 8 << 10,
         pending_bytes_max: 64 << 10,
         cache_bytes_max: 4 << 10,
         open_files_max: 8192,
