@@ -27,6 +27,12 @@ const PREPARE_BYTES: usize = 4 << 20;
 /// Smallest file: every thread must have its own place.
 const FILE_BYTES_MIN: u64 = 64 << 20;
 
+/// Bytes per call and calls at a time of writes without a flush: batches of usual sizes.
+const WRITES: [(usize, usize); 3] = [(64 << 10, 8), (256 << 10, 8), (1 << 20, 4)];
+/// The same of writes with a flush each: the same batches, and what a group commit makes of many.
+const FLUSHED: [(usize, usize); 5] =
+    [(64 << 10, 8), (256 << 10, 8), (1 << 20, 4), (2 << 20, 4), (4 << 20, 1)];
+
 /// What one pattern of calls reached.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rate {
@@ -106,12 +112,8 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
         claim(&file, file_bytes).map_err(|e| failed("claiming space for", e))?;
         go(Call::Write { flushes, once: true }, bytes, depth)
     };
-    let write_claimed = vec![
-        claimed(false, 64 << 10, 8)?,
-        claimed(false, 256 << 10, 8)?,
-        claimed(false, 1 << 20, 4)?,
-    ];
-    let write_claimed_flush = vec![claimed(true, 4 << 20, 1)?, claimed(true, 2 << 20, 4)?];
+    let write_claimed = each(&WRITES, |bytes, depth| claimed(false, bytes, depth))?;
+    let write_claimed_flush = each(&FLUSHED, |bytes, depth| claimed(true, bytes, depth))?;
     file.set_len(0).map_err(|e| failed("emptying", e))?;
     let fresh = prepare(&file, file_bytes, stop).map_err(|e| failed("writing", e))?;
     let device = Device {
@@ -119,14 +121,22 @@ pub fn measure(settings: &Settings, stop: &AtomicBool) -> Result<Device, String>
         is_direct,
         fresh_write_bytes_per_s: fresh,
         write_claimed,
-        write: vec![go(WRITE, 64 << 10, 8)?, go(WRITE, 256 << 10, 8)?, go(WRITE, 1 << 20, 4)?],
-        write_flush: vec![go(WRITE_FLUSH, 4 << 20, 1)?, go(WRITE_FLUSH, 2 << 20, 4)?],
+        write: each(&WRITES, |bytes, depth| go(WRITE, bytes, depth))?,
+        write_flush: each(&FLUSHED, |bytes, depth| go(WRITE_FLUSH, bytes, depth))?,
         write_claimed_flush,
         small_flush: go(WRITE_FLUSH, ALIGN, 1)?,
-        read: vec![go(Call::Read, 256 << 10, 8)?, go(Call::Read, 1 << 20, 4)?],
+        read: each(&WRITES[1..], |bytes, depth| go(Call::Read, bytes, depth))?,
     };
     drop(scratch);
     Ok(device)
+}
+
+/// One figure for each pattern.
+fn each(
+    patterns: &[(usize, usize)],
+    mut measure: impl FnMut(usize, usize) -> Result<Rate, String>,
+) -> Result<Vec<Rate>, String> {
+    patterns.iter().map(|(bytes, depth)| measure(*bytes, *depth)).collect()
 }
 
 /// The directory's file system with direct I/O if it can, else without.

@@ -67,7 +67,7 @@ impl Limits {
             write_bytes_max: 1 << 20,
             allocate_step_min: 1 << 20,
             allocate_step_max: 64 << 20,
-            direct_bytes_per_checkpoint: 512 << 20,
+            direct_bytes_per_checkpoint: 256 << 20,
             read_bytes: 512 << 10,
             open_files_max: config.open_files_max.max(OPEN_FILES_MIN),
             pool_bytes_max: config.pool_bytes_max,
