@@ -33,6 +33,10 @@ pub(crate) type Ordinal = u64;
 /// One file of the ring.
 pub(crate) struct JournalFile<R: Runtime> {
     file: <R::Disk as Disk>::File,
+    /// From 1, in the order in which they were made.
+    number: usize,
+    /// Frames have been written to it before it was free.
+    is_used: Cell<bool>,
     /// Written since the last flush was submitted.
     dirty: Cell<bool>,
 }
@@ -375,7 +379,7 @@ impl<R: Runtime> Core<R> {
             self.check_online()?;
         };
         let mut ring = journal.ring.borrow_mut();
-        if ring.created >= self.limits.journal_files_max {
+        if next.is_used.replace(true) && next.number == 1 {
             add(&self.stats.journal_wraps, 1);
         }
         ring.current = Some(Rc::clone(&next));
@@ -406,7 +410,12 @@ impl<R: Runtime> Core<R> {
         let made = self.zero_journal_file(u32::try_from(number).unwrap_or(u32::MAX)).await;
         let mut ring = self.journal.ring.borrow_mut();
         match made {
-            Ok(file) => ring.free.push_back(Rc::new(JournalFile { file, dirty: Cell::new(false) })),
+            Ok(file) => ring.free.push_back(Rc::new(JournalFile {
+                file,
+                number,
+                is_used: Cell::new(false),
+                dirty: Cell::new(false),
+            })),
             Err(error) => {
                 ring.created -= 1;
                 return Err(error);

@@ -36,7 +36,7 @@ counters! {
     group_commits,
     /// Bytes of those frames.
     journal_bytes,
-    /// Times the journal began again in a file used before.
+    /// Times the journal began again in its first file.
     journal_wraps,
     /// fdatasync calls for journal files.
     journal_flushes,
