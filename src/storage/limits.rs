@@ -21,7 +21,8 @@ pub(crate) struct Limits {
     pub(crate) direct_unflushed_append_bytes_min: usize,
     /// Bytes that only journal and memory hold.
     pub(crate) pending_bytes_max: u64,
-    /// Bytes one log gathers before they are written behind.
+    /// Bytes one log gathers before they are written behind: with more at a time the journal's
+    /// writes, which acknowledgements wait for, stand longer in the device's queue.
     pub(crate) behind_bytes: u64,
     /// Bytes of one write behind.
     pub(crate) write_bytes_max: u64,
@@ -63,7 +64,7 @@ impl Limits {
             direct_append_bytes_min: direct(config.direct_append_bytes_min),
             direct_unflushed_append_bytes_min: direct(config.direct_unflushed_append_bytes_min),
             pending_bytes_max: pending,
-            behind_bytes: (256 << 10).min(pending / 4),
+            behind_bytes: (64 << 10).min(pending / 4),
             write_bytes_max: 1 << 20,
             allocate_step_min: 1 << 20,
             allocate_step_max: 64 << 20,
