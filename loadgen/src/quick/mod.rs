@@ -29,7 +29,7 @@ pub use phases::check;
 /// What the run needs at most; less would make the broker's disk-full handling the subject.
 const FREE_BYTES_MIN: u64 = 10 << 30;
 const DEVICE_FILE_BYTES: u64 = 512 << 20;
-const DEVICE_SECONDS: f64 = 0.6;
+const DEVICE_SECONDS: f64 = 0.4;
 
 /// What loopback and generator allow without any broker's work.
 #[derive(Clone, Debug, Serialize)]
@@ -277,5 +277,58 @@ fn share_of_new_blocks(
 impl Share {
     fn new(of: &'static str, moved: Flow, ceiling_bytes_per_s: f64) -> Self {
         Self { of, ceiling_bytes_per_s, share: moved.bytes_per_s / ceiling_bytes_per_s.max(1.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Rate;
+    use crate::histogram::Latency;
+
+    fn rates(bytes_per_s: &[f64]) -> Vec<Rate> {
+        let rate = |bytes_per_s: &f64| Rate {
+            call_bytes: 4096,
+            depth: 1,
+            bytes_per_s: *bytes_per_s,
+            latency: Latency::default().summary(),
+        };
+        bytes_per_s.iter().map(rate).collect()
+    }
+
+    fn flow(bytes_per_s: f64) -> Flow {
+        Flow { bytes_per_s, ..Flow::default() }
+    }
+
+    #[test]
+    fn a_throughput_stands_beside_the_lower_of_its_ceilings_and_beside_new_blocks() {
+        let device = Device {
+            dir: "/".into(),
+            is_direct: true,
+            fresh_write_bytes_per_s: 1.0,
+            write_claimed: rates(&[100.0, 200.0]),
+            write: rates(&[400.0, 300.0]),
+            write_flush: rates(&[250.0]),
+            write_claimed_flush: rates(&[125.0]),
+            small_flush: rates(&[1.0]).remove(0),
+            read: rates(&[1.0]),
+        };
+        let found = |ceiling: &Ceiling, sink: f64| {
+            let sink = SinkCeiling { produce: flow(sink), fetch: flow(50.0) };
+            let told = |share: Share| (share.of, share.ceiling_bytes_per_s, share.share);
+            let all = share(ceiling, flow(100.0), &device, &sink).map(told);
+            (all, share_of_new_blocks(ceiling, flow(100.0), &device, &sink).map(told))
+        };
+        let fast = (Some(("device write", 400.0, 0.25)), Some(("device new blocks", 200.0, 0.5)));
+        assert_eq!(found(&Ceiling::Write, 1000.0), fast);
+        let slow = (Some(("sink", 150.0, 100.0 / 150.0)), None);
+        assert_eq!(found(&Ceiling::Write, 150.0), slow, "the sink is the lower one");
+        let flushed = (
+            Some(("device write + fdatasync", 250.0, 0.4)),
+            Some(("device new + fdatasync", 125.0, 0.8)),
+        );
+        assert_eq!(found(&Ceiling::WriteFlush, 1000.0), flushed);
+        assert_eq!(found(&Ceiling::Fetch, 1000.0), (Some(("source", 50.0, 2.0)), None));
+        assert_eq!(found(&Ceiling::None, 1000.0), (None, None));
     }
 }
