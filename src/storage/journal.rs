@@ -35,8 +35,6 @@ pub(crate) struct JournalFile<R: Runtime> {
     file: <R::Disk as Disk>::File,
     /// From 1, in the order in which they were made.
     number: usize,
-    /// Frames have been written to it before it was free.
-    is_used: Cell<bool>,
     /// Written since the last flush was submitted.
     dirty: Cell<bool>,
 }
@@ -379,7 +377,8 @@ impl<R: Runtime> Core<R> {
             self.check_online()?;
         };
         let mut ring = journal.ring.borrow_mut();
-        if next.is_used.replace(true) && next.number == 1 {
+        // It is the first one taken, too, before there is any frame.
+        if next.number == 1 && journal.sequence.get() > 0 {
             add(&self.stats.journal_wraps, 1);
         }
         ring.current = Some(Rc::clone(&next));
@@ -410,12 +409,9 @@ impl<R: Runtime> Core<R> {
         let made = self.zero_journal_file(u32::try_from(number).unwrap_or(u32::MAX)).await;
         let mut ring = self.journal.ring.borrow_mut();
         match made {
-            Ok(file) => ring.free.push_back(Rc::new(JournalFile {
-                file,
-                number,
-                is_used: Cell::new(false),
-                dirty: Cell::new(false),
-            })),
+            Ok(file) => {
+                ring.free.push_back(Rc::new(JournalFile { file, number, dirty: Cell::new(false) }))
+            }
             Err(error) => {
                 ring.created -= 1;
                 return Err(error);
