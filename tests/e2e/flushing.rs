@@ -9,15 +9,19 @@ const TOPIC: &str = "tightened";
 
 /// Flushes of the journal since the start.
 fn journal_flushes(metrics: u16) -> u64 {
-    counted(metrics, "thalweg_flushes_total", "file=\"journal\"")
+    counted(&page(metrics), "thalweg_flushes_total", "file=\"journal\"")
 }
 
-/// Sum of a counter over the shards.
-fn counted(metrics: u16, name: &str, label: &str) -> u64 {
+fn page(metrics: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", metrics)).expect("connecting to /metrics");
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("asking");
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("the page");
+    page
+}
+
+/// Sum of a counter over the shards.
+fn counted(page: &str, name: &str, label: &str) -> u64 {
     let lines = page.lines().filter(|line| {
         line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') && rest.contains(label))
     });
@@ -32,8 +36,8 @@ fn counted(metrics: u16, name: &str, label: &str) -> u64 {
 #[test]
 fn flush_messages_tightens_every_third_record() {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-    let page = format!("127.0.0.1:{}", free.port());
-    let options = Options::with_arguments(&["--metrics", &page]);
+    let address = format!("127.0.0.1:{}", free.port());
+    let options = Options::with_arguments(&["--metrics", &address]);
     let broker = Broker::start_with("flush-messages", options);
     let mut connection = Connection::open(broker.port()).expect("connecting");
     let tightened = [("flush.messages", "3")];
@@ -46,9 +50,12 @@ fn flush_messages_tightens_every_third_record() {
         seen.push(journal_flushes(free.port()) > before);
     }
     assert_eq!(seen, [false, false, true].repeat(3), "which records were flushed");
-    let timed = |name| counted(free.port(), name, "shard=");
-    let flushes = journal_flushes(free.port());
-    assert_eq!(timed("thalweg_journal_flush_seconds_count"), flushes, "each flush has a time");
-    let commits = timed("thalweg_group_commits_total");
-    assert_eq!(timed("thalweg_journal_write_seconds_count"), commits, "so has each commit");
+    let page = page(free.port());
+    let all = |name, label| counted(&page, name, label);
+    let flushes = all("thalweg_flushes_total", "file=\"journal\"");
+    let timed = all("thalweg_journal_flush_seconds_count", "shard=");
+    assert_eq!(timed, flushes, "each flush has a time");
+    let commits = all("thalweg_group_commits_total", "shard=");
+    let timed = all("thalweg_journal_write_seconds_count", "shard=");
+    assert_eq!(timed, commits, "so has each commit");
 }
