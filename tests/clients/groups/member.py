@@ -83,11 +83,12 @@ def kafka_python(member, bootstrap, group, topic, protocol, assignor):
         def on_partitions_lost(self, lost):
             tell(member, "lost", [each.partition for each in lost])
 
-    # A leader of kafka-python 3.0.12 that joins before it knows the partitions joins again when it
-    # hears of them, and forgets that assignment if a poll's time is over just then. So does it
-    # with Apache Kafka; a member that knows them first joins once.
-    consumer.partitions_for_topic(topic)
     consumer.subscribe([topic], listener=Listener())
+    # A leader of kafka-python 3.0.12 that joins before it knows the partitions of what it has
+    # subscribed to joins again when it hears of them, and forgets that assignment, heartbeats and
+    # all, if a poll's time is over just then. So does it with Apache Kafka; a member that knows
+    # them first joins once.
+    consumer.partitions_for_topic(topic)
     while not stopping.is_set():
         got = consumer.poll(timeout_ms=100, max_records=200)
         records = [[each.partition, each.offset] for batch in got.values() for each in batch]
