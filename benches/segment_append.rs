@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use thalweg::model::{Offset, TopicPartition, Uuid};
+use thalweg::runtime::core::Core;
 use thalweg::runtime::glommio::GlommioRuntime;
 use thalweg::runtime::wait::WaitList;
 use thalweg::storage::{
@@ -88,7 +89,8 @@ async fn row(
     total: u64,
 ) {
     let _ = std::fs::remove_dir_all(dir);
-    let runtime = GlommioRuntime::start(dir).await.expect("a directory that takes direct I/O");
+    let runtime =
+        GlommioRuntime::start(dir, Core::fixed()).await.expect("a directory that takes direct I/O");
     runtime.settle();
     let config = StorageConfig {
         data_dir: dir.to_owned(),

@@ -32,7 +32,7 @@ pub struct ServeArguments {
     /// Where records are kept [default: ./thalweg-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Shards, each pinned to a core [default: one per usable core]
+    /// Shards, each with a core [default: one per usable core]
     #[arg(long, value_name = "N")]
     shards: Option<u16>,
     /// Serve /metrics and /healthz at this address [default: off]

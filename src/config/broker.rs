@@ -72,7 +72,10 @@ pub static BROKER_KEYS: &[Key] = &[
         "The data directory. There is one."),
     row("thalweg.shards", Int, Plain,
         Default::Derived(|m| m.cores.len().to_string(), "one per usable core"),
-        Check::Range(1, 1024), Honoured, "Shards, each pinned to a core."),
+        Check::Range(1, 1024), Honoured, "Shards, each with a core."),
+    row("thalweg.shards.pinned", Text, Plain, of("auto"),
+        Check::Words { allowed: &["auto", "always"], refused: &[] }, Honoured,
+        "Whether a shard keeps to its core always, or only while nothing else wants that core."),
     row("thalweg.metrics.listener", Text, Plain, Default::Unset, Check::HostPort, Honoured,
         "Address of the metrics page; off when not set."),
 

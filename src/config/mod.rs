@@ -102,6 +102,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Core of each shard; as many as there are shards.
     pub cores: Vec<usize>,
+    /// `thalweg.shards.pinned`: shards keep to their cores whoever else wants them.
+    pub keeps_cores: bool,
     /// `thalweg.metrics.listener`
     pub metrics_listen: Option<HostPort>,
     /// `auto.create.topics.enable`
@@ -286,6 +288,7 @@ impl Layers {
             advertise: self.address("advertised.listeners"),
             data_dir,
             cores,
+            keeps_cores: self.text("thalweg.shards.pinned").as_deref() == Some("always"),
             metrics_listen: self.address("thalweg.metrics.listener"),
             auto_create_topics: self.text("auto.create.topics.enable").as_deref() == Some("true"),
             delete_topics: self.text("delete.topic.enable").as_deref() == Some("true"),

@@ -118,6 +118,10 @@ values! {
     WaitingFetches "thalweg_waiting_fetches" None, Gauge Count
         "Fetches that wait for bytes or for time.";
     MeshCalls "thalweg_mesh_calls_total" None, Counter Count "Calls sent to another shard.";
+    CorePinned "thalweg_shard_pinned" None, Gauge Count
+        "1 while the shard keeps to its core, 0 while others want it.";
+    CoreWait "thalweg_core_wait_seconds_total" None, Counter Micros
+        "Time that the shard could have run and something else had its core.";
     Partitions "thalweg_partitions" None, Gauge Count "Partitions owned.";
     Groups "thalweg_groups" None, Gauge Count "Groups coordinated.";
     GroupMembers "thalweg_group_members" None, Gauge Count "Members of all groups.";

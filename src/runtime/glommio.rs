@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_channel::oneshot;
 
+use super::core::{Core, CoreUse};
 use super::ring::Ring;
 use super::tasks::Tasks;
 use super::{Queue, Runtime};
@@ -36,14 +37,14 @@ impl GlommioRuntime {
     ///
     /// # Errors
     /// When there can be no ring, or the directory cannot be created, written or read back.
-    pub async fn start(data_dir: &Path) -> Result<Self, DiskError> {
+    pub async fn start(data_dir: &Path, core: Core) -> Result<Self, DiskError> {
         let ring = Ring::open().map_err(|e| {
             DiskError::Failed(format!(
                 "cannot open a shard's ring: {e} (is io_uring allowed, and are there descriptors \
                  left? see ulimit -n)"
             ))
         })?;
-        let tasks = Tasks::new(Rc::clone(&ring));
+        let tasks = Tasks::new(Rc::clone(&ring), core);
         let driving = Rc::clone(&tasks).drive();
         ::glommio::spawn_local(async move {
             // Without it the shard would stand still, which nobody would notice.
@@ -93,6 +94,10 @@ impl Runtime for GlommioRuntime {
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
         ::glommio::timer::sleep(duration)
+    }
+
+    fn core(&self) -> CoreUse {
+        self.inner.tasks.core().used()
     }
 
     fn spawn(&self, queue: Queue, task: impl Future<Output = ()> + 'static) {

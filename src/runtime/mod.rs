@@ -2,6 +2,7 @@
 //! something else does it through [`Runtime`], so that a whole shard runs on glommio in the
 //! broker and deterministically from a seed in the simulation.
 
+pub mod core;
 pub mod glommio;
 mod line_limit;
 pub mod ring;
@@ -12,6 +13,7 @@ pub mod wait;
 use std::future::Future;
 use std::time::Duration;
 
+pub use self::core::CoreUse;
 pub use line_limit::LineLimit;
 
 use crate::disk::Disk;
@@ -44,6 +46,9 @@ pub trait Runtime: Clone + 'static {
 
     /// Complete after at least `duration`.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static;
+
+    /// What became of the shard's core.
+    fn core(&self) -> CoreUse;
 
     /// Run `task` to its end beside everything else on this shard.
     fn spawn(&self, queue: Queue, task: impl Future<Output = ()> + 'static);

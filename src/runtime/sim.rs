@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use super::{Queue, Runtime};
+use super::{CoreUse, Queue, Runtime};
 use crate::disk::sim::SimDisk;
 pub use crate::disk::sim_time::SimRandom;
 use crate::disk::sim_time::World;
@@ -159,6 +159,10 @@ impl Runtime for SimRuntime {
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + 'static {
         self.world.sleep(duration)
+    }
+
+    fn core(&self) -> CoreUse {
+        CoreUse::default()
     }
 
     fn spawn(&self, _queue: Queue, task: impl Future<Output = ()> + 'static) {

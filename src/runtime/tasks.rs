@@ -30,6 +30,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use futures_util::task::{ArcWake, waker};
 
 use super::Queue;
+use super::core::Core;
 use super::ring::{Bell, Ring};
 
 /// How long glommio's own rings may have to wait for their turn.
@@ -50,6 +51,7 @@ pub struct Tasks {
     spawned: RefCell<Vec<(Queue, Task)>>,
     state: Arc<State>,
     is_settled: Cell<bool>,
+    core: Core,
 }
 
 struct Pool {
@@ -137,7 +139,7 @@ impl Pool {
 
 impl Tasks {
     /// No tasks yet; they run once somebody awaits [`Tasks::drive`] on this thread.
-    pub fn new(ring: Rc<Ring>) -> Rc<Self> {
+    pub fn new(ring: Rc<Ring>, core: Core) -> Rc<Self> {
         let state = Arc::new(State {
             place: AtomicU8::new(RUNNING),
             bell: ring.bell(),
@@ -152,12 +154,18 @@ impl Tasks {
             ring,
             state,
             is_settled: Cell::new(false),
+            core,
         })
     }
 
     /// The start is over: sockets are served from now on.
     pub fn settle(&self) {
         self.is_settled.set(true);
+    }
+
+    /// The core of the shard's thread.
+    pub fn core(&self) -> &Core {
+        &self.core
     }
 
     /// Run `task` beside everything else.
@@ -176,6 +184,7 @@ impl Tasks {
         let event = Rc::new(event);
         // SAFETY: as above.
         let ready = unsafe { BufferedFile::from_raw_fd(always_readable()?.into_raw_fd()) };
+        let started = Instant::now();
         let mut driver = Driver {
             idle_since: None,
             last: Instant::now(),
@@ -186,6 +195,7 @@ impl Tasks {
             self.ring.gather(true);
             let rest = self.work(&mut driver);
             self.ring.gather(false);
+            self.core.look(started.elapsed());
             match rest? {
                 Rest::Turn => {
                     // Comes back with the round that submits it.
@@ -367,7 +377,7 @@ mod tests {
         test: impl FnOnce(Rc<Tasks>) -> F + 'static,
     ) {
         ::glommio::LocalExecutor::default().run(async {
-            let tasks = Tasks::new(Ring::open().unwrap());
+            let tasks = Tasks::new(Ring::open().unwrap(), Core::fixed());
             let driving = Rc::clone(&tasks);
             ::glommio::spawn_local(async move { driving.drive().await.unwrap() }).detach();
             let (done, is_done) = oneshot::channel();

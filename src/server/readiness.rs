@@ -301,6 +301,7 @@ mod tests {
 
     use super::super::socket;
     use super::*;
+    use crate::runtime::core::Core;
     use crate::runtime::glommio::GlommioRuntime;
     use crate::runtime::{Queue, Runtime};
 
@@ -313,7 +314,7 @@ mod tests {
     {
         let dir = tempfile::tempdir_in(TMP).unwrap();
         glommio::LocalExecutor::default().run(async {
-            let runtime = GlommioRuntime::start(dir.path()).await.unwrap();
+            let runtime = GlommioRuntime::start(dir.path(), Core::fixed()).await.unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (near, _) = listener.accept().unwrap();

@@ -1,6 +1,6 @@
 //! From a checked configuration to a serving broker, and back down.
 //!
-//! Up: lock the directory, bind the port, open the metadata, start one pinned executor per shard,
+//! Up: lock the directory, bind the port, open the metadata, start one executor per core,
 //! recover the logs on the first, give every shard its own, accept. Down (SIGTERM, SIGINT): accept
 //! no more, end the connections, write everything, end. A second signal ends at once, which
 //! recovery makes up for. A panic in any task ends the process: a shard that died in silence would
@@ -32,6 +32,7 @@ use crate::cluster::placement;
 use crate::config::{Config, HostPort};
 use crate::metrics::Value;
 use crate::model::{ShardId, TopicPartition};
+use crate::runtime::core::Core;
 use crate::runtime::glommio::GlommioRuntime;
 use crate::runtime::{LineLimit, Queue, Runtime};
 use crate::shard::Shard;
@@ -181,7 +182,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
 
 type ShardThread = std::thread::JoinHandle<Result<(), String>>;
 
-/// One thread, pinned to its core, with one executor.
+/// One thread, pinned to its core to begin with, with one executor.
 fn start_shard<F>(
     id: usize,
     common: Common,
@@ -298,7 +299,8 @@ async fn follow(
 }
 
 async fn start_runtime(config: &Config) -> Result<GlommioRuntime, String> {
-    GlommioRuntime::start(&config.data_dir).await.map_err(|e| format!("{e:?}"))
+    let core = if config.keeps_cores { Core::fixed() } else { Core::shared() };
+    GlommioRuntime::start(&config.data_dir, core).await.map_err(|e| format!("{e:?}"))
 }
 
 fn storage_config(config: &Config) -> StorageConfig {

@@ -22,6 +22,9 @@ impl<R: Runtime> Shard<R> {
             }
         }
         self.measure_groups();
+        let core = self.runtime.core();
+        self.metrics.set(Value::CorePinned, core.is_pinned.into());
+        self.metrics.set(Value::CoreWait, core.waited.as_micros() as u64);
         let status = match self.store.status() {
             storage::StoreStatus::Online => StoreStatus::Ok,
             storage::StoreStatus::Full(_) => StoreStatus::Full,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::*;
 use crate::model::{Offset, TopicPartition, Uuid};
 use crate::runtime::Runtime;
+use crate::runtime::core::Core;
 use crate::runtime::glommio::GlommioRuntime;
 use crate::runtime::wait::WaitList;
 
@@ -156,7 +157,7 @@ async fn open(
     dir: &Path,
     segment_bytes: u64,
 ) -> (GlommioRuntime, Rc<Store<GlommioRuntime>>, Vec<(Rc<Log<GlommioRuntime>>, Replay)>) {
-    let runtime = GlommioRuntime::start(dir).await.unwrap();
+    let runtime = GlommioRuntime::start(dir, Core::fixed()).await.unwrap();
     let config = config(dir);
     let owner = |_| Some((0, log_config(segment_bytes)));
     let mut starts = recover(&runtime, &config, 1, &owner).await.unwrap();

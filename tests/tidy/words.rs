@@ -75,6 +75,7 @@ const SLEEPS: &[(&str, &str)] = &[("py", "time.sleep"), ("java", "Thread.sleep")
 
 /// Files that may read a clock: the runtime, and programs that are their own clock.
 const CLOCKS: &[&str] = &[
+    "src/runtime/core.rs",
     "src/runtime/glommio.rs",
     "src/runtime/tasks.rs",
     // How long a frame takes to arrive on a real socket.
