@@ -17,6 +17,7 @@ use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use io_uring::{opcode, squeue, types};
 
 use super::lease::Lender;
+use super::shrink::Shrinker;
 use super::{BLOCK, BLOCK_U64, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult};
 use crate::runtime::ring::Ring;
 
@@ -34,6 +35,7 @@ impl BlockBuffer for DmaBuffer {
 pub struct DmaDisk {
     ring: Rc<Ring>,
     reads: Rc<RefCell<Lender<Read>>>,
+    shrinker: Shrinker,
 }
 
 /// What was read: the first `len` bytes of `buffer`.
@@ -62,7 +64,9 @@ impl DmaDisk {
     /// # Errors
     /// When the directory or the probe file cannot be created, written or read.
     pub async fn start(data_dir: &Path, ring: Rc<Ring>) -> DiskResult<Self> {
-        let disk = Self { ring, reads: Rc::default() };
+        let shrinker =
+            Shrinker::start().map_err(|e| from_io("start a thread for", data_dir, &e))?;
+        let disk = Self { ring, reads: Rc::default(), shrinker };
         let dir = data_dir.to_owned();
         let probe = blocking("prepare", data_dir, move || {
             std::fs::create_dir_all(&dir)?;
@@ -127,6 +131,17 @@ impl Disk for DmaDisk {
     async fn remove_file(&self, path: &Path) -> DiskResult<()> {
         let file = path.to_owned();
         blocking("remove", path, move || std::fs::remove_file(file)).await
+    }
+
+    async fn release_file(&self, path: &Path) -> DiskResult<()> {
+        let (path_there, shrinker) = (path.to_owned(), self.shrinker.clone());
+        blocking("remove", path, move || {
+            let file = std::fs::File::options().write(true).open(&path_there)?;
+            std::fs::remove_file(path_there)?;
+            shrinker.give_back(file);
+            Ok(())
+        })
+        .await
     }
 
     async fn remove_dir_all(&self, path: &Path) -> DiskResult<()> {

@@ -7,6 +7,7 @@
 
 pub mod dma;
 pub mod lease;
+mod shrink;
 pub mod sim;
 pub(crate) mod sim_time;
 pub mod space;
@@ -92,8 +93,11 @@ pub trait Disk: Clone + 'static {
     fn sync_dir(&self, path: &Path) -> impl Future<Output = DiskResult<()>>;
     /// Give a file or directory another name, replacing what had it.
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = DiskResult<()>>;
-    /// Remove a file.
+    /// Remove a file; its space is free when this returns, unless somebody has it open.
     fn remove_file(&self, path: &Path) -> impl Future<Output = DiskResult<()>>;
+    /// Remove a file that counts for nothing any more, its name now and its space soon after: who
+    /// has it open finds it shorter and shorter.
+    fn release_file(&self, path: &Path) -> impl Future<Output = DiskResult<()>>;
     /// Remove a directory and everything in it; fine if there is none.
     fn remove_dir_all(&self, path: &Path) -> impl Future<Output = DiskResult<()>>;
     /// Names in a directory, sorted.

@@ -474,6 +474,10 @@ impl Disk for SimDisk {
         self.name_op(NameOp::Remove(path.to_owned())).await
     }
 
+    async fn release_file(&self, path: &Path) -> DiskResult<()> {
+        self.remove_file(path).await
+    }
+
     async fn remove_dir_all(&self, path: &Path) -> DiskResult<()> {
         match self.node(path) {
             None => Ok(()),

@@ -62,7 +62,7 @@ impl<R: Runtime> Core<R> {
         let disk = self.runtime.disk();
         let (id, base) = (segment.file.id, segment.base);
         if !self.keep_file(&segment, worth).await? {
-            tolerate_missing(disk.remove_file(&self.layout.segment(id, base)).await)?;
+            tolerate_missing(disk.release_file(&self.layout.segment(id, base)).await)?;
         }
         for path in [self.layout.offset_index(id, base), self.layout.time_index(id, base)] {
             tolerate_missing(disk.remove_file(&path).await)?;

@@ -184,6 +184,9 @@ impl<R: Runtime> Core<R> {
         &self,
         file: &Rc<SegmentFile<R>>,
     ) -> Result<(), StorageError> {
+        if file.is_gone.get() {
+            return Ok(());
+        }
         match self.open_segment(file).await {
             Ok(open) => open.flush().await.map_err(|e| self.offline(e)),
             Err(_) if file.is_gone.get() => Ok(()),
@@ -196,7 +199,7 @@ impl<R: Runtime> Core<R> {
         &self,
         file: &Rc<SegmentFile<R>>,
     ) -> Result<(), StorageError> {
-        add(&self.stats.checkpoint_flushes, 1);
+        add(&self.stats.checkpoint_flushes, u64::from(!file.is_gone.get()));
         self.flush_if_there(file).await
     }
 }

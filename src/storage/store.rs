@@ -10,6 +10,7 @@ use super::core::Core;
 use super::entry::{Change, Entry, LogKey};
 use super::index::Index;
 use super::log::LogState;
+use super::retention::tolerate_missing;
 use super::segment::Segment;
 use super::stats::sub;
 use super::{
@@ -114,18 +115,21 @@ impl<R: Runtime> Store<R> {
         self.core.flushed(ordinal).await?;
         // A swap under way must not put a file into another life of this log.
         let _front = log.front_turn.turn().await;
-        // Not the active one: a write to it may still be under way.
-        let sealed = {
+        let (sealed, active) = {
             let mut state = log.state.borrow_mut();
             let active = state.segments.len() - 1;
-            state.segments.drain(..active).collect::<Vec<_>>()
+            (state.segments.drain(..active).collect::<Vec<_>>(), state.active().base)
         };
+        let (disk, layout) = (self.core.runtime.disk(), &self.core.layout);
         let worth = log.pool_worth();
         for segment in sealed {
-            // What is not kept goes with the directory.
-            self.core.keep_file(&segment, worth).await?;
+            if !self.core.keep_file(&segment, worth).await? {
+                tolerate_missing(disk.release_file(&layout.segment(id, segment.base)).await)?;
+            }
         }
-        self.core.runtime.disk().remove_dir_all(&self.core.layout.log(id)).await?;
+        // Never kept: a write to it may still be under way.
+        tolerate_missing(disk.release_file(&layout.segment(id, active)).await)?;
+        disk.remove_dir_all(&layout.log(id)).await?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod admin;
+mod deletion;
 mod flushing;
 mod hostile;
 mod kill;

@@ -59,6 +59,8 @@ const ROOMS: &[Room] = &[
             "src/cli/",
             // The listener waits for its port before any shard runs.
             "src/server/listener.rs",
+            // A thread of its own.
+            "src/disk/shrink.rs",
             "loadgen/",
             // Clients that are refused try again, and nothing tells of the broker's return.
             "tests/e2e/kill.rs",
@@ -76,6 +78,8 @@ const SLEEPS: &[(&str, &str)] = &[("py", "time.sleep"), ("java", "Thread.sleep")
 /// Files that may read a clock: the runtime, and programs that are their own clock.
 const CLOCKS: &[&str] = &[
     "src/runtime/core.rs",
+    // How long a step of its own thread takes.
+    "src/disk/shrink.rs",
     "src/runtime/glommio.rs",
     "src/runtime/tasks.rs",
     // How long a frame takes to arrive on a real socket.
