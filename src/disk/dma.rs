@@ -182,6 +182,27 @@ impl DmaDiskFile {
         from_io(verb, &path, error)
     }
 
+    /// Write with these flags of pwritev2(2).
+    async fn write(&self, position: u64, buffer: Rc<DmaBuffer>, flags: i32) -> DiskResult<()> {
+        let len = buffer.len();
+        let start = buffer.as_bytes().as_ptr();
+        let entry = opcode::Write::new(self.fd(), start, ring_len(len)?)
+            .offset(position)
+            .rw_flags(flags)
+            .build();
+        // SAFETY: `start` points to the `len` bytes of `buffer`, on the heap, which is kept; nobody
+        // can change them while it is shared.
+        let written = unsafe { self.perform("write", entry, buffer) }.await?;
+        if written < len {
+            let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
+            return Err(DiskError::Failed(format!(
+                "write {}: {written} of {len} bytes at position {position}",
+                path.display()
+            )));
+        }
+        Ok(())
+    }
+
     fn fd(&self) -> types::Fd {
         types::Fd(self.file.as_raw_fd())
     }
@@ -207,20 +228,11 @@ impl DiskFile for DmaDiskFile {
     type Buffer = DmaBuffer;
 
     async fn write_at(&self, position: u64, buffer: Rc<DmaBuffer>) -> DiskResult<()> {
-        let len = buffer.len();
-        let start = buffer.as_bytes().as_ptr();
-        let entry = opcode::Write::new(self.fd(), start, ring_len(len)?).offset(position).build();
-        // SAFETY: `start` points to the `len` bytes of `buffer`, on the heap, which is kept; nobody
-        // can change them while it is shared.
-        let written = unsafe { self.perform("write", entry, buffer) }.await?;
-        if written < len {
-            let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
-            return Err(DiskError::Failed(format!(
-                "write {}: {written} of {len} bytes at position {position}",
-                path.display()
-            )));
-        }
-        Ok(())
+        self.write(position, buffer, 0).await
+    }
+
+    async fn write_durable_at(&self, position: u64, buffer: Rc<DmaBuffer>) -> DiskResult<()> {
+        self.write(position, buffer, libc::RWF_DSYNC).await
     }
 
     async fn read_at(&self, position: u64, len: usize) -> DiskResult<Bytes> {

@@ -115,6 +115,13 @@ pub trait DiskFile: 'static {
         position: u64,
         buffer: Rc<Self::Buffer>,
     ) -> impl Future<Output = DiskResult<()>>;
+    /// The same, and it is durable when this completes: as [`Self::write_at`] and then
+    /// [`Self::flush`] of these bytes alone.
+    fn write_durable_at(
+        &self,
+        position: u64,
+        buffer: Rc<Self::Buffer>,
+    ) -> impl Future<Output = DiskResult<()>>;
     /// Read `len` bytes at `position`, both multiples of [`BLOCK`]; short only at the end of the
     /// file.
     fn read_at(&self, position: u64, len: usize) -> impl Future<Output = DiskResult<Bytes>>;

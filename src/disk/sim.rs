@@ -546,6 +546,11 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
+    async fn write_durable_at(&self, position: u64, buffer: Rc<SimBuffer>) -> DiskResult<()> {
+        self.write_at(position, buffer).await?;
+        self.flush().await
+    }
+
     async fn read_at(&self, position: u64, len: usize) -> DiskResult<Bytes> {
         assert!(position.is_multiple_of(BLOCK as u64) && len.is_multiple_of(BLOCK));
         self.disk.latency().await;

@@ -2,7 +2,9 @@
 //!
 //! A small batch goes whole into the journal and to its segment later. Of a large one the whole
 //! blocks are written straight to the segment and the rest goes through the journal, both at the
-//! same time: it counts as written when both have arrived, and recovery looks whether they did.
+//! same time: it counts as written when both have arrived, and recovery looks whether they did. If
+//! it waits for a flush, its blocks are written durably, so that the flush that follows has only
+//! the journal to cover.
 
 use std::rc::Rc;
 
@@ -208,22 +210,28 @@ impl<R: Runtime> Log<R> {
         let pieces = [head_piece, lent.slice(shared..), tail];
         let extent = Some(Extent { start, end, header });
         let ordinal = self.push(state, taken, pieces, Place { position, head, extent, gate });
-        self.write_direct(state, ordinal, (start, end), buffer);
+        self.write_direct(state, ordinal, (start, end), buffer, taken.batch.flush);
     }
 
-    /// Write the blocks of a large append, while its entry is on its way through the journal.
+    /// Write the blocks of a large append, while its entry is on its way through the journal;
+    /// `durably` if it waits for a flush.
     fn write_direct(
         &self,
         state: &LogState<R>,
         ordinal: Ordinal,
         range: (u64, u64),
         buffer: Rc<<R::Disk as Disk>::Buffer>,
+        durably: bool,
     ) {
         let log = self.shared();
         let file = Rc::clone(&state.active().file);
         self.core.runtime.spawn(Queue::Log, async move {
             let core = &log.core;
             let written = match core.open_segment(&file).await {
+                Ok(open) if durably => {
+                    add(&core.stats.segment_flushes, 1);
+                    open.write_durable_at(range.0, buffer).await.map_err(|e| core.offline(e))
+                }
                 Ok(open) => open.write_at(range.0, buffer).await.map_err(|e| core.offline(e)),
                 Err(error) => Err(error),
             };
@@ -240,7 +248,9 @@ impl<R: Runtime> Log<R> {
             if direct.get() > core.limits.direct_bytes_per_checkpoint {
                 core.want_checkpoint();
             }
-            core.note_direct_write(&file);
+            if !durably {
+                core.note_direct_write(&file);
+            }
             core.journal.arrived(ordinal);
             log.write_completed(range);
             log.direct_completed(ordinal);
