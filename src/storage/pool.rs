@@ -61,9 +61,7 @@ impl<R: Runtime> Core<R> {
     ) -> Result<(), StorageError> {
         let disk = self.runtime.disk();
         let (id, base) = (segment.file.id, segment.base);
-        if !self.keep_file(&segment, worth).await? {
-            tolerate_missing(disk.release_file(&self.layout.segment(id, base)).await)?;
-        }
+        self.let_file_go(&segment, worth).await?;
         for path in [self.layout.offset_index(id, base), self.layout.time_index(id, base)] {
             tolerate_missing(disk.remove_file(&path).await)?;
         }
@@ -71,13 +69,23 @@ impl<R: Runtime> Core<R> {
         Ok(())
     }
 
-    /// Take the file of a segment that is no more into the pool, if it has at least `worth` bytes,
-    /// nobody reads it and there is place; whether that was done.
-    pub(crate) async fn keep_file(
+    /// Keep the file of a segment that is no more, if it has at least `worth` bytes, or give its
+    /// space back.
+    pub(crate) async fn let_file_go(
         &self,
         segment: &Segment<R>,
         worth: u64,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<(), StorageError> {
+        if self.keep_file(segment, worth).await? {
+            return Ok(());
+        }
+        let path = self.layout.segment(segment.file.id, segment.base);
+        tolerate_missing(self.runtime.disk().release_file(&path).await)
+    }
+
+    /// Take the file of a segment that is no more into the pool, if it has at least `worth` bytes,
+    /// nobody reads it and there is place; whether that was done.
+    async fn keep_file(&self, segment: &Segment<R>, worth: u64) -> Result<bool, StorageError> {
         // A reader that still has it open must not see another log's bytes in it.
         segment.file.is_gone.set(true);
         let open = segment.file.open.borrow_mut().take();

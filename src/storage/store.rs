@@ -123,9 +123,7 @@ impl<R: Runtime> Store<R> {
         let (disk, layout) = (self.core.runtime.disk(), &self.core.layout);
         let worth = log.pool_worth();
         for segment in sealed {
-            if !self.core.keep_file(&segment, worth).await? {
-                tolerate_missing(disk.release_file(&layout.segment(id, segment.base)).await)?;
-            }
+            self.core.let_file_go(&segment, worth).await?;
         }
         // Never kept: a write to it may still be under way.
         tolerate_missing(disk.release_file(&layout.segment(id, active)).await)?;
