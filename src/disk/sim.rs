@@ -89,6 +89,18 @@ enum Op {
     Extend(u64),
 }
 
+impl Op {
+    /// Whether it says what is between `start` and `end`; lengths say it of everything.
+    fn touches(&self, start: u64, end: u64) -> bool {
+        match self {
+            Self::Write { position, bytes } => {
+                *position < end && start < position + bytes.len() as u64
+            }
+            Self::Truncate(_) | Self::Extend(_) => true,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct PendingOp {
     number: u64,
@@ -503,17 +515,39 @@ impl SimFile {
         change(image.files.entry(self.id).or_default())
     }
 
+    /// A flush of those operations that had completed when it was submitted.
+    async fn make_durable(&self, covers: impl Fn(&Op) -> bool) -> DiskResult<()> {
+        self.disk.begin(&format!("flush {}", self.path.display()))?;
+        let covered: Vec<u64> = self.with(|file| {
+            let done = file.pending.iter().filter(|p| p.completed && covers(&p.op));
+            done.map(|p| p.number).collect()
+        });
+        self.disk.latency().await;
+        if self.disk.state.ignores_flush.get() {
+            return Ok(());
+        }
+        self.with(|file| {
+            let SimFileState { durable, pending, .. } = file;
+            pending.retain(|op| {
+                let done = covered.contains(&op.number);
+                if done {
+                    apply(durable, &op.op);
+                }
+                !done
+            });
+        });
+        Ok(())
+    }
+
     async fn apply(&self, op: Op) -> DiskResult<()> {
         self.disk.begin(&format!("write {}", self.path.display()))?;
         let number = self.disk.state.ops.get();
         self.with(|file| {
             if let Op::Write { position, bytes } = &op {
                 let end = position + bytes.len() as u64;
-                let overlaps = file.pending.iter().any(|other| match &other.op {
-                    Op::Write { position: at, bytes } if !other.completed => {
-                        *at < end && *position < at + bytes.len() as u64
-                    }
-                    _ => false,
+                let overlaps = file.pending.iter().any(|other| {
+                    let is_write = matches!(other.op, Op::Write { .. });
+                    is_write && !other.completed && other.op.touches(*position, end)
                 });
                 assert!(
                     !overlaps,
@@ -547,8 +581,10 @@ impl DiskFile for SimFile {
     }
 
     async fn write_durable_at(&self, position: u64, buffer: Rc<SimBuffer>) -> DiskResult<()> {
+        let end = position + buffer.0.len() as u64;
         self.write_at(position, buffer).await?;
-        self.flush().await
+        // Other bytes of the file stay as they were: nobody may rely on them.
+        self.make_durable(|op| op.touches(position, end)).await
     }
 
     async fn read_at(&self, position: u64, len: usize) -> DiskResult<Bytes> {
@@ -558,24 +594,7 @@ impl DiskFile for SimFile {
     }
 
     async fn flush(&self) -> DiskResult<()> {
-        self.disk.begin(&format!("flush {}", self.path.display()))?;
-        let covered: Vec<u64> = self
-            .with(|file| file.pending.iter().filter(|p| p.completed).map(|p| p.number).collect());
-        self.disk.latency().await;
-        if self.disk.state.ignores_flush.get() {
-            return Ok(());
-        }
-        self.with(|file| {
-            let SimFileState { durable, pending, .. } = file;
-            pending.retain(|op| {
-                let done = covered.contains(&op.number);
-                if done {
-                    apply(durable, &op.op);
-                }
-                !done
-            });
-        });
-        Ok(())
+        self.make_durable(|_| true).await
     }
 
     async fn allocate(&self, len: u64) -> DiskResult<()> {
