@@ -89,8 +89,7 @@ impl Image {
 
     /// The topic of that name.
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
-        // An illegal name names no topic.
-        TopicName::new(name).ok().and_then(|name| self.by_name.get(&name))
+        self.by_name.get(name)
     }
 
     /// The topic of that id.

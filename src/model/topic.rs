@@ -1,5 +1,6 @@
 //! Topics and partitions.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +29,13 @@ const INTERNAL_TOPICS: [&str; 3] = [CONSUMER_OFFSETS, "__transaction_state", "__
 /// (`org.apache.kafka.common.internals.Topic`).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(Arc<str>);
+
+/// Found by its text: a name is ordered and hashed as its text is.
+impl Borrow<str> for TopicName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Why a text is no topic name.
 #[derive(Clone, Debug, PartialEq, Eq)]

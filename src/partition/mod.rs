@@ -192,19 +192,15 @@ struct Observer<R: Runtime>(Weak<Partition<R>>);
 impl<R: Runtime> LogObserver for Observer<R> {
     fn progressed(&self, written: Offset, flushed: Offset) {
         let Some(partition) = self.0.upgrade() else { return };
-        let (produce, fetch) = {
-            let mut state = partition.state.borrow_mut();
-            let advanced = state.marks.progress(written, flushed);
-            let produce = state.produce_waiters.ready(written, flushed);
-            let fetch = if advanced { state.fetch_waiters.take_all() } else { Vec::new() };
-            (produce, fetch)
-        };
-        // Fired after the borrow ends: a waiter may look at this partition at once.
-        for waiter in produce {
+        let advanced = partition.state.borrow_mut().marks.progress(written, flushed);
+        // Nothing is borrowed while a waiter is told: it may look at this partition at once.
+        let next = || partition.state.borrow_mut().produce_waiters.pop_ready(written, flushed);
+        while let Some(waiter) = next() {
             waiter.succeed();
         }
-        for waiter in fetch {
-            waiter.fire();
+        if advanced {
+            let fetches = partition.state.borrow_mut().fetch_waiters.take_all();
+            fetches.iter().for_each(|waiter| waiter.fire());
         }
     }
 

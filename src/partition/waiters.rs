@@ -64,14 +64,10 @@ impl ProduceWaiters {
         }
     }
 
-    /// Those whose promise is kept now.
-    pub fn ready(&mut self, written: Offset, flushed: Offset) -> Vec<ProduceWaiter> {
-        let mut ready = Vec::new();
-        for (queue, mark) in [(&mut self.written, written), (&mut self.flushed, flushed)] {
-            let count = queue.partition_point(|w| w.end <= mark);
-            ready.extend(queue.drain(..count));
-        }
-        ready
+    /// The next one whose promise is kept now.
+    pub fn pop_ready(&mut self, written: Offset, flushed: Offset) -> Option<ProduceWaiter> {
+        let next = self.written.pop_front_if(|waiter| waiter.end <= written);
+        next.or_else(|| self.flushed.pop_front_if(|waiter| waiter.end <= flushed))
     }
 
     /// All of them, to be failed.
@@ -171,9 +167,12 @@ mod tests {
         park(Need::Flushed, 6);
         park(Need::Written, 9);
         park(Need::Written, 3); // a retried duplicate
-        let ends = |ready: Vec<ProduceWaiter>| ready.iter().map(|w| w.end).collect::<Vec<_>>();
-        assert_eq!(ends(waiters.ready(5, 5)), [3, 5]);
-        assert_eq!(ends(waiters.ready(9, 6)), [9, 6]);
+        let mut ends = |written, flushed| {
+            let ready = std::iter::from_fn(|| waiters.pop_ready(written, flushed));
+            ready.map(|waiter| waiter.end).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(5, 5), [3, 5]);
+        assert_eq!(ends(9, 6), [9, 6]);
         assert!(waiters.drain().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! One connection: frames in, answers out in the order of their requests.
 //!
-//! Two tasks share it. The receiving one decodes a frame and begins its request; the sending one
+//! Two halves share it. The receiving one decodes a frame and begins its request; the sending one
 //! awaits the answers in order and sends what is ready with one call. Requests whose order is
 //! fixed once they have begun (Produce) overlap; every other request is finished before the next
 //! frame is looked at. The number and the bytes of requests that are under way are limited: at the
@@ -8,11 +8,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::mem::replace;
 use std::os::fd::RawFd;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 
 use crate::metrics::Value;
 use crate::runtime::Runtime;
@@ -34,15 +39,14 @@ struct Pending {
     frame_bytes: usize,
 }
 
-/// What the two tasks share.
+/// What the two halves share.
 struct Pipeline {
     pending: RefCell<VecDeque<Pending>>,
     bytes: Cell<usize>,
-    /// The receiving task has finished: end when all answers are sent.
+    /// The receiving half has finished: end when all answers are sent.
     is_ended: Cell<bool>,
-    /// The sending task has finished: nobody will send.
+    /// The sending half has finished: nobody will send.
     is_broken: Cell<bool>,
-    filled: Signal,
     drained: Signal,
 }
 
@@ -55,7 +59,7 @@ pub struct ConnectionLimits {
     pub bytes_max: usize,
 }
 
-/// Serve frames until the connection ends; completes when both tasks have. `closing` is called
+/// Serve frames until the connection ends; completes when both halves have. `closing` is called
 /// while the descriptor is still open.
 pub async fn serve<R: Runtime>(
     caller: Rc<Caller<R>>,
@@ -70,22 +74,20 @@ pub async fn serve<R: Runtime>(
         bytes: Cell::new(0),
         is_ended: Cell::new(false),
         is_broken: Cell::new(false),
-        filled: Signal::default(),
         drained: Signal::default(),
     });
     let receive = async {
         receive(&caller, &mut frames, &pipeline, limits).await;
         pipeline.is_ended.set(true);
-        pipeline.filled.set();
     };
     let send = async {
         send(&caller, sender, &pipeline).await;
         pipeline.is_broken.set(true);
         pipeline.drained.set();
-        // Wakes the receiving task if it waits for bytes.
+        // Wakes the receiving half if it waits for bytes.
         socket::shut_down(fd);
     };
-    futures_util::future::join(receive, send).await;
+    one_after_the_other(receive, send).await;
     // What was never answered.
     caller.shard.metrics.sub(Value::FrameBytes, pipeline.bytes.get() as u64);
     // Before the descriptor is closed and its number may be another connection's.
@@ -139,38 +141,58 @@ async fn receive<R: Runtime>(
             lease: Some(frame.lease),
             frame_bytes,
         });
-        pipeline.filled.set();
         if is_last {
             return;
         }
     }
 }
 
-/// Send answers in order until the receiving task has ended and none is left.
+/// Poll `second` behind `first` whenever either can go on, until both have completed.
+async fn one_after_the_other(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+    let (mut first, mut second) = (pin!(first.fuse()), pin!(second.fuse()));
+    poll_fn(|cx| {
+        let _ = first.as_mut().poll(cx);
+        let _ = second.as_mut().poll(cx);
+        if first.is_terminated() && second.is_terminated() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Completes when polled for the second time.
+async fn next_poll() {
+    let mut is_second = false;
+    poll_fn(|_| if replace(&mut is_second, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
+/// Send answers in order until the receiving half has ended and none is left.
 async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: &Pipeline) {
     let mut pieces: Vec<Bytes> = Vec::new();
+    let mut leases = Vec::new();
     loop {
         let Some(mut first) = pipeline.pending.borrow_mut().pop_front() else {
             if pipeline.is_ended.get() {
                 return;
             }
-            pipeline.filled.wait().await;
+            // Nobody has to wake it: the receiving half is always polled first.
+            next_poll().await;
             continue;
         };
         let mut outcome = (&mut first.answering).await;
         let mut done = first;
         let mut answers = 0;
-        let mut leases = Vec::new();
         let mut hangup = None;
         loop {
             answers += 1;
             pipeline.bytes.set(pipeline.bytes.get() - done.frame_bytes);
             caller.shard.metrics.sub(Value::FrameBytes, done.frame_bytes as u64);
-            leases.push(done.lease.take());
+            leases.extend(done.lease.take());
             match outcome {
                 Ok(Some(answer)) => {
                     pieces.extend(answer.pieces);
-                    leases.push(answer.lease);
+                    leases.extend(answer.lease);
                 }
                 Ok(None) => {}
                 Err(why) => {
@@ -196,7 +218,7 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
         }
         let sent = sender.send(&mut pieces).await;
         pieces.clear();
-        drop(leases);
+        leases.clear();
         pipeline.drained.set();
         if let Some(Hangup(why)) = hangup {
             log_hangup(caller, &why);

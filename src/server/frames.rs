@@ -94,7 +94,8 @@ impl FrameReader {
         };
         self.buffer.advance(PREFIX_LEN);
         let mut lease = self.memory.lease();
-        let begun = Instant::now();
+        // Most frames are whole already and need no clock.
+        let mut begun = None;
         let mut is_checked = length <= NOT_PRODUCE_BYTES_MAX;
         self.receiver.wait_at_most(FRAME_STALL_MAX);
         while self.buffer.len() < length {
@@ -108,6 +109,7 @@ impl FrameReader {
                     )));
                 }
             }
+            let begun = *begun.get_or_insert_with(Instant::now);
             if lease.is_favoured() && begun.elapsed() > FAVOURED_MAX {
                 return Err(FrameEnd::TimedOut);
             }

@@ -9,7 +9,7 @@
 //! not fit waits in an outbox that a task empties, so that answering never waits for asking.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -51,7 +51,7 @@ struct Inner {
     outbox: RefCell<VecDeque<(ShardId, Message)>>,
     /// Told when the outbox is no longer empty.
     outbox_filled: RefCell<Option<oneshot::Sender<()>>>,
-    pending: RefCell<HashMap<u64, oneshot::Sender<Reply>>>,
+    pending: RefCell<BTreeMap<u64, oneshot::Sender<Reply>>>,
     next_id: Cell<u64>,
 }
 

@@ -63,15 +63,16 @@ impl<R: Runtime> Log<R> {
                 batch.base_offset, batch.last_offset, self.key.id, state.end_offset
             ))));
         }
-        if let Some(obstacle) = self.obstacle(&state, len, batch.last_offset) {
+        let now_ms = self.core.runtime.wall_ms();
+        if let Some(obstacle) = self.obstacle(&state, len, batch.last_offset, now_ms) {
             drop(state);
             self.help_with(obstacle);
             return Err(AppendError::NoRoom);
         }
-        let wall = self.core.runtime.wall_ms();
-        let max_timestamp = batch.max_timestamp.min(wall.saturating_add(TIMESTAMP_AHEAD_MAX_MS));
+        let latest = now_ms.saturating_add(TIMESTAMP_AHEAD_MAX_MS);
+        let max_timestamp = batch.max_timestamp.min(latest);
         let stamp = Stamp::new(&batch.bytes, batch.base_offset, batch.leader_epoch);
-        state.active_since.get_or_insert(wall);
+        state.active_since.get_or_insert(now_ms);
         let taken = Taken { batch, stamp, max_timestamp };
         let extent = self.extent_of(&state, len, batch.flush);
         match extent {
@@ -87,12 +88,13 @@ impl<R: Runtime> Log<R> {
         Ok(())
     }
 
-    /// What stands in the way of an append of `len` bytes.
+    /// What stands in the way of an append of `len` bytes at `now_ms`.
     pub(crate) fn obstacle(
         &self,
         state: &LogState<R>,
         len: usize,
         last_offset: i64,
+        now_ms: TimestampMs,
     ) -> Option<Obstacle> {
         let core = &self.core;
         if state.is_rolling {
@@ -103,7 +105,7 @@ impl<R: Runtime> Log<R> {
         }
         let end = state.end_position + len as u64;
         let too_old = state.active_since.is_some_and(|since| {
-            core.runtime.wall_ms().saturating_sub(since) >= state.config.segment_ms
+            now_ms.saturating_sub(since) >= state.config.segment_ms
         });
         let too_far = last_offset - state.active().base > i64::from(i32::MAX);
         if state.end_position > 0 && (end > state.config.segment_bytes || too_old || too_far) {

@@ -35,7 +35,8 @@ impl<R: Runtime> Log<R> {
                     let state = log.state.borrow();
                     // The number of records is not known here; a relative offset that overflows
                     // is noticed by the append itself, with the last one that fits.
-                    log.obstacle(&state, bytes, state.end_offset + (1 << 20))
+                    let now_ms = log.core.runtime.wall_ms();
+                    log.obstacle(&state, bytes, state.end_offset + (1 << 20), now_ms)
                 };
                 let Some(obstacle) = obstacle else { return Ok(()) };
                 match log.remove_obstacle(obstacle, bytes).await {
@@ -55,7 +56,8 @@ impl<R: Runtime> Log<R> {
         let core = &self.core;
         let gone = || {
             let state = self.state.borrow();
-            let now = self.obstacle(&state, bytes, state.end_offset + (1 << 20));
+            let now_ms = core.runtime.wall_ms();
+            let now = self.obstacle(&state, bytes, state.end_offset + (1 << 20), now_ms);
             (now != Some(obstacle)).then_some(())
         };
         match obstacle {

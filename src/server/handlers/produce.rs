@@ -9,11 +9,10 @@ use std::future::Future;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::join_all;
 
 use crate::cluster::image::{Image, Topic};
 use crate::config::TopicConfig;
-use crate::model::{TimestampType, TopicPartition, Uuid};
+use crate::model::{ShardId, TimestampMs, TimestampType, TopicPartition, Uuid};
 use crate::partition::append::{Acks, ProduceBatch};
 use crate::partition::producers::Sequenced;
 use crate::protocol::ErrorCode;
@@ -40,8 +39,8 @@ const NO_TRANSACTIONS: &str =
 type Slot = (usize, usize);
 
 /// Entries on their way to one owner.
-#[derive(Default)]
 struct Bound {
+    owner: ShardId,
     slots: Vec<Slot>,
     items: Vec<ProduceItem>,
 }
@@ -56,17 +55,12 @@ pub fn begin<R: Runtime>(
     let acks = acks(&request);
     let (mut response, bound) = sort_out(caller, version, request, acks);
     let shard = caller.shard.clone();
-    let mut waiting = Vec::new();
-    for (owner, bound) in (0..).zip(bound) {
-        if !bound.items.is_empty() {
-            let reply = shard.call(owner, Call::Produce(bound.items));
-            let slots = bound.slots;
-            waiting.push(async move { (slots, reply.await) });
-        }
-    }
+    let send = |bound: Bound| (bound.slots, shard.call(bound.owner, Call::Produce(bound.items)));
+    let waiting: Vec<_> = bound.into_iter().map(send).collect();
     async move {
-        for (slots, reply) in join_all(waiting).await {
-            settle(&mut response, &slots, reply);
+        // All are under way; one after the other is heard.
+        for (slots, reply) in waiting {
+            settle(&mut response, &slots, reply.await);
         }
         if acks != Some(Acks::None) {
             return Ok(Some(response));
@@ -102,12 +96,14 @@ fn sort_out<R: Runtime>(
 ) -> (ProduceResponse, Vec<Bound>) {
     let shard = &caller.shard;
     let image = shard.image();
+    let now_ms = shard.runtime.wall_ms();
     let mut bound: Vec<Bound> = Vec::new();
-    bound.resize_with(usize::from(shard.shards), Bound::default);
     let mut response = ProduceResponse::default();
     response.responses.reserve_exact(request.topic_data.len());
     let is_transactional = request.transactional_id.is_some();
     let internal_allowed = *caller.client_id.borrow() == ADMIN_CLIENT_ID;
+    // One entry alone is what small producers send.
+    let has_several = request.topic_data.iter().map(|t| t.partition_data.len()).sum::<usize>() > 1;
     let mut seen = HashSet::new();
     for (at, data) in request.topic_data.into_iter().enumerate() {
         let (topic, missing) = find_topic(&image, version, &data);
@@ -121,18 +117,26 @@ fn sort_out<R: Runtime>(
                 let text = format!("Cannot append to internal topic {}", topic.name);
                 Err((ErrorCode::INVALID_TOPIC_EXCEPTION, Some(text), None))
             } else {
-                check(version, topic.zip(config.as_deref()), missing, &entry, acks, shard)
+                check(version, topic.zip(config.as_deref()), missing, &entry, acks, now_ms)
             };
             let mut answer = PartitionProduceResponse { index: entry.index, ..Default::default() };
             match checked {
-                Ok(item) if !seen.insert(item.partition) => {
+                Ok(item) if has_several && !seen.insert(item.partition) => {
                     let twice = "The partition is named twice in one request.";
                     fail(&mut answer, refused(ErrorCode::INVALID_REQUEST, twice));
                 }
                 Ok(item) => {
-                    let bound = &mut bound[usize::from(shard.owner(item.partition))];
-                    bound.slots.push((at, nth));
-                    bound.items.push(item);
+                    let owner = shard.owner(item.partition);
+                    match bound.iter_mut().find(|bound| bound.owner == owner) {
+                        Some(bound) => {
+                            bound.slots.push((at, nth));
+                            bound.items.push(item);
+                        }
+                        None => {
+                            let (slots, items) = (vec![(at, nth)], vec![item]);
+                            bound.push(Bound { owner, slots, items });
+                        }
+                    }
                 }
                 Err(refusal) => fail(&mut answer, refusal),
             }
@@ -183,13 +187,13 @@ fn find_topic<'a>(
 }
 
 /// Check one entry and make it ready for its owner.
-fn check<R: Runtime>(
+fn check(
     version: i16,
     topic: Option<(&Topic, &TopicConfig)>,
     missing: ErrorCode,
     entry: &PartitionProduceData,
     acks: Option<Acks>,
-    shard: &crate::shard::Shard<R>,
+    now_ms: TimestampMs,
 ) -> Result<ProduceItem, Refusal> {
     let Some(acks) = acks else {
         return Err(refused(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1, 0 or 1."));
@@ -200,7 +204,6 @@ fn check<R: Runtime>(
         return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None, None));
     }
     let bytes = entry.records.clone().into_bytes();
-    let now_ms = shard.runtime.wall_ms();
     let rules = ProduceRules {
         max_message_bytes: config.message_bytes_max,
         timestamp_type: config.timestamp_type,
