@@ -19,6 +19,7 @@ use io_uring::{opcode, squeue, types};
 use super::lease::Lender;
 use super::shrink::Shrinker;
 use super::{BLOCK, BLOCK_U64, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult};
+use crate::runtime::errands::Errands;
 use crate::runtime::ring::Ring;
 
 impl BlockBuffer for DmaBuffer {
@@ -34,6 +35,7 @@ impl BlockBuffer for DmaBuffer {
 #[derive(Clone)]
 pub struct DmaDisk {
     ring: Rc<Ring>,
+    errands: Errands,
     reads: Rc<RefCell<Lender<Read>>>,
     shrinker: Shrinker,
 }
@@ -49,6 +51,7 @@ pub struct DmaDiskFile {
     /// Operations under way hold it open: its descriptor must not become another file's.
     file: Rc<DmaFile>,
     ring: Rc<Ring>,
+    errands: Errands,
     reads: Rc<RefCell<Lender<Read>>>,
 }
 
@@ -63,12 +66,12 @@ impl DmaDisk {
     ///
     /// # Errors
     /// When the directory or the probe file cannot be created, written or read.
-    pub async fn start(data_dir: &Path, ring: Rc<Ring>) -> DiskResult<Self> {
+    pub async fn start(data_dir: &Path, ring: Rc<Ring>, errands: Errands) -> DiskResult<Self> {
         let shrinker =
             Shrinker::start().map_err(|e| from_io("start a thread for", data_dir, &e))?;
-        let disk = Self { ring, reads: Rc::default(), shrinker };
+        let disk = Self { ring, errands, reads: Rc::default(), shrinker };
         let dir = data_dir.to_owned();
-        let probe = blocking("prepare", data_dir, move || {
+        let probe = disk.blocking("prepare", data_dir, move || {
             std::fs::create_dir_all(&dir)?;
             let id = format!("{:?}", std::thread::current().id());
             let name = format!(".probe-{}-{}", std::process::id(), id.replace(['(', ')'], "-"));
@@ -91,6 +94,20 @@ impl DmaDisk {
         disk.remove_file(&probe).await?;
         Ok(disk)
     }
+
+    /// Run a blocking call beside the executor.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        verb: &'static str,
+        path: &Path,
+        call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> DiskResult<T> {
+        let _errand = self.errands.begin();
+        let path: PathBuf = path.to_owned();
+        let run: std::pin::Pin<Box<dyn Future<Output = std::io::Result<T>>>> =
+            Box::pin(glommio::executor().spawn_blocking(call));
+        run.await.map_err(|e| from_io(verb, &path, &e))
+    }
 }
 
 impl Disk for DmaDisk {
@@ -103,15 +120,20 @@ impl Disk for DmaDisk {
     }
 
     async fn open(&self, path: &Path, create: bool) -> DiskResult<DmaDiskFile> {
+        let _errand = self.errands.begin();
         let opened = OpenOptions::new().read(true).write(true).create(create).dma_open(path).await;
         let file = opened.map_err(|e| from_glommio("open", path, &e))?;
-        let (ring, reads) = (Rc::clone(&self.ring), Rc::clone(&self.reads));
-        Ok(DmaDiskFile { file: Rc::new(file), ring, reads })
+        Ok(DmaDiskFile {
+            file: Rc::new(file),
+            ring: Rc::clone(&self.ring),
+            errands: self.errands.clone(),
+            reads: Rc::clone(&self.reads),
+        })
     }
 
     async fn create_dir(&self, path: &Path) -> DiskResult<()> {
         let dir = path.to_owned();
-        blocking("create directory", path, move || match std::fs::create_dir(dir) {
+        self.blocking("create directory", path, move || match std::fs::create_dir(dir) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         })
@@ -120,22 +142,22 @@ impl Disk for DmaDisk {
 
     async fn sync_dir(&self, path: &Path) -> DiskResult<()> {
         let dir = path.to_owned();
-        blocking("flush directory", path, move || std::fs::File::open(dir)?.sync_all()).await
+        self.blocking("flush directory", path, move || std::fs::File::open(dir)?.sync_all()).await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> DiskResult<()> {
         let (old, new) = (from.to_owned(), to.to_owned());
-        blocking("rename", from, move || std::fs::rename(old, new)).await
+        self.blocking("rename", from, move || std::fs::rename(old, new)).await
     }
 
     async fn remove_file(&self, path: &Path) -> DiskResult<()> {
         let file = path.to_owned();
-        blocking("remove", path, move || std::fs::remove_file(file)).await
+        self.blocking("remove", path, move || std::fs::remove_file(file)).await
     }
 
     async fn release_file(&self, path: &Path) -> DiskResult<()> {
         let (path_there, shrinker) = (path.to_owned(), self.shrinker.clone());
-        blocking("remove", path, move || {
+        self.blocking("remove", path, move || {
             let file = std::fs::File::options().write(true).open(&path_there)?;
             std::fs::remove_file(path_there)?;
             shrinker.give_back(file);
@@ -146,7 +168,7 @@ impl Disk for DmaDisk {
 
     async fn remove_dir_all(&self, path: &Path) -> DiskResult<()> {
         let dir = path.to_owned();
-        blocking("remove directory", path, move || match std::fs::remove_dir_all(dir) {
+        self.blocking("remove directory", path, move || match std::fs::remove_dir_all(dir) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             other => other,
         })
@@ -155,7 +177,7 @@ impl Disk for DmaDisk {
 
     async fn list(&self, path: &Path) -> DiskResult<Vec<DirEntry>> {
         let dir = path.to_owned();
-        blocking("list", path, move || {
+        self.blocking("list", path, move || {
             let mut entries = Vec::new();
             for entry in std::fs::read_dir(dir)? {
                 let entry = entry?;
@@ -261,10 +283,12 @@ impl DiskFile for DmaDiskFile {
     }
 
     async fn allocate(&self, len: u64) -> DiskResult<()> {
+        let _errand = self.errands.begin();
         self.file.pre_allocate(len, false).await.map_err(|e| self.failed("allocate", &e))
     }
 
     async fn truncate(&self, len: u64) -> DiskResult<()> {
+        let _errand = self.errands.begin();
         self.file.truncate(len).await.map_err(|e| self.failed("truncate", &e))
     }
 
@@ -281,18 +305,6 @@ impl DiskFile for DmaDiskFile {
 /// A length as a ring takes it.
 fn ring_len(len: usize) -> DiskResult<u32> {
     u32::try_from(len).map_err(|_| DiskError::Failed(format!("{len} bytes in one operation")))
-}
-
-/// Run a blocking call beside the executor.
-async fn blocking<T: Send + 'static>(
-    verb: &'static str,
-    path: &Path,
-    call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> DiskResult<T> {
-    let path: PathBuf = path.to_owned();
-    let run: std::pin::Pin<Box<dyn Future<Output = std::io::Result<T>>>> =
-        Box::pin(glommio::executor().spawn_blocking(call));
-    run.await.map_err(|e| from_io(verb, &path, &e))
 }
 
 fn from_glommio<T>(verb: &str, path: &Path, error: &GlommioError<T>) -> DiskError {

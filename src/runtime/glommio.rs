@@ -45,13 +45,14 @@ impl GlommioRuntime {
             ))
         })?;
         let tasks = Tasks::new(Rc::clone(&ring), core);
+        let errands = tasks.errands().clone();
         let driving = Rc::clone(&tasks).drive();
         ::glommio::spawn_local(async move {
             // Without it the shard would stand still, which nobody would notice.
             driving.await.expect("the shard's ring answers");
         })
         .detach();
-        let disk = DmaDisk::start(data_dir, Rc::clone(&ring)).await?;
+        let disk = DmaDisk::start(data_dir, Rc::clone(&ring), errands).await?;
         Ok(Self { inner: Rc::new(Inner { disk, started: Instant::now(), ring, tasks }) })
     }
 

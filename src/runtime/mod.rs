@@ -3,6 +3,7 @@
 //! broker and deterministically from a seed in the simulation.
 
 pub mod core;
+pub mod errands;
 pub mod glommio;
 mod line_limit;
 pub mod ring;

@@ -2,9 +2,10 @@
 //!
 //! While there is something to do a shard never leaves this file: tasks run, then the shard's own
 //! [`Ring`] takes a turn, and when nothing is left the thread waits inside that turn. glommio's
-//! rings (opening files, timers, accepting) get their turn every [`GLOMMIO_EVERY`]; only a shard
-//! that has heard of nothing for [`PARK_AFTER`] goes to sleep in glommio, which costs it an order
-//! of magnitude more, and then nothing at all until something happens.
+//! rings (opening files, calls that block, timers) get theirs every [`GLOMMIO_EVERY`], or every
+//! [`GLOMMIO_SOON`] while an errand is under way; only a shard that has heard of nothing for
+//! [`PARK_AFTER`] goes to sleep in glommio, which costs it an order of magnitude more, and then
+//! nothing at all until something happens.
 //!
 //! A shard that starts waits for glommio above all (directories, opening, claiming). Until it is
 //! settled it sleeps there whenever its own ring has nothing under way.
@@ -31,10 +32,14 @@ use futures_util::task::{ArcWake, waker};
 
 use super::Queue;
 use super::core::Core;
+use super::errands::Errands;
 use super::ring::{Bell, Ring};
 
-/// How long glommio's own rings may have to wait for their turn.
-const GLOMMIO_EVERY: Duration = Duration::from_micros(500);
+/// How long glommio's own rings may have to wait for their turn: a timer may be so late. A turn
+/// costs as much as several requests.
+const GLOMMIO_EVERY: Duration = Duration::from_millis(3);
+/// The same while somebody waits for more than a timer there.
+const GLOMMIO_SOON: Duration = Duration::from_micros(500);
 /// A shard whose ring and whose neighbours were silent for so long sleeps in glommio.
 const PARK_AFTER: Duration = Duration::from_millis(1);
 /// The part of the time that background tasks get when there is other work.
@@ -52,6 +57,7 @@ pub struct Tasks {
     state: Arc<State>,
     is_settled: Cell<bool>,
     core: Core,
+    errands: Errands,
 }
 
 struct Pool {
@@ -155,12 +161,18 @@ impl Tasks {
             state,
             is_settled: Cell::new(false),
             core,
+            errands: Errands::default(),
         })
     }
 
     /// The start is over: sockets are served from now on.
     pub fn settle(&self) {
         self.is_settled.set(true);
+    }
+
+    /// What the shard waits for in glommio.
+    pub fn errands(&self) -> &Errands {
+        &self.errands
     }
 
     /// The core of the shard's thread.
@@ -247,7 +259,7 @@ impl Tasks {
                 driver.idle_since = None;
             }
             if front || background || events > 0 || self.is_wanted() {
-                if now - began >= GLOMMIO_EVERY {
+                if now - began >= self.glommio_every() {
                     return Ok(Rest::Turn);
                 }
                 continue;
@@ -258,11 +270,15 @@ impl Tasks {
             if idle >= patience {
                 return Ok(Rest::Park);
             }
-            let Some(left) = GLOMMIO_EVERY.checked_sub(now - began) else {
+            let Some(left) = self.glommio_every().checked_sub(now - began) else {
                 return Ok(Rest::Turn);
             };
             self.wait_in_ring(left)?;
         }
+    }
+
+    fn glommio_every(&self) -> Duration {
+        if self.errands.are_under_way() { GLOMMIO_SOON } else { GLOMMIO_EVERY }
     }
 
     fn wait_in_ring(&self, time: Duration) -> io::Result<()> {
@@ -363,6 +379,7 @@ mod tests {
     use futures_util::StreamExt;
 
     use super::*;
+    use crate::runtime::wait::step_aside;
 
     /// Run `test` as a task of a shard that serves.
     fn on_a_shard<F: Future<Output = ()> + 'static>(test: impl FnOnce(Rc<Tasks>) -> F + 'static) {
@@ -388,19 +405,6 @@ mod tests {
             });
             is_done.await.unwrap();
         });
-    }
-
-    /// Give everybody else a turn.
-    async fn step_aside() {
-        let mut is_second = false;
-        std::future::poll_fn(|cx| {
-            if std::mem::replace(&mut is_second, true) {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
     }
 
     #[test]

@@ -46,6 +46,19 @@ impl WaitList {
     }
 }
 
+/// Let everybody else who can go on go first.
+pub async fn step_aside() {
+    let mut is_second = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_second, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// A lock that tasks of one thread wait for in no particular order.
 #[derive(Clone, Default)]
 pub struct TurnLock {

@@ -6,26 +6,30 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::net::{IpAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use glommio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Limits;
 use crate::metrics::Value;
 use crate::runtime::Runtime;
+use crate::runtime::wait::step_aside;
 use crate::shard::Shard;
 use crate::shard::mesh::Message;
+
+use super::readiness::{Direction, Readiness, Watch};
 
 /// Rest after the kernel refused to accept (no descriptors left): connections under way go on, new
 /// ones wait in the backlog.
 const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
+/// Longest wait for a connection without a look.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// How long an address in use may take to come free. The kernel takes an io_uring apart after its
-/// process has ended, and until then the accept under way keeps a dead broker's port.
+/// process has ended, and until then the poll under way keeps a dead broker's port.
 const PORT_RELEASE: Duration = Duration::from_secs(3);
 /// Rest between two attempts at a port.
 const PORT_RETRY: Duration = Duration::from_millis(10);
@@ -35,12 +39,12 @@ const PORT_RETRY: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// With address, cause and fix.
-pub fn bind(address: &str, backlog: i32, was_ours: bool) -> Result<StdListener, String> {
+pub fn bind(address: &str, backlog: i32, was_ours: bool) -> Result<TcpListener, String> {
     let mut resolved = address
         .to_socket_addrs()
         .map_err(|e| format!("cannot resolve {address}: {e}; give HOST:PORT or IP:PORT"))?;
     let target = resolved.next().ok_or_else(|| format!("{address} resolves to no address"))?;
-    let attempt = || -> io::Result<StdListener> {
+    let attempt = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
         // A restarted broker must not wait for old connections' TIME_WAIT.
         socket.set_reuse_address(true)?;
@@ -123,27 +127,33 @@ impl Drop for Admission {
 
 /// Accept until the listener is shut down, and hand out: to `here` what falls to this shard, over
 /// the mesh the rest.
+///
+/// # Errors
+/// When the listener cannot be watched.
 pub async fn accept<R: Runtime>(
     shard: Rc<Shard<R>>,
-    listener: StdListener,
-    here: impl Fn(OwnedFd, SocketAddr),
-) {
-    // SAFETY: the listener's descriptor, given up by it.
-    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
+    readiness: &Rc<Readiness>,
+    listener: TcpListener,
+    here: impl Fn(OwnedFd),
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let watch = readiness.watch(listener.as_raw_fd())?;
     let mut next = 0;
     loop {
-        match take(&listener).await {
-            Ok((fd, peer)) => {
+        match take(&listener, &watch).await {
+            Ok(fd) => {
                 shard.metrics.add(Value::ConnectionsAccepted, 1);
                 if next == shard.id {
-                    here(fd, peer);
+                    here(fd);
                 } else {
                     shard.mesh().post(next, Message::Connection(fd));
                 }
                 next = (next + 1) % shard.shards;
+                // A flood of new connections leaves time for those there are.
+                step_aside().await;
             }
             // EINVAL: shut down, because the broker stops.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
             Err(error) => {
                 tracing::warn!(
                     "cannot accept a connection: {error}; waiting. If descriptors have run out, \
@@ -155,14 +165,23 @@ pub async fn accept<R: Runtime>(
     }
 }
 
-async fn take(listener: &TcpListener) -> io::Result<(OwnedFd, SocketAddr)> {
-    let stream = listener.accept().await.map_err(io::Error::from)?;
-    let peer = stream.peer_addr().map_err(io::Error::from)?;
-    // The stream is bound to this executor; its duplicate may go to any.
-    // SAFETY: the descriptor is open while `stream` lives.
-    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    let fd = borrowed.try_clone_to_owned()?;
-    Ok((fd, peer))
+/// The next connection, waiting for one.
+async fn take(listener: &TcpListener, watch: &Watch) -> io::Result<OwnedFd> {
+    loop {
+        match watch.ready(Direction::Read, LOOK_EVERY).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            other => other?,
+        }
+        watch.take(Direction::Read);
+        match listener.accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            accepted => {
+                // There may be another one.
+                watch.put_back(Direction::Read);
+                return accepted.map(|(stream, _)| stream.into());
+            }
+        }
+    }
 }
 
 #[cfg(test)]

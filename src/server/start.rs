@@ -264,7 +264,13 @@ async fn lead(
         listener.try_clone().map_err(|e| format!("cannot keep hold of the listener: {e}"))?;
     shard.runtime.spawn(Queue::Network, {
         let shard = shard.clone();
-        async move { listener::accept(shard, listener, move |fd, _| accepting.admit(fd)).await }
+        async move {
+            let readiness = accepting.readiness.clone();
+            let here = |fd| accepting.admit(fd);
+            // Without it nobody could connect, which nobody would notice.
+            let accepted = listener::accept(shard, &readiness, listener, here).await;
+            accepted.expect("a listener can be watched");
+        }
     });
     if let Some(metrics) = metrics {
         shard.runtime.spawn(Queue::Background, http::serve(shard.clone(), metrics));
@@ -272,7 +278,7 @@ async fn lead(
     give_back_freed_memory();
     let _ = ready.send(Ok(()));
     let _ = stop.await;
-    // At once: the kernel would keep the port, and take connections, until the accept under way is
+    // At once: the kernel would keep the port, and take connections, until the poll under way is
     // taken apart, some time after the process has ended.
     socket::shut_down(door.as_raw_fd());
     for other in 1..shard.shards {
