@@ -71,7 +71,7 @@ impl DmaDisk {
             Shrinker::start().map_err(|e| from_io("start a thread for", data_dir, &e))?;
         let disk = Self { ring, errands, reads: Rc::default(), shrinker };
         let dir = data_dir.to_owned();
-        let probe = disk.blocking("prepare", data_dir, move || {
+        let prepare = move || {
             std::fs::create_dir_all(&dir)?;
             let id = format!("{:?}", std::thread::current().id());
             let name = format!(".probe-{}-{}", std::process::id(), id.replace(['(', ')'], "-"));
@@ -79,8 +79,8 @@ impl DmaDisk {
             std::fs::write(&path, [0x5a; BLOCK])?;
             std::fs::File::open(&path)?.sync_all()?;
             Ok(path)
-        })
-        .await?;
+        };
+        let probe = disk.blocking("prepare", data_dir, prepare).await?;
         let file = disk.open(&probe, false).await?;
         let read = file.read_at(0, BLOCK).await?;
         if read[..] != [0x5a; BLOCK] {

@@ -2,23 +2,30 @@
 //! others want it.
 //!
 //! A pinned thread that shares its core waits for it even when another core is idle. The kernel
-//! tells how long a thread could have run and did not (`/proc/PID/schedstat`, proc(5)); a shard
-//! for which that is too much is let go to every core that the process may use, and comes home
-//! when nobody has been in its way for a while. Where the kernel does not tell, shards stay.
+//! tells how long a thread could have run and did not (`/proc/PID/schedstat`, proc(5)). When that
+//! is too much for one shard, all of them are let go to every core that the process may use: one
+//! alone would wander over the others' cores. They come home when nobody has been in their way for
+//! a while. A neighbour that comes and goes does less harm than leaving does, for the kernel likes
+//! to put threads that wake each other on one core. Where the kernel does not tell, shards stay.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// How often a shard that works looks at it.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// It is let go when it waited for more than one part in so many of the time.
-const LET_GO_SHARE: u32 = 20;
-/// It was not in anybody's way when it waited for less than one part in so many.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Shards are let go when one of them waited for more than one part in so many of the time, and a
+/// neighbour that never sleeps takes half of it.
+const LET_GO_SHARE: u32 = 3;
+/// At so many looks in a row.
+const LET_GO_LOOKS: u32 = 2;
+/// Nobody was in a shard's way when it waited for less than one part in so many.
 const CALM_SHARE: u32 = 100;
-/// It comes home after so long of that. Should the neighbour still be there, it costs one
+/// They come home after so long of that. Should the neighbour still be there, it costs a few
 /// [`LOOK_EVERY`] to find out.
 const HOME_AFTER: Duration = Duration::from_secs(60);
 
@@ -45,12 +52,40 @@ pub struct Core {
     used: Cell<CoreUse>,
 }
 
+/// What the shards of one process know together.
+#[derive(Debug)]
+pub struct Cores {
+    began: Instant,
+    /// Shards keep to their cores again from then on, in milliseconds.
+    home_from_ms: AtomicU64,
+}
+
 #[derive(Debug)]
 struct Moving {
+    cores: Arc<Cores>,
     home: libc::cpu_set_t,
     anywhere: libc::cpu_set_t,
     schedstat: File,
     keeper: RefCell<Keeper>,
+}
+
+impl Cores {
+    /// Of a process whose shards all keep to theirs.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), home_from_ms: AtomicU64::new(0) })
+    }
+
+    fn leave(&self, now: Duration) {
+        self.home_from_ms.fetch_max(ms(now + HOME_AFTER), Ordering::Relaxed);
+    }
+
+    fn are_left(&self, now: Duration) -> bool {
+        ms(now) < self.home_from_ms.load(Ordering::Relaxed)
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Core {
@@ -60,9 +95,9 @@ impl Core {
     }
 
     /// The core that this thread is pinned to, left for those of the process's first thread while
-    /// others want it.
-    pub fn shared() -> Self {
-        Self { moving: Moving::of_this_thread().ok(), used: Cell::default() }
+    /// others want one of `cores`.
+    pub fn shared(cores: Arc<Cores>) -> Self {
+        Self { moving: Moving::of_this_thread(cores).ok(), used: Cell::default() }
     }
 
     /// What became of it so far.
@@ -70,23 +105,22 @@ impl Core {
         self.used.get()
     }
 
-    /// Look whether others want the core, if it is time to; `now` counts from any fixed point.
-    pub fn look(&self, now: Duration) {
+    /// Look whether others want the core, if it is time to.
+    pub fn look(&self) {
         let Some(moving) = &self.moving else { return };
+        let now = moving.cores.began.elapsed();
         if !moving.keeper.borrow().is_due(now) {
             return;
         }
         // What cannot be read or set now is tried again: nothing is worse than before.
         let Ok(waited) = waited(&moving.schedstat) else { return };
-        let to = moving.keeper.borrow_mut().step(now, waited);
+        moving.keeper.borrow_mut().step(&moving.cores, now, waited);
         let mut used = CoreUse { waited, ..self.used.get() };
-        if let Some(to) = to {
-            let (is_home, cores) = match to {
-                Place::Home => (true, &moving.home),
-                Place::Anywhere => (false, &moving.anywhere),
-            };
+        let stays = !moving.cores.are_left(now);
+        if stays != used.is_pinned {
+            let cores = if stays { &moving.home } else { &moving.anywhere };
             if affine(cores).is_ok() {
-                used.is_pinned = is_home;
+                used.is_pinned = stays;
             }
         }
         self.used.set(used);
@@ -94,12 +128,12 @@ impl Core {
 }
 
 impl Moving {
-    fn of_this_thread() -> io::Result<Self> {
+    fn of_this_thread(cores: Arc<Cores>) -> io::Result<Self> {
         let this = affinity(0)?;
         let anywhere = affinity(first_thread())?;
         let schedstat = File::open("/proc/thread-self/schedstat")?;
         waited(&schedstat)?;
-        Ok(Self { home: this, anywhere, schedstat, keeper: RefCell::default() })
+        Ok(Self { cores, home: this, anywhere, schedstat, keeper: RefCell::default() })
     }
 }
 
@@ -140,20 +174,13 @@ fn parse_waited(text: &[u8]) -> Option<Duration> {
     field.parse().ok().map(Duration::from_nanos)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Home,
-    Anywhere,
-}
-
-/// Decides where the shard goes.
+/// Decides when the shards go.
 #[derive(Debug, Default)]
 struct Keeper {
-    is_away: bool,
     looked: Duration,
     waited: Duration,
-    /// Nobody has been in its way since then.
-    calm_since: Option<Duration>,
+    /// Looks in a row at which others were too much in the way.
+    crowded: u32,
 }
 
 impl Keeper {
@@ -162,25 +189,15 @@ impl Keeper {
     }
 
     /// It is `now`, and the thread has waited so long in all.
-    fn step(&mut self, now: Duration, waited: Duration) -> Option<Place> {
+    fn step(&mut self, cores: &Cores, now: Duration, waited: Duration) {
         let time = now.saturating_sub(self.looked);
         let of_it = waited.saturating_sub(self.waited);
         (self.looked, self.waited) = (now, waited);
-        if !self.is_away {
-            self.is_away = of_it * LET_GO_SHARE > time;
-            self.calm_since = None;
-            return self.is_away.then_some(Place::Anywhere);
+        self.crowded = if of_it * LET_GO_SHARE > time { self.crowded + 1 } else { 0 };
+        let is_disturbed = cores.are_left(now) && of_it * CALM_SHARE > time;
+        if self.crowded >= LET_GO_LOOKS || is_disturbed {
+            cores.leave(now);
         }
-        if of_it * CALM_SHARE > time {
-            self.calm_since = None;
-            return None;
-        }
-        let since = *self.calm_since.get_or_insert(now);
-        if now.saturating_sub(since) < HOME_AFTER {
-            return None;
-        }
-        self.is_away = false;
-        Some(Place::Home)
     }
 }
 
@@ -188,24 +205,39 @@ impl Keeper {
 mod tests {
     use super::*;
 
-    fn ms(ms: u64) -> Duration {
+    const fn at(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
     #[test]
-    fn it_leaves_when_others_are_in_its_way_and_comes_home_when_they_have_gone() {
+    fn all_leave_when_others_are_in_ones_way_and_come_home_when_they_have_gone() {
+        let cores = Cores::new();
         let mut keeper = Keeper::default();
-        assert!(!keeper.is_due(ms(99)) && keeper.is_due(ms(100)));
-        assert_eq!(keeper.step(ms(100), ms(5)), None, "one part in twenty is nothing");
-        assert_eq!(keeper.step(ms(200), ms(11)), Some(Place::Anywhere));
+        assert!(!keeper.is_due(at(199)) && keeper.is_due(at(200)));
+        let mut step = |now, waited| {
+            keeper.step(&cores, at(now), at(waited));
+            cores.are_left(at(now))
+        };
+        assert!(!step(300, 100), "a third is not too much");
+        assert!(!step(600, 201), "once is not enough");
+        assert!(!step(900, 300));
+        assert!(!step(1_200, 401));
+        assert!(step(1_500, 502), "twice in a row is");
         // A wait on the way makes the calm begin anew.
-        assert_eq!(keeper.step(ms(300), ms(11)), None);
-        assert_eq!(keeper.step(ms(59_000), ms(11)), None);
-        assert_eq!(keeper.step(ms(60_000), ms(100)), None);
-        assert_eq!(keeper.step(ms(61_000), ms(100)), None);
-        assert_eq!(keeper.step(ms(120_999), ms(100)), None);
-        assert_eq!(keeper.step(ms(121_000), ms(100)), Some(Place::Home));
-        assert_eq!(keeper.step(ms(121_100), ms(110)), Some(Place::Anywhere));
+        assert!(step(31_500, 803));
+        assert!(step(61_000, 803));
+        assert!(step(61_499, 812), "a little more than a hundredth");
+        assert!(step(121_498, 812));
+        assert!(!step(121_499, 812), "home");
+        assert!(!step(121_999, 822), "at home a little is nothing");
+        assert!(!step(122_199, 922));
+        assert!(step(122_399, 1_022));
+        // Whoever looks goes along.
+        let mut other = Keeper::default();
+        other.step(&cores, at(150_000), at(0));
+        assert!(cores.are_left(at(150_000)));
+        other.step(&cores, at(190_000), at(0));
+        assert!(!cores.are_left(at(190_000)));
     }
 
     #[test]
@@ -242,11 +274,11 @@ mod tests {
             });
             let looking = scope.spawn(move || {
                 affine(&one).unwrap();
-                let core = Core::shared();
+                let core = Core::shared(Cores::new());
                 assert_eq!(core.used(), CoreUse::default());
-                let began = std::time::Instant::now();
+                let began = Instant::now();
                 while core.used().is_pinned && began.elapsed() < Duration::from_secs(30) {
-                    core.look(began.elapsed());
+                    core.look();
                 }
                 (core.used(), affinity(0).unwrap())
             });

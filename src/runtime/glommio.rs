@@ -105,3 +105,41 @@ impl Runtime for GlommioRuntime {
         self.inner.tasks.spawn(queue, task);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::disk::{Disk, DiskFile};
+
+    const TMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
+
+    /// Whether an errand is under way while `work` waits for its end.
+    async fn is_errand(runtime: &GlommioRuntime, work: impl Future<Output = ()>) -> bool {
+        let mut work = std::pin::pin!(work);
+        assert!((&mut work).now_or_never().is_none(), "it waits");
+        let is_under_way = runtime.inner.tasks.errands().are_under_way();
+        work.await;
+        assert!(!runtime.inner.tasks.errands().are_under_way(), "it is over");
+        is_under_way
+    }
+
+    #[test]
+    fn what_is_done_in_glommio_is_an_errand_until_it_is_done() {
+        let dir = tempfile::tempdir_in(TMP).unwrap();
+        ::glommio::LocalExecutor::default().run(async {
+            let runtime = GlommioRuntime::start(dir.path(), Core::fixed()).await.unwrap();
+            let disk = runtime.disk();
+            let (inner, path) = (dir.path().join("inner"), dir.path().join("file"));
+            assert!(is_errand(&runtime, async { disk.create_dir(&inner).await.unwrap() }).await);
+            let opened = async { drop(disk.open(&path, true).await.unwrap()) };
+            assert!(is_errand(&runtime, opened).await);
+            let file = disk.open(&path, false).await.unwrap();
+            assert!(is_errand(&runtime, async { file.allocate(4096).await.unwrap() }).await);
+            assert!(is_errand(&runtime, async { file.truncate(512).await.unwrap() }).await);
+            // The shard's own ring answers without glommio.
+            assert!(!is_errand(&runtime, async { file.flush().await.unwrap() }).await);
+        });
+    }
+}

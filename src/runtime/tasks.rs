@@ -196,7 +196,6 @@ impl Tasks {
         let event = Rc::new(event);
         // SAFETY: as above.
         let ready = unsafe { BufferedFile::from_raw_fd(always_readable()?.into_raw_fd()) };
-        let started = Instant::now();
         let mut driver = Driver {
             idle_since: None,
             last: Instant::now(),
@@ -207,7 +206,7 @@ impl Tasks {
             self.ring.gather(true);
             let rest = self.work(&mut driver);
             self.ring.gather(false);
-            self.core.look(started.elapsed());
+            self.core.look();
             match rest? {
                 Rest::Turn => {
                     // Comes back with the round that submits it.

@@ -32,7 +32,7 @@ use crate::cluster::placement;
 use crate::config::{Config, HostPort};
 use crate::metrics::Value;
 use crate::model::{ShardId, TopicPartition};
-use crate::runtime::core::Core;
+use crate::runtime::core::{Core, Cores};
 use crate::runtime::glommio::GlommioRuntime;
 use crate::runtime::{LineLimit, Queue, Runtime};
 use crate::shard::Shard;
@@ -83,6 +83,7 @@ struct Common {
     identity: Arc<Identity>,
     image: Arc<Image>,
     admissions: Arc<Admissions>,
+    cores: Arc<Cores>,
 }
 
 /// What only the first shard's thread is given.
@@ -142,6 +143,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
         identity: Arc::new(identity),
         image: Arc::new(image),
         admissions: Arc::default(),
+        cores: Cores::new(),
         config,
     };
     let (ready_sender, is_ready) = mpsc::channel();
@@ -199,7 +201,7 @@ where
             .make()
             .map_err(|e| format!("cannot start an executor on core {core}: {e}"))?;
         executor.run(async move {
-            let runtime = start_runtime(&common.config).await;
+            let runtime = start_runtime(&common).await;
             let entered = runtime.as_ref().ok().cloned();
             let body = body(common, id as ShardId, runtime);
             match entered {
@@ -304,9 +306,10 @@ async fn follow(
     serving.stop().await
 }
 
-async fn start_runtime(config: &Config) -> Result<GlommioRuntime, String> {
-    let core = if config.keeps_cores { Core::fixed() } else { Core::shared() };
-    GlommioRuntime::start(&config.data_dir, core).await.map_err(|e| format!("{e:?}"))
+async fn start_runtime(common: &Common) -> Result<GlommioRuntime, String> {
+    let core =
+        if common.config.keeps_cores { Core::fixed() } else { Core::shared(common.cores.clone()) };
+    GlommioRuntime::start(&common.config.data_dir, core).await.map_err(|e| format!("{e:?}"))
 }
 
 fn storage_config(config: &Config) -> StorageConfig {

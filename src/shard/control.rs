@@ -199,7 +199,7 @@ impl<R: Runtime> Shard<R> {
         self: &Rc<Self>,
         image: Arc<Image>,
     ) -> Vec<(TopicPartition, String)> {
-        let before = self.image.replace(Rc::new(image.clone()));
+        let before = self.image.replace(image.clone());
         let is_reconfigured = self.reconfigure(&before, &image);
         self.topic_configs.borrow_mut().clear();
         let mut failures = Vec::new();

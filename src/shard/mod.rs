@@ -60,8 +60,7 @@ pub struct Shard<R: Runtime> {
     mesh: Mesh,
     store: Rc<Store<R>>,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition<R>>>>,
-    /// Counted here as well, so that a request does not touch what all shards share.
-    image: RefCell<Rc<Arc<Image>>>,
+    image: RefCell<Arc<Image>>,
     /// Typed settings of topics, as of the image; made when first asked for.
     topic_configs: RefCell<HashMap<Uuid, Rc<TopicConfig>>>,
     /// The configuration with what was set at run time, as of the image.
@@ -95,7 +94,7 @@ impl<R: Runtime> Shard<R> {
             mesh,
             store,
             partitions: RefCell::new(HashMap::new()),
-            image: RefCell::default(),
+            image: RefCell::new(Arc::new(Image::default())),
             topic_configs: RefCell::default(),
             controller,
             producer_ids: Cell::new((0, 0)),
@@ -110,7 +109,7 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// The newest metadata this shard has installed.
-    pub fn image(&self) -> Rc<Arc<Image>> {
+    pub fn image(&self) -> Arc<Image> {
         self.image.borrow().clone()
     }
 

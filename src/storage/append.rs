@@ -104,9 +104,9 @@ impl<R: Runtime> Log<R> {
             return Some(Obstacle::NotMaterialized);
         }
         let end = state.end_position + len as u64;
-        let too_old = state.active_since.is_some_and(|since| {
-            now_ms.saturating_sub(since) >= state.config.segment_ms
-        });
+        let too_old = state
+            .active_since
+            .is_some_and(|since| now_ms.saturating_sub(since) >= state.config.segment_ms);
         let too_far = last_offset - state.active().base > i64::from(i32::MAX);
         if state.end_position > 0 && (end > state.config.segment_bytes || too_old || too_far) {
             return Some(Obstacle::SegmentEnds);
