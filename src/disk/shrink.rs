@@ -97,4 +97,25 @@ mod tests {
         }
         assert_eq!(other.metadata().unwrap().blocks(), 0);
     }
+
+    #[test]
+    fn a_file_that_finds_no_room_gives_its_space_back_at_once() {
+        let file = || {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(10_000).unwrap();
+            let kept = file.try_clone().unwrap();
+            (file, move || kept.metadata().unwrap().len())
+        };
+        let (files, waiting) = sync_channel(1);
+        let shrinker = Shrinker { files };
+        let [(first, len_of_first), (second, len_of_second), (third, len_of_third)] =
+            std::array::from_fn(|_| file());
+        shrinker.give_back(first);
+        shrinker.give_back(second);
+        assert_eq!((len_of_first(), len_of_second()), (10_000, 0));
+        // Nor when nobody will come.
+        drop(waiting);
+        shrinker.give_back(third);
+        assert_eq!(len_of_third(), 0);
+    }
 }

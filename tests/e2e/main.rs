@@ -4,9 +4,11 @@
 mod support;
 
 mod admin;
+mod cores;
 mod deletion;
 mod flushing;
 mod hostile;
 mod kill;
 mod lifecycle;
+mod page;
 mod pressure;
