@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::page::{counted, free_port, page, seconds};
-use crate::support::broker::POLL;
 use crate::support::{Broker, Options};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +62,6 @@ fn a_shard_leaves_a_core_that_others_want_unless_it_is_to_stay() {
     let began = Instant::now();
     while counted(&page(going_page), "thalweg_shard_pinned", "shard=\"0\"") == 1 {
         assert!(began.elapsed() < PATIENCE, "still on its core");
-        thread::sleep(POLL);
     }
     let page_of_going = page(going_page);
     assert!(seconds(&page_of_going, "thalweg_core_wait_seconds_total", "shard=") > 0.0);
