@@ -9,15 +9,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::mem::replace;
 use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
+use futures_util::{FutureExt, pending};
 
 use crate::metrics::Value;
 use crate::runtime::Runtime;
@@ -161,12 +160,6 @@ async fn one_after_the_other(first: impl Future<Output = ()>, second: impl Futur
     .await;
 }
 
-/// Completes when polled for the second time.
-async fn next_poll() {
-    let mut is_second = false;
-    poll_fn(|_| if replace(&mut is_second, true) { Poll::Ready(()) } else { Poll::Pending }).await;
-}
-
 /// Send answers in order until the receiving half has ended and none is left.
 async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: &Pipeline) {
     let mut pieces: Vec<Bytes> = Vec::new();
@@ -177,7 +170,7 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
                 return;
             }
             // Nobody has to wake it: the receiving half is always polled first.
-            next_poll().await;
+            pending!();
             continue;
         };
         let mut outcome = (&mut first.answering).await;

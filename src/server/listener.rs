@@ -26,8 +26,8 @@ use super::readiness::{Direction, Readiness, Watch};
 /// Rest after the kernel refused to accept (no descriptors left): connections under way go on, new
 /// ones wait in the backlog.
 const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
-/// Longest wait for a connection without a look.
-const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// Longest wait for a connection without a look, should the kernel no longer watch the listener.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long an address in use may take to come free. The kernel takes an io_uring apart after its
 /// process has ended, and until then the poll under way keeps a dead broker's port.
 const PORT_RELEASE: Duration = Duration::from_secs(3);

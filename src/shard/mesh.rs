@@ -35,8 +35,8 @@ pub enum Message {
     Stop,
 }
 
-/// Sends messages to one other shard without waiting; the transport behind it is glommio's
-/// channel in the broker and a queue of the simulator's choice in tests.
+/// Sends messages to one other shard without waiting; the transport behind it is a
+/// channel of `futures` in the broker and a queue of the simulator's choice in tests.
 pub trait Post {
     /// Take `message` now, or give it back when the channel is full.
     ///

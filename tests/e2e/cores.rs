@@ -57,8 +57,7 @@ fn a_shard_leaves_a_core_that_others_want_unless_it_is_to_stay() {
     let (staying, staying_page) = one_shard("core-always", "always");
     let home = cores_of(&staying, "shard-0");
     assert_eq!(home.parse::<usize>().map(|_| ()), Ok(()), "one core: {home}");
-    let neighbours: Vec<TcpStream> =
-        [&going, &going, &staying, &staying].map(keep_busy).into_iter().collect();
+    let neighbours = [&going, &going, &staying, &staying].map(keep_busy);
     let began = Instant::now();
     while counted(&page(going_page), "thalweg_shard_pinned", "shard=\"0\"") == 1 {
         assert!(began.elapsed() < PATIENCE, "still on its core");
