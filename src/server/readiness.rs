@@ -9,17 +9,19 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::RawFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use futures_util::future::select;
 use io_uring::{opcode, types};
 use slab::Slab;
 
 use crate::runtime::ring::{Event, Ring};
+use crate::runtime::wait::WaitList;
 
-/// How precise time limits are.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How precise time limits are: all sockets are looked at for it.
 const SWEEP_MIN: Duration = Duration::from_millis(10);
 /// Events after which nothing comes: the end of the stream, or a connection that is no more.
 const OVER: i32 = (libc::POLLRDHUP | libc::POLLHUP) as i32;
@@ -33,6 +35,9 @@ const KIND_BITS: u32 = 2;
 pub struct Readiness {
     ring: Rc<Ring>,
     sockets: RefCell<Slab<Watched>>,
+    /// When the first wait may end for its time.
+    next_deadline: Cell<Option<Instant>>,
+    deadline_moved: WaitList,
 }
 
 /// One direction of a socket.
@@ -88,7 +93,12 @@ pub enum Direction {
 impl Readiness {
     /// Nothing to watch yet. `ring` must not have another listener.
     pub fn new(ring: Rc<Ring>) -> Rc<Self> {
-        let readiness = Rc::new(Self { ring, sockets: RefCell::default() });
+        let readiness = Rc::new(Self {
+            ring,
+            sockets: RefCell::default(),
+            next_deadline: Cell::default(),
+            deadline_moved: WaitList::default(),
+        });
         let hearing = Rc::downgrade(&readiness);
         readiness.ring.listen(move |event| {
             if let Some(readiness) = hearing.upgrade() {
@@ -120,13 +130,34 @@ impl Readiness {
     /// End waits that took too long.
     pub async fn keep_time(self: Rc<Self>) {
         loop {
-            glommio::timer::sleep(self.expire(Instant::now())).await;
+            let now = Instant::now();
+            let next = self.expire(now);
+            self.next_deadline.set(next);
+            let moved = pin!(self.deadline_moved.until(|| {
+                let is_moved = self.next_deadline.get() != next;
+                is_moved.then_some(())
+            }));
+            match next {
+                Some(next) => {
+                    let sleep = (next - now).max(SWEEP_MIN);
+                    select(pin!(glommio::timer::sleep(sleep)), moved).await;
+                }
+                None => moved.await,
+            }
         }
     }
 
-    /// End the waits whose time is over; how long to sleep until the next look.
-    fn expire(&self, now: Instant) -> Duration {
-        let mut next = now + SWEEP;
+    /// A wait may end then.
+    fn expect(&self, deadline: Instant) {
+        if self.next_deadline.get().is_none_or(|next| deadline < next) {
+            self.next_deadline.set(Some(deadline));
+            self.deadline_moved.wake_all();
+        }
+    }
+
+    /// End the waits whose time is over; when the next one will be.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
         let mut late = Vec::new();
         for (_, watched) in self.sockets.borrow_mut().iter_mut() {
             for side in [&mut watched.read, &mut watched.write] {
@@ -136,13 +167,15 @@ impl Readiness {
                         side.is_late = true;
                         late.extend(side.waiting.take());
                     }
-                    Some(deadline) => next = next.min(deadline),
+                    Some(deadline) => {
+                        next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                    }
                     None => {}
                 }
             }
         }
         late.into_iter().for_each(Waker::wake);
-        (next - now).max(SWEEP_MIN)
+        next
     }
 
     fn note(&self, event: Event) {
@@ -217,7 +250,8 @@ impl Watch {
         self.with(direction, |side| side.is_ready = true);
     }
 
-    /// Wait until `direction` may go, at most for `time` (give or take a second).
+    /// Wait until `direction` may go, at most for `time` (give or take a
+    /// hundredth of a second).
     ///
     /// # Errors
     /// `TimedOut`, or what the kernel says when it is asked.
@@ -239,8 +273,10 @@ impl Watch {
                 }
                 let is_first = asks.replace(false);
                 if is_first {
-                    side.deadline = Some(Instant::now() + time);
+                    let deadline = Instant::now() + time;
+                    side.deadline = Some(deadline);
                     side.is_late = false;
+                    self.readiness.expect(deadline);
                 }
                 if side.is_late {
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -369,8 +405,11 @@ mod tests {
             let (mut receiver, _sender) = socket::split(&readiness, near.into(), LONG).unwrap();
             receiver.wait_at_most(Duration::from_millis(20));
             let mut buffer = bytes::BytesMut::new();
-            let error = receiver.receive(&mut buffer, 100).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            // When the second one begins nothing else has a deadline.
+            for _ in 0..2 {
+                let error = receiver.receive(&mut buffer, 100).await.unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            }
         });
     }
 

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 
+use super::flush_timer::FlushTimer;
 use super::format::Layout;
 use super::frame::Salt;
 use super::index::Index;
@@ -49,8 +50,7 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) checkpoint: CheckpointState,
     /// Logs that the last checkpoint parked.
     pub(crate) parked_logs: RefCell<Vec<Rc<Log<R>>>>,
-    /// Whether any log was ever given a `flush.ms`.
-    pub(crate) has_flush_ms: Cell<bool>,
+    pub(crate) flush_timer: FlushTimer,
     pub(crate) pool: Pool,
     status: RefCell<StoreStatus>,
     stopping: Cell<bool>,
@@ -97,7 +97,7 @@ impl<R: Runtime> Core<R> {
             changed: RefCell::default(),
             checkpoint: CheckpointState::default(),
             parked_logs: RefCell::default(),
-            has_flush_ms: Cell::new(false),
+            flush_timer: FlushTimer::default(),
             pool: Pool::default(),
             status: RefCell::new(StoreStatus::Online),
             stopping: Cell::new(false),
@@ -178,6 +178,7 @@ impl<R: Runtime> Core<R> {
         self.journal.wake();
         self.behind_wake.wake_all();
         self.checkpoint.wake.wake_all();
+        self.flush_timer.wake();
         self.progress.wake_all();
     }
 

@@ -256,7 +256,9 @@ impl<R: Runtime> Log<R> {
 
     /// Take a changed topic configuration.
     pub fn set_config(&self, config: LogConfig) {
-        self.core.note_config(&config);
+        if self.in_unflushed.get() {
+            self.core.flush_in_time(&config);
+        }
         self.state.borrow_mut().config = config;
     }
 
@@ -309,10 +311,11 @@ impl<R: Runtime> Log<R> {
             moved = true;
             flush |= append.flush;
         }
-        drop(state);
         if moved && !self.in_unflushed.replace(true) {
             journal.note_unflushed(self);
+            self.core.flush_in_time(&state.config);
         }
+        drop(state);
         if flush {
             journal.flush_soon();
         }

@@ -12,6 +12,7 @@ mod clean;
 mod core;
 mod cursor;
 mod entry;
+mod flush_timer;
 mod format;
 mod frame;
 mod hostile;

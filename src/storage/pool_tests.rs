@@ -25,7 +25,7 @@ fn config(pool_bytes_max: u64) -> StorageConfig {
     }
 }
 
-async fn open(runtime: &SimRuntime, pool_bytes_max: u64) -> Rc<Store<SimRuntime>> {
+pub(super) async fn open(runtime: &SimRuntime, pool_bytes_max: u64) -> Rc<Store<SimRuntime>> {
     let config = config(pool_bytes_max);
     let owner = |_: TopicPartition| Some((0, log_config(SEGMENT)));
     let start = recover(runtime, &config, 1, &owner).await.unwrap().remove(0);

@@ -1,18 +1,11 @@
-//! Deleting from the front: DeleteRecords, retention by size and time; and flushing by time.
+//! Deleting from the front: DeleteRecords, retention by size and time.
 
-use std::rc::Rc;
-use std::time::Duration;
-
-use super::core::Core;
 use super::entry::{Change, Entry};
 use super::segment::Segment;
-use super::{Log, LogConfig, StorageError};
+use super::{Log, StorageError};
 use crate::disk::DiskError;
 use crate::model::{Offset, TimestampMs};
 use crate::runtime::Runtime;
-
-/// How often `flush.ms` is looked at.
-const FLUSH_TICK: Duration = Duration::from_millis(100);
 
 impl<R: Runtime> Log<R> {
     /// Raise the start offset, durably (DeleteRecords); whole segments below it go.
@@ -140,35 +133,6 @@ impl<R: Runtime> Log<R> {
             self.core.remove_segment(segment, worth).await?;
         }
         Ok(count)
-    }
-}
-
-impl<R: Runtime> Core<R> {
-    /// A log has this configuration now.
-    pub(crate) fn note_config(&self, config: &LogConfig) {
-        self.has_flush_ms.set(self.has_flush_ms.get() || config.flush_ms != i64::MAX);
-    }
-
-    /// The task behind `flush.ms`: asks for a flush when a log with that setting has waited.
-    pub(crate) async fn run_flush_timer(self: Rc<Self>) {
-        let mut waited = Duration::ZERO;
-        while !self.is_stopping() {
-            self.runtime.sleep(FLUSH_TICK).await;
-            waited += FLUSH_TICK;
-            if !self.has_flush_ms.get() {
-                continue;
-            }
-            let logs = self.changed.borrow().clone();
-            let due = logs.iter().any(|log| {
-                let flush_ms = log.state.borrow().config.flush_ms;
-                let limit = Duration::from_millis(u64::try_from(flush_ms).unwrap_or(0));
-                log.flushed_offset() < log.written_offset() && waited >= limit
-            });
-            if due {
-                self.journal.want_flush(self.journal.last_queued());
-                waited = Duration::ZERO;
-            }
-        }
     }
 }
 

@@ -171,7 +171,6 @@ impl<R: Runtime> Drop for Store<R> {
 }
 
 fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig) -> Rc<Log<R>> {
-    core.note_config(&config);
     let encoded = record.encode();
     let id = record.log.id;
     let last = record.segments.len() - 1;

@@ -8,6 +8,7 @@ mod cores;
 mod deletion;
 mod flushing;
 mod hostile;
+mod idle;
 mod kill;
 mod lifecycle;
 mod page;
