@@ -223,7 +223,9 @@ impl<R: Runtime> Journal<R> {
         }
         drop(ring);
         // A checkpoint covers them: no flush has to.
-        self.frames.borrow_mut().retain(|(_, frame)| *frame > sequence);
+        let mut frames = self.frames.borrow_mut();
+        while frames.pop_front_if(|(_, frame)| *frame <= sequence).is_some() {}
+        drop(frames);
         self.writer_wake.wake_all();
     }
 

@@ -44,6 +44,14 @@ impl Pool {
     }
 }
 
+#[cfg(test)]
+impl Pool {
+    /// Bytes of the files that it holds.
+    pub(crate) fn held(&self) -> u64 {
+        self.files.borrow().iter().map(|file| file.bytes).sum()
+    }
+}
+
 impl<R: Runtime> Log<R> {
     /// Bytes from which on a removed segment's file is kept to be written again.
     pub(crate) fn pool_worth(&self) -> u64 {
@@ -103,7 +111,11 @@ impl<R: Runtime> Core<R> {
             return tolerate_missing(renamed).map(|()| false);
         }
         // The old name must not come back beside a new one.
-        disk.sync_dir(&self.layout.log(id)).await?;
+        if let Err(error) = disk.sync_dir(&self.layout.log(id)).await {
+            // Nobody writes to it again; recovery removes it.
+            sub(&self.stats.pool_bytes, segment.bytes);
+            return Err(error.into());
+        }
         self.pool.files.borrow_mut().push(PooledFile { path, bytes: segment.bytes });
         Ok(true)
     }

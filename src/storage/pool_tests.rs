@@ -50,9 +50,9 @@ async fn filled(
 }
 
 /// Remove every segment but the active one.
-async fn cut(log: &Rc<Log<SimRuntime>>) {
+async fn cut(log: &Rc<Log<SimRuntime>>) -> Result<(), StorageError> {
     let start = log.segments().last().unwrap().base_offset;
-    log.set_start_offset(start).await.unwrap();
+    log.set_start_offset(start).await
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn files_are_kept_up_to_their_limit_and_used_again() {
         let store = open(&runtime, 3 * SEGMENT).await;
         let (log, marks) = filled(&store, ID, SEGMENT, 55).await;
         assert_eq!(log.segments().len(), 6);
-        cut(&log).await;
+        cut(&log).await.unwrap();
         let kept = log.core.stats.pool_bytes.get();
         assert!((2 * SEGMENT..=3 * SEGMENT).contains(&kept), "{kept}");
         for _ in 0..50 {
@@ -89,7 +89,7 @@ fn kept_files_give_way_when_space_is_missing() {
     world.run(async move {
         let store = open(&runtime, 100 * SEGMENT).await;
         let (log, _) = filled(&store, ID, SEGMENT, 75).await;
-        cut(&log).await;
+        cut(&log).await.unwrap();
         let kept = log.core.stats.pool_bytes.get();
         assert!(kept > 6 * SEGMENT, "{kept}");
         // None of the files fits a segment of a quarter of their size.
@@ -124,4 +124,30 @@ fn kept_files_give_way_when_space_is_missing() {
         );
         assert_eq!(log.core.stats.pool_bytes.get(), 0);
     });
+}
+
+/// Whichever disk call of a removal fails: what is counted as kept is what the pool holds.
+#[test]
+fn what_counts_as_kept_is_what_is_held_whichever_call_fails() {
+    // The first round, in which none fails, tells how many there are.
+    let (mut call, mut calls, mut refused) = (0, 0, 0);
+    while call <= calls {
+        let world = SimWorld::new(1, DiskImage::with_dir(&PathBuf::from("/data")));
+        let (runtime, disk) = (world.runtime(), world.disk().clone());
+        let outcome = world.run(async move {
+            let store = open(&runtime, 100 * SEGMENT).await;
+            let (log, _) = filled(&store, ID, SEGMENT, 25).await;
+            let began = disk.ops();
+            disk.fail_at(began + call);
+            let outcome = cut(&log).await;
+            let core = &log.core;
+            assert_eq!(core.stats.pool_bytes.get(), core.pool.held(), "call {call}: {outcome:?}");
+            (disk.ops() - began, outcome.is_err())
+        });
+        let (made, is_refused) = outcome.unwrap();
+        calls = calls.max(made);
+        refused += usize::from(is_refused);
+        call += 1;
+    }
+    assert!(refused > 2, "{refused} of {calls} calls mattered");
 }
