@@ -6,8 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+
+use futures_util::future::select;
 
 /// Tasks of one thread that wait for a condition to become true.
 #[derive(Default)]
@@ -42,6 +45,49 @@ impl WaitList {
         let wakers = std::mem::take(&mut *self.wakers.borrow_mut());
         for waker in wakers {
             waker.wake();
+        }
+    }
+}
+
+/// The earliest of the times that something is due at, for the task that waits for it.
+pub struct Earliest<T> {
+    at: Cell<Option<T>>,
+    moved: WaitList,
+}
+
+impl<T> Default for Earliest<T> {
+    fn default() -> Self {
+        Self { at: Cell::new(None), moved: WaitList::default() }
+    }
+}
+
+impl<T: Copy + Ord> Earliest<T> {
+    /// When it is; `None` while nothing is due.
+    pub fn get(&self) -> Option<T> {
+        self.at.get()
+    }
+
+    /// Something is due at `at`.
+    pub fn expect(&self, at: T) {
+        if self.at.get().is_none_or(|known| at < known) {
+            self.at.set(Some(at));
+            self.moved.wake_all();
+        }
+    }
+
+    /// Nothing is due any more.
+    pub fn clear(&self) {
+        self.at.set(None);
+    }
+
+    /// Wait until it is another time than `known`, or `sleep` is over.
+    pub async fn change(&self, known: Option<T>, sleep: Option<impl Future<Output = ()>>) {
+        let changed = pin!(self.moved.until(|| (self.at.get() != known).then_some(())));
+        match sleep {
+            Some(sleep) => {
+                select(pin!(sleep), changed).await;
+            }
+            None => changed.await,
         }
     }
 }

@@ -9,17 +9,15 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::RawFd;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use futures_util::future::select;
 use io_uring::{opcode, types};
 use slab::Slab;
 
 use crate::runtime::ring::{Event, Ring};
-use crate::runtime::wait::WaitList;
+use crate::runtime::wait::Earliest;
 
 /// How precise time limits are: all sockets are looked at for it.
 const SWEEP_MIN: Duration = Duration::from_millis(10);
@@ -36,8 +34,7 @@ pub struct Readiness {
     ring: Rc<Ring>,
     sockets: RefCell<Slab<Watched>>,
     /// When the first wait may end for its time.
-    next_deadline: Cell<Option<Instant>>,
-    deadline_moved: WaitList,
+    deadline: Earliest<Instant>,
 }
 
 /// One direction of a socket.
@@ -93,12 +90,8 @@ pub enum Direction {
 impl Readiness {
     /// Nothing to watch yet. `ring` must not have another listener.
     pub fn new(ring: Rc<Ring>) -> Rc<Self> {
-        let readiness = Rc::new(Self {
-            ring,
-            sockets: RefCell::default(),
-            next_deadline: Cell::default(),
-            deadline_moved: WaitList::default(),
-        });
+        let readiness =
+            Rc::new(Self { ring, sockets: RefCell::default(), deadline: Earliest::default() });
         let hearing = Rc::downgrade(&readiness);
         readiness.ring.listen(move |event| {
             if let Some(readiness) = hearing.upgrade() {
@@ -131,33 +124,16 @@ impl Readiness {
     pub async fn keep_time(self: Rc<Self>) {
         loop {
             let now = Instant::now();
-            let next = self.expire(now);
-            self.next_deadline.set(next);
-            let moved = pin!(self.deadline_moved.until(|| {
-                let is_moved = self.next_deadline.get() != next;
-                is_moved.then_some(())
-            }));
-            match next {
-                Some(next) => {
-                    let sleep = (next - now).max(SWEEP_MIN);
-                    select(pin!(glommio::timer::sleep(sleep)), moved).await;
-                }
-                None => moved.await,
-            }
+            self.expire(now);
+            let next = self.deadline.get();
+            let sleep = next.map(|next| glommio::timer::sleep((next - now).max(SWEEP_MIN)));
+            self.deadline.change(next, sleep).await;
         }
     }
 
-    /// A wait may end then.
-    fn expect(&self, deadline: Instant) {
-        if self.next_deadline.get().is_none_or(|next| deadline < next) {
-            self.next_deadline.set(Some(deadline));
-            self.deadline_moved.wake_all();
-        }
-    }
-
-    /// End the waits whose time is over; when the next one will be.
-    fn expire(&self, now: Instant) -> Option<Instant> {
-        let mut next: Option<Instant> = None;
+    /// End the waits whose time is over; the next one is the earliest of the others.
+    fn expire(&self, now: Instant) {
+        self.deadline.clear();
         let mut late = Vec::new();
         for (_, watched) in self.sockets.borrow_mut().iter_mut() {
             for side in [&mut watched.read, &mut watched.write] {
@@ -167,15 +143,12 @@ impl Readiness {
                         side.is_late = true;
                         late.extend(side.waiting.take());
                     }
-                    Some(deadline) => {
-                        next = Some(next.map_or(deadline, |next| next.min(deadline)));
-                    }
+                    Some(deadline) => self.deadline.expect(deadline),
                     None => {}
                 }
             }
         }
         late.into_iter().for_each(Waker::wake);
-        next
     }
 
     fn note(&self, event: Event) {
@@ -250,8 +223,7 @@ impl Watch {
         self.with(direction, |side| side.is_ready = true);
     }
 
-    /// Wait until `direction` may go, at most for `time` (give or take a
-    /// hundredth of a second).
+    /// Wait until `direction` may go, at most for `time` (and some 10 ms more).
     ///
     /// # Errors
     /// `TimedOut`, or what the kernel says when it is asked.
@@ -276,7 +248,7 @@ impl Watch {
                     let deadline = Instant::now() + time;
                     side.deadline = Some(deadline);
                     side.is_late = false;
-                    self.readiness.expect(deadline);
+                    self.readiness.deadline.expect(deadline);
                 }
                 if side.is_late {
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
-use super::flush_timer::FlushTimer;
 use super::format::Layout;
 use super::frame::Salt;
 use super::index::Index;
@@ -19,7 +19,7 @@ use super::{Log, ShardStart, StorageError, StoreStatus};
 use crate::disk::DiskError;
 use crate::model::{ShardId, TopicPartition};
 use crate::runtime::Runtime;
-use crate::runtime::wait::{TurnLock, WaitList};
+use crate::runtime::wait::{Earliest, TurnLock, WaitList};
 
 /// See the file's comment.
 pub(crate) struct Core<R: Runtime> {
@@ -50,7 +50,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) checkpoint: CheckpointState,
     /// Logs that the last checkpoint parked.
     pub(crate) parked_logs: RefCell<Vec<Rc<Log<R>>>>,
-    pub(crate) flush_timer: FlushTimer,
+    /// When `flush.ms` of a log with unflushed records is over.
+    pub(crate) flush_due: Earliest<Duration>,
     pub(crate) pool: Pool,
     status: RefCell<StoreStatus>,
     stopping: Cell<bool>,
@@ -97,7 +98,7 @@ impl<R: Runtime> Core<R> {
             changed: RefCell::default(),
             checkpoint: CheckpointState::default(),
             parked_logs: RefCell::default(),
-            flush_timer: FlushTimer::default(),
+            flush_due: Earliest::default(),
             pool: Pool::default(),
             status: RefCell::new(StoreStatus::Online),
             stopping: Cell::new(false),
@@ -178,7 +179,8 @@ impl<R: Runtime> Core<R> {
         self.journal.wake();
         self.behind_wake.wake_all();
         self.checkpoint.wake.wake_all();
-        self.flush_timer.wake();
+        // Its task sees what is up.
+        self.flush_due.expect(Duration::ZERO);
         self.progress.wake_all();
     }
 

@@ -1,38 +1,12 @@
 //! `flush.ms`: a flush is asked for when a log with that setting has written something and nobody
 //! has flushed it for so long. While nothing waits no timer is set: an idle shard sleeps.
 
-use std::cell::Cell;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
-
-use futures_util::future::select;
 
 use super::LogConfig;
 use super::core::Core;
 use crate::runtime::Runtime;
-use crate::runtime::wait::WaitList;
-
-/// When the next flush is due.
-#[derive(Default)]
-pub(crate) struct FlushTimer {
-    due: Cell<Option<Duration>>,
-    moved: WaitList,
-}
-
-impl FlushTimer {
-    pub(crate) fn wake(&self) {
-        self.moved.wake_all();
-    }
-
-    /// Flush at `due`, unless a flush is due before.
-    fn expect(&self, due: Duration) {
-        if self.due.get().is_none_or(|known| due < known) {
-            self.due.set(Some(due));
-            self.moved.wake_all();
-        }
-    }
-}
 
 impl<R: Runtime> Core<R> {
     /// A log with this configuration has something that is written and not flushed.
@@ -41,27 +15,20 @@ impl<R: Runtime> Core<R> {
             return;
         }
         let limit = Duration::from_millis(u64::try_from(config.flush_ms).unwrap_or(0));
-        self.flush_timer.expect(self.runtime.now().saturating_add(limit));
+        self.flush_due.expect(self.runtime.now().saturating_add(limit));
     }
 
-    /// The task behind `flush.ms`.
+    /// The task behind `flush.ms`, until the store closes or goes offline.
     pub(crate) async fn run_flush_timer(self: Rc<Self>) {
-        let timer = &self.flush_timer;
-        loop {
-            let next = || match timer.due.get() {
-                _ if self.is_stopping() => Some(None),
-                due => due.map(Some),
-            };
-            let Some(due) = timer.moved.until(next).await else { return };
-            let left = due.saturating_sub(self.runtime.now());
-            if left.is_zero() {
-                timer.due.set(None);
+        let due = &self.flush_due;
+        while !self.is_stopping() {
+            let (now, next) = (self.runtime.now(), due.get());
+            if next.is_some_and(|next| next <= now) {
+                due.clear();
                 self.journal.want_flush(self.journal.last_queued());
                 continue;
             }
-            let slept = pin!(self.runtime.sleep(left));
-            let is_moved = || (self.is_stopping() || timer.due.get() != Some(due)).then_some(());
-            select(slept, pin!(timer.moved.until(is_moved))).await;
+            due.change(next, next.map(|next| self.runtime.sleep(next - now))).await;
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Owns which files are kept. What is in them counts for nothing: recovery removes them all.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::core::Core;
@@ -13,7 +13,7 @@ use super::retention::tolerate_missing;
 use super::segment::Segment;
 use super::stats::{add, sub};
 use super::{Log, StorageError};
-use crate::disk::{BLOCK_U64, Disk, block_floor};
+use crate::disk::{BLOCK_U64, Disk, DiskError, block_floor};
 use crate::runtime::Runtime;
 
 /// Files of one pool, however small they are.
@@ -101,22 +101,27 @@ impl<R: Runtime> Core<R> {
         if segment.bytes < worth || is_read || !self.enter_pool(segment.bytes) {
             return Ok(false);
         }
-        let disk = self.runtime.disk();
-        let id = segment.file.id;
         let path = self.layout.pooled(self.new_pooled());
-        let renamed = disk.rename(&self.layout.segment(id, segment.base), &path).await;
+        let moved = self.move_to_pool(segment, &path).await;
         self.pool.entering.set(self.pool.entering.get() - 1);
-        if renamed.is_err() {
+        if matches!(moved, Ok(true)) {
+            self.pool.files.borrow_mut().push(PooledFile { path, bytes: segment.bytes });
+        } else {
+            // Should it have its new name, nobody writes to it; recovery removes it.
             sub(&self.stats.pool_bytes, segment.bytes);
-            return tolerate_missing(renamed).map(|()| false);
+        }
+        moved
+    }
+
+    /// Give a segment's file its name in the pool, durably; whether it was there.
+    async fn move_to_pool(&self, segment: &Segment<R>, path: &Path) -> Result<bool, StorageError> {
+        let (disk, id) = (self.runtime.disk(), segment.file.id);
+        match disk.rename(&self.layout.segment(id, segment.base), path).await {
+            Err(DiskError::NotFound(_)) => return Ok(false),
+            other => other?,
         }
         // The old name must not come back beside a new one.
-        if let Err(error) = disk.sync_dir(&self.layout.log(id)).await {
-            // Nobody writes to it again; recovery removes it.
-            sub(&self.stats.pool_bytes, segment.bytes);
-            return Err(error.into());
-        }
-        self.pool.files.borrow_mut().push(PooledFile { path, bytes: segment.bytes });
+        disk.sync_dir(&self.layout.log(id)).await?;
         Ok(true)
     }
 

@@ -1,6 +1,5 @@
 //! Which cores a shard may run on, beside a neighbour that wants the same one.
 
-use std::fs;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::page::{counted, free_port, page, seconds};
 use crate::support::{Broker, Options};
+use crate::threads::{field, statuses};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// ApiVersions, version 0, from nobody.
@@ -24,19 +24,8 @@ fn one_shard(name: &str, pinned: &str) -> (Broker, u16) {
 
 /// `Cpus_allowed_list` of the broker's first thread of that name.
 fn cores_of(broker: &Broker, thread: &str) -> String {
-    let tasks = format!("/proc/{}/task", broker.pid());
-    for task in fs::read_dir(tasks).expect("the broker's threads") {
-        let path = task.expect("a thread").path();
-        let status = fs::read_to_string(path.join("status")).expect("its status");
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.expect("a field that every thread has").trim().to_owned()
-        };
-        if field("Name:") == thread {
-            return field("Cpus_allowed_list:");
-        }
-    }
-    panic!("the broker has no thread {thread}");
+    let found = statuses(broker).into_iter().find(|status| field(status, "Name") == thread);
+    field(&found.expect("the broker has that thread"), "Cpus_allowed_list").to_owned()
 }
 
 /// Keep the broker's shard busy for as long as the connection is open.

@@ -1,11 +1,11 @@
 //! A broker that nobody asks anything of sleeps.
 
-use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::{Broker, Connection, Options, wire};
+use crate::threads::{field, statuses};
 
 const WINDOW: Duration = Duration::from_secs(2);
 const WINDOWS_MAX: usize = 15;
@@ -14,14 +14,9 @@ const WAKES_MAX: u64 = 10;
 
 /// How often the broker's threads have gone to sleep so far.
 fn sleeps(broker: &Broker) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{}/task", broker.pid())).expect("the broker's threads");
-    let counts = tasks.filter_map(|task| {
-        // A thread that has ended meanwhile sleeps no more.
-        let status = fs::read_to_string(task.expect("a thread").path().join("status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.and_then(|count| count.trim().parse::<u64>().ok())
-    });
-    counts.sum()
+    let statuses = statuses(broker);
+    let counts = statuses.iter().map(|status| field(status, "voluntary_ctxt_switches"));
+    counts.map(|count| count.parse::<u64>().expect("a number")).sum()
 }
 
 /// With two shards, records that were stored and flushed, and a connection that stays open.

@@ -13,3 +13,4 @@ mod kill;
 mod lifecycle;
 mod page;
 mod pressure;
+mod threads;
