@@ -213,6 +213,11 @@ impl Readiness {
 }
 
 impl Watch {
+    /// The ring that the socket is watched with.
+    pub fn ring(&self) -> &Rc<Ring> {
+        &self.readiness.ring
+    }
+
     /// Whether `direction` may go; it counts as used up from now on.
     pub fn take(&self, direction: Direction) -> bool {
         self.with(direction, Side::take).unwrap_or(true)

@@ -1,22 +1,25 @@
-//! One TCP socket: reading into memory that is not initialised, sending many pieces with one call.
+//! One TCP socket: reading into memory that is not initialised, sending many pieces at a time.
 //!
-//! Bytes are moved by non-blocking calls on the descriptor; only when the kernel says "not now"
-//! does [`super::readiness`] wait, which costs nothing.
+//! Bytes are read by non-blocking calls on the descriptor and sent with the shard's next turn: the
+//! answers of all connections leave with one system call, and the clients that they wake do not
+//! take the core away in between. Only when the kernel says "not now" does [`super::readiness`]
+//! wait, which costs nothing.
 
 use std::cell::Cell;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use io_uring::{opcode, types};
 
 use super::readiness::{Direction, Readiness, Watch};
 
-/// Pieces sent with one system call (the kernel's own limit, UIO_MAXIOV, is 1024).
-const PIECES_PER_CALL_MAX: usize = 64;
+/// Pieces sent at a time (the kernel's own limit, UIO_MAXIOV, is 1024).
+const PIECES_PER_SEND_MAX: usize = 64;
 /// Bytes that the first read of an idle connection takes along: most requests are smaller, and
 /// ten thousand idle connections must not hold a large buffer each.
 const FIRST_READ_BYTES: usize = 512;
@@ -35,8 +38,18 @@ pub struct Receiver {
 
 /// The sending half.
 pub struct Sender {
-    socket: Rc<Socket>,
+    packet: Rc<Packet>,
     stalled: Duration,
+}
+
+/// What the kernel is given to send, and what it refers to. Nobody moves or changes it while the
+/// kernel has it.
+struct Packet {
+    socket: Rc<Socket>,
+    /// In reverse: the next one is last.
+    pieces: Vec<Bytes>,
+    vectors: Vec<libc::iovec>,
+    message: libc::msghdr,
 }
 
 /// Both halves of the connection `fd`, on this executor.
@@ -53,7 +66,7 @@ pub fn split(
     let watch = readiness.watch(stream.as_raw_fd())?;
     let socket = Rc::new(Socket { watch, stream });
     let receiver = Receiver { socket: socket.clone(), patience: Cell::new(stalled) };
-    Ok((receiver, Sender { socket, stalled }))
+    Ok((receiver, Sender { packet: Rc::new(Packet::new(socket)), stalled }))
 }
 
 impl Receiver {
@@ -121,48 +134,65 @@ impl Sender {
     /// What the kernel says, or `TimedOut` when the peer took nothing for the stall time.
     pub async fn send(&mut self, pieces: &mut Vec<Bytes>) -> io::Result<()> {
         pieces.reverse();
-        while pieces.last().is_some_and(Bytes::is_empty) {
-            pieces.pop();
-        }
-        while !pieces.is_empty() {
-            let sent = match self.send_now(pieces) {
-                Ok(sent) => sent,
+        loop {
+            while pieces.last().is_some_and(Bytes::is_empty) {
+                pieces.pop();
+            }
+            if pieces.is_empty() {
+                return Ok(());
+            }
+            match self.send_some(pieces).await {
+                Ok(sent) => consume(pieces, sent),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let watch = &self.socket.watch;
+                    let watch = &self.packet.socket.watch;
                     watch.take(Direction::Write);
                     watch.ready(Direction::Write, self.stalled).await?;
-                    continue;
                 }
                 Err(e) => return Err(e),
-            };
-            consume(pieces, sent);
+            }
         }
-        Ok(())
     }
 
-    /// One non-blocking send of as many pieces as fit; `pieces` is in reverse.
-    fn send_now(&mut self, pieces: &[Bytes]) -> io::Result<usize> {
-        let mut vectors =
-            [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECES_PER_CALL_MAX];
-        let mut count = 0;
-        for (vector, piece) in vectors.iter_mut().zip(pieces.iter().rev()) {
-            *vector =
-                libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() };
-            count += 1;
+    /// One send of as many pieces as fit and the kernel takes; `pieces` is in reverse.
+    async fn send_some(&mut self, pieces: &mut Vec<Bytes>) -> io::Result<usize> {
+        if Rc::strong_count(&self.packet) > 1 {
+            // A send was given up and the kernel still has its packet.
+            self.packet = Rc::new(Packet::new(Rc::clone(&self.packet.socket)));
         }
+        let packet = Rc::get_mut(&mut self.packet).expect("a packet of ours alone");
+        mem::swap(&mut packet.pieces, pieces);
+        packet.point();
+        let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32;
+        let fd = types::Fd(packet.socket.stream.as_raw_fd());
+        let send = opcode::SendMsg::new(fd, &raw const packet.message).flags(flags).build();
+        let ring = Rc::clone(packet.socket.watch.ring());
+        let kept = Box::new(Rc::clone(&self.packet));
+        // SAFETY: descriptor, message, vectors and pieces are the packet's, which is kept and, being
+        // shared, cannot be changed meanwhile; the kernel only reads.
+        let sent = unsafe { ring.perform(send, kept) }.await;
+        let packet = Rc::get_mut(&mut self.packet).expect("the kernel has given it back");
+        mem::swap(&mut packet.pieces, pieces);
+        sent.map(|sent| sent as usize)
+    }
+}
+
+impl Packet {
+    fn new(socket: Rc<Socket>) -> Self {
         // SAFETY: all-zero is a valid msghdr.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = vectors.as_mut_ptr();
-        message.msg_iovlen = count;
-        // SAFETY: the vectors point into `pieces`, which outlive the call; the kernel only reads.
-        let sent = unsafe {
-            libc::sendmsg(
-                self.socket.stream.as_raw_fd(),
-                &message,
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-            )
-        };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        let message = unsafe { mem::zeroed() };
+        Self { socket, pieces: Vec::new(), vectors: Vec::new(), message }
+    }
+
+    /// Let the message refer to as many of the pieces as one send takes.
+    fn point(&mut self) {
+        let next = self.pieces.iter().rev().take(PIECES_PER_SEND_MAX);
+        self.vectors.clear();
+        self.vectors.extend(next.map(|piece| libc::iovec {
+            iov_base: piece.as_ptr().cast_mut().cast(),
+            iov_len: piece.len(),
+        }));
+        self.message.msg_iov = self.vectors.as_mut_ptr();
+        self.message.msg_iovlen = self.vectors.len();
     }
 }
 
