@@ -312,6 +312,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
+    use futures_util::FutureExt;
+
     use super::super::socket;
     use super::*;
     use crate::runtime::core::Core;
@@ -405,6 +407,21 @@ mod tests {
             let all = glommio::executor().spawn_blocking(move || reader.join().unwrap()).await;
             assert_eq!(all.len(), 32 << 20);
             assert!(all.iter().all(|byte| *byte == 7));
+        });
+    }
+
+    /// The kernel may not have begun with it.
+    #[test]
+    fn a_send_that_is_given_up_leaves_whole_and_the_next_one_follows() {
+        with_connection(|readiness, near, mut far| async move {
+            let (_receiver, mut sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            let piece = |byte| vec![bytes::Bytes::from(vec![byte; 1000])];
+            readiness.ring.gather(true);
+            assert!(sender.send(&mut piece(1)).now_or_never().is_none());
+            sender.send(&mut piece(2)).await.unwrap();
+            let mut both = [0; 2000];
+            far.read_exact(&mut both).unwrap();
+            assert!(both[..1000].iter().all(|b| *b == 1) && both[1000..].iter().all(|b| *b == 2));
         });
     }
 

@@ -167,8 +167,8 @@ impl Sender {
         let send = opcode::SendMsg::new(fd, &raw const packet.message).flags(flags).build();
         let ring = Rc::clone(packet.socket.watch.ring());
         let kept = Box::new(Rc::clone(&self.packet));
-        // SAFETY: descriptor, message, vectors and pieces are the packet's, which is kept and, being
-        // shared, cannot be changed meanwhile; the kernel only reads.
+        // SAFETY: descriptor, message, vectors and pieces are the packet's, which is kept and,
+        // being shared, cannot be changed meanwhile; the kernel only reads.
         let sent = unsafe { ring.perform(send, kept) }.await;
         let packet = Rc::get_mut(&mut self.packet).expect("the kernel has given it back");
         mem::swap(&mut packet.pieces, pieces);
