@@ -1,5 +1,8 @@
 //! Sockets and requests.
 //!
+//! [`start`] brings a broker up and down: [`process`] is set up, the directory's [`lock`] taken,
+//! the shards joined by [`channels`]; each becomes a [`serving`] one.
+//!
 //! The life of a request: [`listener`] accepts a connection and hands it to a shard; [`frames`]
 //! cuts the byte stream into frames, within [`memory`]; [`connection`] keeps the order of answers;
 //! [`dispatch`] decodes a frame and calls the one handler of its API in [`handlers`], which asks
@@ -7,6 +10,7 @@
 //! Kafka's; [`configs`] and [`features`] are what several handlers share; [`socket`] sends the
 //! answer without copying the batches in it, and [`readiness`] says when it can.
 
+pub mod channels;
 pub mod configs;
 pub mod connection;
 pub mod dispatch;
@@ -18,9 +22,12 @@ pub mod groups;
 pub mod handlers;
 pub mod http;
 pub mod listener;
+pub mod lock;
 pub mod memory;
+pub mod process;
 pub mod readiness;
 pub mod request;
+pub mod serving;
 pub mod signal;
 pub mod socket;
 pub mod start;
