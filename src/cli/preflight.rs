@@ -209,7 +209,7 @@ fn judge_disk(
             .push(format!("{shown} is on {filesystem}: made for ext4 and XFS, measured on ext4")),
         _ => {}
     }
-    // glommio opens files on tmpfs without direct I/O by itself.
+    // On tmpfs files are used without direct I/O where it does not know it (see `disk::dma`).
     if let Err(error) = &found.direct
         && filesystem != "tmpfs"
     {

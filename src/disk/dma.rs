@@ -1,19 +1,22 @@
-//! Files by direct I/O: reads, writes and flushes on the shard's own ring, opening and claiming on
-//! glommio's.
+//! Files by direct I/O, through the shard's own ring.
 //!
-//! Reads and writes bypass the page cache; directory operations run on the executor's blocking
-//! thread. Sizes are asked from the file descriptor, never by path (a path may have been renamed).
+//! Reads and writes bypass the page cache. What the ring of an older kernel does not know (cutting
+//! files, and everything about directories) is done by the executor's blocking thread. Nothing is
+//! asked by path once a file is open: it may have been renamed or removed meanwhile.
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::ffi::CString;
+use std::fs::File;
 use std::future::Future;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use glommio::GlommioError;
-use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+use glommio::io::DmaBuffer;
 use io_uring::{opcode, squeue, types};
 
 use super::lease::Lender;
@@ -21,6 +24,9 @@ use super::shrink::Shrinker;
 use super::{BLOCK, BLOCK_U64, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult};
 use crate::runtime::errands::Errands;
 use crate::runtime::ring::Ring;
+
+/// Permissions of a new file, less those that the umask takes.
+const FILE_MODE: libc::mode_t = 0o644;
 
 impl BlockBuffer for DmaBuffer {
     fn bytes(&self) -> &[u8] {
@@ -38,6 +44,8 @@ pub struct DmaDisk {
     errands: Errands,
     reads: Rc<RefCell<Lender<Read>>>,
     shrinker: Shrinker,
+    /// O_DIRECT, or nothing where the file system does not know it.
+    direct: libc::c_int,
 }
 
 /// What was read: the first `len` bytes of `buffer`.
@@ -49,27 +57,26 @@ struct Read {
 /// A file opened for direct I/O.
 pub struct DmaDiskFile {
     /// Operations under way hold it open: its descriptor must not become another file's.
-    file: Rc<DmaFile>,
+    file: Arc<File>,
+    /// Its name when it was opened, for messages.
+    path: PathBuf,
     ring: Rc<Ring>,
     errands: Errands,
     reads: Rc<RefCell<Lender<Read>>>,
 }
 
 impl DmaDisk {
-    /// Make direct I/O usable on this executor for the device of `data_dir`.
-    ///
-    /// glommio 0.9.0 decides once per thread and device whether the device can be polled, by
-    /// reading one sector of the first file opened for direct I/O. On an empty file that read
-    /// succeeds without touching the device, the wrong answer is kept, and every later read
-    /// fails with EOPNOTSUPP. So the first file opened is one whose first block is really on
-    /// the device, and it is read back to be sure.
+    /// Files of `data_dir`, by direct I/O unless its file system (an older tmpfs) does not know
+    /// it; whether that is good enough for data is judged before. One block is written as others
+    /// would and read back, to be sure.
     ///
     /// # Errors
     /// When the directory or the probe file cannot be created, written or read.
     pub async fn start(data_dir: &Path, ring: Rc<Ring>, errands: Errands) -> DiskResult<Self> {
         let shrinker =
             Shrinker::start().map_err(|e| from_io("start a thread for", data_dir, &e))?;
-        let disk = Self { ring, errands, reads: Rc::default(), shrinker };
+        let direct = libc::O_DIRECT;
+        let mut disk = Self { ring, errands, reads: Rc::default(), shrinker, direct };
         let dir = data_dir.to_owned();
         let prepare = move || {
             std::fs::create_dir_all(&dir)?;
@@ -81,7 +88,14 @@ impl DmaDisk {
             Ok(path)
         };
         let probe = disk.blocking("prepare", data_dir, prepare).await?;
-        let file = disk.open(&probe, false).await?;
+        let opened = match disk.open_with(&probe, disk.direct).await {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                disk.direct = 0;
+                disk.open_with(&probe, 0).await
+            }
+            other => other,
+        };
+        let file = opened.map_err(|e| from_io("open", &probe, &e))?;
         let read = file.read_at(0, BLOCK).await?;
         if read[..] != [0x5a; BLOCK] {
             return Err(DiskError::Failed(format!(
@@ -95,18 +109,31 @@ impl DmaDisk {
         Ok(disk)
     }
 
-    /// Run a blocking call beside the executor.
+    /// The file under the name `path`, opened for reading and writing and with `flags`.
+    async fn open_with(&self, path: &Path, flags: libc::c_int) -> std::io::Result<DmaDiskFile> {
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let flags = flags | libc::O_RDWR | libc::O_CLOEXEC;
+        let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), name.as_ptr());
+        let entry = open.flags(flags).mode(FILE_MODE).build();
+        // SAFETY: the name's bytes are on the heap, and the name is kept; the result of openat(2)
+        // is a new descriptor.
+        let fd = unsafe { self.ring.perform_open(entry, Box::new(name)) }.await?;
+        Ok(DmaDiskFile {
+            file: Arc::new(File::from(fd)),
+            path: path.to_owned(),
+            ring: Rc::clone(&self.ring),
+            errands: self.errands.clone(),
+            reads: Rc::clone(&self.reads),
+        })
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         verb: &'static str,
         path: &Path,
         call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> DiskResult<T> {
-        let _errand = self.errands.begin();
-        let path: PathBuf = path.to_owned();
-        let run: std::pin::Pin<Box<dyn Future<Output = std::io::Result<T>>>> =
-            Box::pin(glommio::executor().spawn_blocking(call));
-        run.await.map_err(|e| from_io(verb, &path, &e))
+        blocking(&self.errands, call).await.map_err(|e| from_io(verb, path, &e))
     }
 }
 
@@ -120,15 +147,8 @@ impl Disk for DmaDisk {
     }
 
     async fn open(&self, path: &Path, create: bool) -> DiskResult<DmaDiskFile> {
-        let _errand = self.errands.begin();
-        let opened = OpenOptions::new().read(true).write(true).create(create).dma_open(path).await;
-        let file = opened.map_err(|e| from_glommio("open", path, &e))?;
-        Ok(DmaDiskFile {
-            file: Rc::new(file),
-            ring: Rc::clone(&self.ring),
-            errands: self.errands.clone(),
-            reads: Rc::clone(&self.reads),
-        })
+        let flags = if create { self.direct | libc::O_CREAT } else { self.direct };
+        self.open_with(path, flags).await.map_err(|e| from_io("open", path, &e))
     }
 
     async fn create_dir(&self, path: &Path) -> DiskResult<()> {
@@ -194,16 +214,6 @@ impl Disk for DmaDisk {
 }
 
 impl DmaDiskFile {
-    fn failed<T>(&self, verb: &str, error: &GlommioError<T>) -> DiskError {
-        let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
-        from_glommio(verb, &path, error)
-    }
-
-    fn refused(&self, verb: &str, error: &std::io::Error) -> DiskError {
-        let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
-        from_io(verb, &path, error)
-    }
-
     /// Write with these flags of pwritev2(2).
     async fn write(&self, position: u64, buffer: Rc<DmaBuffer>, flags: i32) -> DiskResult<()> {
         let len = buffer.len();
@@ -216,10 +226,9 @@ impl DmaDiskFile {
         // can change them while it is shared.
         let written = unsafe { self.perform("write", entry, buffer) }.await?;
         if written < len {
-            let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
             return Err(DiskError::Failed(format!(
                 "write {}: {written} of {len} bytes at position {position}",
-                path.display()
+                self.path.display()
             )));
         }
         Ok(())
@@ -239,10 +248,10 @@ impl DmaDiskFile {
         entry: squeue::Entry,
         memory: impl Any,
     ) -> DiskResult<usize> {
-        let kept = Box::new((Rc::clone(&self.file), memory));
+        let kept = Box::new((Arc::clone(&self.file), memory));
         // SAFETY: the caller's promise; the file is kept as well.
         let done = unsafe { self.ring.perform(entry, kept) }.await;
-        done.map(|bytes| bytes as usize).map_err(|e| self.refused(verb, &e))
+        done.map(|bytes| bytes as usize).map_err(|e| from_io(verb, &self.path, &e))
     }
 }
 
@@ -283,35 +292,38 @@ impl DiskFile for DmaDiskFile {
     }
 
     async fn allocate(&self, len: u64) -> DiskResult<()> {
-        let _errand = self.errands.begin();
-        self.file.pre_allocate(len, false).await.map_err(|e| self.failed("allocate", &e))
+        let entry = opcode::Fallocate::new(self.fd(), len).build();
+        // SAFETY: refers to no memory.
+        unsafe { self.perform("allocate", entry, ()) }.await.map(|_| ())
     }
 
     async fn truncate(&self, len: u64) -> DiskResult<()> {
-        let _errand = self.errands.begin();
-        self.file.truncate(len).await.map_err(|e| self.failed("truncate", &e))
+        // Not by a copy of the descriptor: there may be none left.
+        let file = Arc::clone(&self.file);
+        let cut = blocking(&self.errands, move || file.set_len(len)).await;
+        cut.map_err(|e| from_io("truncate", &self.path, &e))
     }
 
     fn len(&self) -> DiskResult<u64> {
-        // SAFETY: the descriptor is open for as long as `self.file` lives, which outlives this
-        // borrow.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.file.as_raw_fd()) };
-        let asked = fd.try_clone_to_owned().and_then(|fd| std::fs::File::from(fd).metadata());
-        let path = self.file.path().map(|p| p.to_path_buf()).unwrap_or_default();
-        asked.map(|m| m.len()).map_err(|e| from_io("stat", &path, &e))
+        let found = self.file.metadata().map_err(|e| from_io("stat", &self.path, &e))?;
+        Ok(found.len())
     }
+}
+
+/// Run a blocking call beside the executor.
+async fn blocking<T: Send + 'static>(
+    errands: &Errands,
+    call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let _errand = errands.begin();
+    let run: std::pin::Pin<Box<dyn Future<Output = std::io::Result<T>>>> =
+        Box::pin(glommio::executor().spawn_blocking(call));
+    run.await
 }
 
 /// A length as a ring takes it.
 fn ring_len(len: usize) -> DiskResult<u32> {
     u32::try_from(len).map_err(|_| DiskError::Failed(format!("{len} bytes in one operation")))
-}
-
-fn from_glommio<T>(verb: &str, path: &Path, error: &GlommioError<T>) -> DiskError {
-    match error.raw_os_error() {
-        Some(code) => from_io(verb, path, &std::io::Error::from_raw_os_error(code)),
-        None => DiskError::Failed(format!("{verb} {}: {error}", path.display())),
-    }
 }
 
 fn from_io(verb: &str, path: &Path, error: &std::io::Error) -> DiskError {

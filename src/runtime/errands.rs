@@ -1,5 +1,5 @@
-//! What a shard has sent glommio for (a file to be opened, a call that blocks) and waits for:
-//! while there is something, glommio gets its turns more often.
+//! What a shard has sent glommio for (calls that block) and waits for: while there is something,
+//! glommio gets its turns more often.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,7 +1,6 @@
 //! The broker's runtime: one glommio executor per shard.
 //!
-//! Owns a shard's ring, its tasks and its clock. Must be created on the executor's own thread,
-//! before anything else opens a file there (see `disk::dma` for why).
+//! Owns a shard's ring, its tasks and its clock. Must be created on the executor's own thread.
 
 use std::future::Future;
 use std::path::Path;
@@ -133,13 +132,41 @@ mod tests {
             let disk = runtime.disk();
             let (inner, path) = (dir.path().join("inner"), dir.path().join("file"));
             assert!(is_errand(&runtime, async { disk.create_dir(&inner).await.unwrap() }).await);
-            let opened = async { drop(disk.open(&path, true).await.unwrap()) };
-            assert!(is_errand(&runtime, opened).await);
-            let file = disk.open(&path, false).await.unwrap();
-            assert!(is_errand(&runtime, async { file.allocate(4096).await.unwrap() }).await);
-            assert!(is_errand(&runtime, async { file.truncate(512).await.unwrap() }).await);
             // The shard's own ring answers without glommio.
+            let opened = async { drop(disk.open(&path, true).await.unwrap()) };
+            assert!(!is_errand(&runtime, opened).await);
+            let file = disk.open(&path, false).await.unwrap();
+            assert!(!is_errand(&runtime, async { file.allocate(4096).await.unwrap() }).await);
+            assert!(is_errand(&runtime, async { file.truncate(512).await.unwrap() }).await);
             assert!(!is_errand(&runtime, async { file.flush().await.unwrap() }).await);
+        });
+    }
+
+    /// Retention renames and removes files that a slow consumer's fetch is about to open.
+    #[test]
+    fn a_file_whose_name_goes_away_while_it_is_opened_is_there_or_it_is_not() {
+        let dir = tempfile::tempdir_in(TMP).unwrap();
+        let (here, gone) = (dir.path().join("here"), dir.path().join("gone"));
+        std::fs::write(&here, [0; 4096]).unwrap();
+        ::glommio::LocalExecutor::default().run(async {
+            let runtime = GlommioRuntime::start(dir.path(), Core::fixed()).await.unwrap();
+            let path = here.clone();
+            let renaming = std::thread::spawn(move || {
+                for _ in 0..100_000 {
+                    std::fs::rename(&here, &gone).unwrap();
+                    std::fs::rename(&gone, &here).unwrap();
+                }
+            });
+            let (mut there, mut missing) = (0, 0);
+            while !renaming.is_finished() {
+                match runtime.disk().open(&path, false).await {
+                    Ok(_) => there += 1,
+                    Err(DiskError::NotFound(_)) => missing += 1,
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            renaming.join().unwrap();
+            assert!(there > 0 && missing > 0, "{there} times there, {missing} times not");
         });
     }
 }

@@ -72,6 +72,8 @@ struct Operation {
     result: Option<i32>,
     /// Nobody waits for it any more.
     is_forgotten: bool,
+    /// The result is a descriptor, which somebody must take or which is closed.
+    opens: bool,
     /// What the kernel works on.
     _kept: Box<dyn Any>,
 }
@@ -79,7 +81,8 @@ struct Operation {
 /// An operation under way; dropping it gives up the answer, not the operation.
 struct Performing {
     ring: Rc<Ring>,
-    number: usize,
+    /// None once the answer was given.
+    number: Option<usize>,
 }
 
 impl Ring {
@@ -172,18 +175,47 @@ impl Ring {
         entry: squeue::Entry,
         kept: Box<dyn Any>,
     ) -> impl Future<Output = io::Result<u32>> + use<> {
-        let operation = Operation { waker: None, result: None, is_forgotten: false, _kept: kept };
+        // SAFETY: the caller's promise.
+        let performing = unsafe { self.begin(entry, kept, false) };
+        async move { performing?.await }
+    }
+
+    /// The same for an operation that opens something; closes it if nobody waits for it any more.
+    ///
+    /// # Safety
+    /// As for [`Ring::perform`], and the result of `entry` is a new descriptor.
+    pub unsafe fn perform_open(
+        self: &Rc<Self>,
+        entry: squeue::Entry,
+        kept: Box<dyn Any>,
+    ) -> impl Future<Output = io::Result<OwnedFd>> + use<> {
+        // SAFETY: the caller's promise.
+        let performing = unsafe { self.begin(entry, kept, true) };
+        async move {
+            let fd = performing?.await?;
+            // SAFETY: the kernel has just opened it, and the operation gave it away.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+        }
+    }
+
+    /// # Safety
+    /// As for [`Ring::perform`], and `opens` says whether the result is a new descriptor.
+    unsafe fn begin(
+        self: &Rc<Self>,
+        entry: squeue::Entry,
+        kept: Box<dyn Any>,
+        opens: bool,
+    ) -> io::Result<Performing> {
+        let operation =
+            Operation { waker: None, result: None, is_forgotten: false, opens, _kept: kept };
         let number = self.operations.borrow_mut().insert(operation);
         // SAFETY: `kept` is with the operation until its event has come.
         let submitted = unsafe { self.submit(&entry.user_data(OPERATION | number as u64)) };
-        let performing = match submitted {
-            Ok(()) => Ok(Performing { ring: Rc::clone(self), number }),
-            Err(error) => {
-                self.operations.borrow_mut().remove(number);
-                Err(error)
-            }
-        };
-        async move { performing?.await }
+        if let Err(error) = submitted {
+            self.operations.borrow_mut().remove(number);
+            return Err(error);
+        }
+        Ok(Performing { ring: Rc::clone(self), number: Some(number) })
     }
 
     /// Hand over what was submitted and take the events there are, waiting at most for `wait`
@@ -296,30 +328,42 @@ impl Bell {
 impl Future for Performing {
     type Output = io::Result<u32>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let number = self.number.expect("not asked again after its answer");
         let mut operations = self.ring.operations.borrow_mut();
-        let operation = &mut operations[self.number];
-        match operation.result {
-            None => {
-                operation.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-            Some(result) => Poll::Ready(
-                u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)),
-            ),
-        }
+        let operation = &mut operations[number];
+        // Taken: a descriptor is the asker's from here on.
+        let Some(result) = operation.result.take() else {
+            operation.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        let done = operations.remove(number);
+        drop(operations);
+        drop(done);
+        self.number = None;
+        Poll::Ready(u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)))
     }
 }
 
 impl Drop for Performing {
     fn drop(&mut self) {
+        let Some(number) = self.number else { return };
         let mut operations = self.ring.operations.borrow_mut();
-        let operation = &mut operations[self.number];
+        let operation = &mut operations[number];
         if operation.result.is_some() {
-            operations.remove(self.number);
+            operations.remove(number);
         } else {
             operation.is_forgotten = true;
             operation.waker = None;
+        }
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        if let Some(fd @ 0..) = self.result.filter(|_| self.opens) {
+            // SAFETY: the kernel opened it for this operation and nobody has taken it.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
 }
@@ -336,8 +380,11 @@ fn eventfd() -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::CString;
     use std::fs::File;
     use std::io::Write;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
     use std::pin::pin;
 
     use super::*;
@@ -403,6 +450,43 @@ mod tests {
             }
         };
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+
+    /// Descriptors of this process for the file `path`.
+    fn times_open(path: &Path) -> usize {
+        let all = std::fs::read_dir("/proc/self/fd").unwrap();
+        // Those of other tests come and go.
+        all.filter(|fd| std::fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == path))
+            .count()
+    }
+
+    #[test]
+    fn a_file_that_is_opened_for_nobody_is_closed() {
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let ring = Ring::open().unwrap();
+        let open = || {
+            let name = CString::new(file.as_os_str().as_bytes()).unwrap();
+            let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), name.as_ptr()).build();
+            // SAFETY: the name is kept; openat(2) gives a new descriptor.
+            unsafe { ring.perform_open(open, Box::new(name)) }
+        };
+        let is_done = || ring.operations.borrow().iter().all(|(_, o)| o.result.is_some());
+        // Given up before the kernel has opened it, and after.
+        drop(open());
+        let late = open();
+        let mut taken = pin!(open());
+        while !is_done() {
+            ring.turn(Some(END_STEP)).unwrap();
+        }
+        assert_eq!(times_open(&file), 2);
+        drop(late);
+        assert_eq!(times_open(&file), 1);
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(fd)) = taken.as_mut().poll(&mut cx) else { panic!("it is open") };
+        assert!(ring.operations.borrow().is_empty());
+        assert_eq!(times_open(&file), 1);
+        drop(fd);
+        assert_eq!(times_open(&file), 0);
     }
 
     #[test]

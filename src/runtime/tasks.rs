@@ -2,12 +2,12 @@
 //!
 //! While there is something to do a shard never leaves this file: tasks run, then the shard's own
 //! [`Ring`] takes a turn, and when nothing is left the thread waits inside that turn. glommio's
-//! rings (opening files, calls that block, timers) get theirs every [`GLOMMIO_EVERY`], or every
+//! rings (calls that block, timers) get theirs every [`GLOMMIO_EVERY`], or every
 //! [`GLOMMIO_SOON`] while an errand is under way; only a shard that has heard of nothing for
 //! [`PARK_AFTER`] goes to sleep in glommio, which costs it an order of magnitude more, and then
 //! nothing at all until something happens.
 //!
-//! A shard that starts waits for glommio above all (directories, opening, claiming). Until it is
+//! A shard that starts waits for glommio above all (directories, cutting files). Until it is
 //! settled it sleeps there whenever its own ring has nothing under way.
 //!
 //! Always true: background tasks get at most one in [`BACKGROUND_SHARE`] parts of the time while
@@ -373,6 +373,8 @@ enum Rest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use ::glommio::timer::Timer;
     use futures_channel::{mpsc, oneshot};
     use futures_util::StreamExt;
@@ -442,9 +444,15 @@ mod tests {
         on_a_starting_shard(|tasks| async move {
             let state = Arc::clone(&tasks.state);
             let (mut ask, mut asked) = mpsc::channel::<()>(1);
+            let heard = Arc::new(AtomicUsize::new(0));
+            let hearing = Arc::clone(&heard);
             let there = std::thread::spawn(move || {
                 let mut in_ring = 0;
-                for _ in 0..100 {
+                for asked in 0..100 {
+                    // Until then it may still be where it was found before.
+                    while hearing.load(Ordering::SeqCst) < asked {
+                        std::thread::yield_now();
+                    }
                     loop {
                         match state.place.load(Ordering::SeqCst) {
                             PARKED => break,
@@ -457,7 +465,9 @@ mod tests {
                 }
                 in_ring
             });
-            while asked.next().await.is_some() {}
+            while asked.next().await.is_some() {
+                heard.fetch_add(1, Ordering::SeqCst);
+            }
             assert_eq!(there.join().unwrap(), 0);
         });
     }
