@@ -2,15 +2,15 @@
 //!
 //! One request per connection, a bounded head, a deadline: a scraper needs no more.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::net::TcpListener as StdListener;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::{TcpListener, TcpStream};
+use bytes::{Bytes, BytesMut};
 
 use crate::metrics::{HEAD_BYTES_MAX, Head, Page, ProcessSnapshot, ShardSnapshot};
 use crate::metrics::{health, parse_head, render, response};
@@ -19,60 +19,87 @@ use crate::runtime::{Queue, Runtime};
 use crate::shard::Shard;
 use crate::shard::call::{Call, Reply};
 
-/// Longest time for a request and its answer.
-const DEADLINE: Duration = Duration::from_secs(10);
+use super::listener;
+use super::readiness::Readiness;
+use super::socket::{self, Receiver};
 
-/// Serve the pages for ever.
-pub async fn serve<R: Runtime>(shard: Rc<Shard<R>>, listener: StdListener) {
-    // SAFETY: the listener's descriptor, given up by it.
-    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-    let open = Rc::new(std::cell::Cell::new(0));
+/// Longest time for a request, and for its answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Rest after the kernel refused to accept.
+const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
+
+/// Serve the pages until the listener is shut down.
+///
+/// # Errors
+/// When the listener cannot be watched.
+pub async fn serve<R: Runtime>(
+    shard: Rc<Shard<R>>,
+    readiness: Rc<Readiness>,
+    listener: TcpListener,
+) -> io::Result<()> {
+    let watch = readiness.watch(listener.as_raw_fd())?;
+    let open = Rc::new(Cell::new(0));
     let most = shard.config.limits.metrics_connections_max;
     let started = shard.runtime.now();
     loop {
-        match listener.accept().await {
-            Ok(stream) if open.get() < most => {
+        match listener::take(&listener, &watch).await {
+            Ok(fd) if open.get() < most => {
                 open.set(open.get() + 1);
-                let (shard, open) = (shard.clone(), open.clone());
+                let (open, readiness) = (open.clone(), readiness.clone());
+                let shard = shard.clone();
                 shard.clone().runtime.spawn(Queue::Background, async move {
                     let uptime = shard.runtime.now().saturating_sub(started);
-                    let _ = answer(&shard, stream, uptime).await;
+                    let _ = answer(&shard, &readiness, fd, uptime).await;
                     open.set(open.get() - 1);
                 });
             }
             Ok(refused) => drop(refused),
-            Err(_) => shard.runtime.sleep(Duration::from_millis(100)).await,
+            // EINVAL: shut down, because the broker stops.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
+            Err(_) => shard.runtime.sleep(REST_AFTER_REFUSAL).await,
         }
     }
 }
 
 async fn answer<R: Runtime>(
     shard: &Rc<Shard<R>>,
-    mut stream: TcpStream,
+    readiness: &Rc<Readiness>,
+    fd: OwnedFd,
     uptime: Duration,
 ) -> io::Result<()> {
-    stream.set_read_timeout(Some(DEADLINE)).map_err(io::Error::from)?;
-    stream.set_write_timeout(Some(DEADLINE)).map_err(io::Error::from)?;
-    let mut head = Vec::new();
-    let mut chunk = [0; 1024];
-    let (status, text, has_body) = loop {
-        match parse_head(&head) {
-            Head::Incomplete => {
-                let count = stream.read(&mut chunk).await?;
-                if count == 0 || head.len() > HEAD_BYTES_MAX {
-                    return Ok(());
-                }
-                head.extend_from_slice(&chunk[..count]);
-            }
-            Head::Refuse(status) => break (status, String::new(), true),
-            Head::Page { page, body } => {
-                let (status, text) = page_text(shard, page, uptime).await;
-                break (status, text, body);
-            }
+    let (mut receiver, mut sender) = socket::split(readiness, fd, DEADLINE)?;
+    let head = read_head(&mut receiver, || shard.runtime.now(), DEADLINE).await?;
+    let (status, text, has_body) = match head {
+        Head::Incomplete => return Ok(()),
+        Head::Refuse(status) => (status, String::new(), true),
+        Head::Page { page, body } => {
+            let (status, text) = page_text(shard, page, uptime).await;
+            (status, text, body)
         }
     };
-    stream.write_all(&response(status, &text, has_body)).await?;
-    stream.close().await
+    sender.send(&mut vec![Bytes::from(response(status, &text, has_body))]).await?;
+    // Now, not when the kernel has taken the poll apart: many clients read to the end.
+    socket::shut_down(receiver.fd());
+    Ok(())
+}
+
+/// What is asked for within `time`; incomplete if the peer says no more.
+async fn read_head(
+    receiver: &mut Receiver,
+    now: impl Fn() -> Duration,
+    time: Duration,
+) -> io::Result<Head> {
+    let deadline = now() + time;
+    let mut head = BytesMut::new();
+    loop {
+        let left = deadline.checked_sub(now()).ok_or(io::ErrorKind::TimedOut)?;
+        receiver.wait_at_most(left);
+        let came = receiver.receive(&mut head, HEAD_BYTES_MAX).await?;
+        match parse_head(&head) {
+            Head::Incomplete if came > 0 => {}
+            said => return Ok(said),
+        }
+    }
 }
 
 fn page_text<R: Runtime>(
@@ -105,5 +132,40 @@ fn page_text<R: Runtime>(
                 (if is_healthy { 200 } else { 503 }, text)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::super::readiness::tests::with_connection;
+    use super::*;
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_has_one_deadline() {
+        with_connection(|readiness, near, mut far| async move {
+            let (mut receiver, _sender) = socket::split(&readiness, near.into(), DEADLINE).unwrap();
+            far.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let dripping = std::thread::spawn(move || {
+                // Ends when the connection does.
+                (0..HEAD_BYTES_MAX)
+                    .take_while(|_| {
+                        far.write_all(b"G").is_ok() && far.read(&mut [0]).is_err_and(is_silence)
+                    })
+                    .count()
+            });
+            let time = Cell::new(Duration::ZERO);
+            let now = || time.replace(time.get() + DEADLINE / 5);
+            let late = read_head(&mut receiver, now, DEADLINE).await;
+            assert_eq!(late.err().map(|e| e.kind()), Some(io::ErrorKind::TimedOut));
+            socket::shut_down(receiver.fd());
+            let dripped = dripping.join().unwrap();
+            assert!(dripped < HEAD_BYTES_MAX / 4, "{dripped}");
+        });
+    }
+
+    fn is_silence(error: io::Error) -> bool {
+        error.kind() == io::ErrorKind::WouldBlock
     }
 }

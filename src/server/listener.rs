@@ -166,7 +166,10 @@ pub async fn accept<R: Runtime>(
 }
 
 /// The next connection, waiting for one.
-async fn take(listener: &TcpListener, watch: &Watch) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// What the kernel says; `InvalidInput` when the listener was shut down.
+pub async fn take(listener: &TcpListener, watch: &Watch) -> io::Result<OwnedFd> {
     loop {
         match watch.ready(Direction::Read, LOOK_EVERY).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}

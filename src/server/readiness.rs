@@ -308,7 +308,7 @@ impl Drop for Watch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
@@ -323,8 +323,9 @@ mod tests {
     const TMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
 
     /// Run `test` on an executor with a watched connection and its other end.
-    fn with_connection<F>(test: impl FnOnce(Rc<Readiness>, TcpStream, TcpStream) -> F)
-    where
+    pub(in super::super) fn with_connection<F>(
+        test: impl FnOnce(Rc<Readiness>, TcpStream, TcpStream) -> F,
+    ) where
         F: Future<Output = ()>,
     {
         let dir = tempfile::tempdir_in(TMP).unwrap();

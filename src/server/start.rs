@@ -6,6 +6,7 @@
 //! recovery makes up for. A panic in any task ends the process: a shard that died in silence would
 //! be worse than a restart.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -241,8 +242,9 @@ async fn lead(
     };
     let shard = serving.shard.clone();
     let accepting = serving.clone();
-    let door =
-        listener.try_clone().map_err(|e| format!("cannot keep hold of the listener: {e}"))?;
+    let doors = [Some(&listener), metrics.as_ref()].into_iter().flatten();
+    let doors: io::Result<Vec<StdListener>> = doors.map(StdListener::try_clone).collect();
+    let doors = doors.map_err(|e| format!("cannot keep hold of the listeners: {e}"))?;
     shard.runtime.spawn(Queue::Network, {
         let shard = shard.clone();
         async move {
@@ -254,14 +256,17 @@ async fn lead(
         }
     });
     if let Some(metrics) = metrics {
-        shard.runtime.spawn(Queue::Background, http::serve(shard.clone(), metrics));
+        let served = http::serve(shard.clone(), serving.readiness.clone(), metrics);
+        shard.runtime.spawn(Queue::Background, async {
+            served.await.expect("the metrics listener can be watched");
+        });
     }
     process::give_back_freed_memory();
     let _ = ready.send(Ok(()));
     let _ = stop.await;
     // At once: the kernel would keep the port, and take connections, until the poll under way is
     // taken apart, some time after the process has ended.
-    socket::shut_down(door.as_raw_fd());
+    doors.iter().for_each(|door| socket::shut_down(door.as_raw_fd()));
     for other in 1..shard.shards {
         shard.mesh().post(other, Message::Stop);
     }
