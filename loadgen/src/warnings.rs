@@ -112,9 +112,9 @@ pub enum Warning {
         /// How often.
         count: u64,
     },
-    /// The broker refused records.
+    /// The broker refused records, or answered fetches with an error.
     Refused {
-        /// How many.
+        /// How many records and fetches.
         records: u64,
         /// Kafka's names of the errors.
         errors: Vec<String>,

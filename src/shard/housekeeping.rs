@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::runtime::Runtime;
+use crate::storage::StorageError;
 
 use super::Shard;
 
@@ -32,10 +33,12 @@ impl<R: Runtime> Shard<R> {
                 partition.expire_producers(expire_before);
                 let mark = partition.high_watermark();
                 let now = self.runtime.wall_ms();
-                if let Err(error) = partition.log().apply_retention(mark, now).await {
-                    tracing::warn!(topic_id = %partition.id().topic_id,
-                        partition = partition.id().partition, ?error,
-                        "retention could not be applied; it is tried again at the next pass");
+                match partition.log().apply_retention(mark, now).await {
+                    // Deleted meanwhile, or the store has said why it is offline.
+                    Ok(_) | Err(StorageError::Offline(_)) => {}
+                    Err(error) => tracing::warn!(topic_id = %partition.id().topic_id,
+                        partition = partition.id().partition, %error,
+                        "retention could not be applied; it is tried again at the next pass"),
                 }
             }
             self.runtime.sleep(Duration::from_millis(1)).await;

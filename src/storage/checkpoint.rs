@@ -42,13 +42,13 @@ impl<R: Runtime> Core<R> {
                 return;
             }
             match self.checkpoint_now().await {
-                Ok(()) => self.note_full(None),
+                Ok(()) => self.note_room(),
                 Err(StorageError::Full(_)) if self.empty_pool().await.unwrap_or(false) => {
                     self.want_checkpoint();
                 }
                 Err(StorageError::Full(why)) => {
                     // Appends stop when the journal is full; space may come back.
-                    self.note_full(Some(&why));
+                    self.note_full(&why);
                     self.runtime.sleep(std::time::Duration::from_secs(1)).await;
                 }
                 Err(error) => {
@@ -182,7 +182,11 @@ impl<R: Runtime> Log<R> {
             // Nobody has taken over what recovery found: keep it for the next recovery.
             None => self.replayed.borrow().clone(),
         };
-        let broken = self.broken.borrow().as_ref().map(ToString::to_string).unwrap_or_default();
+        let broken = match &*self.broken.borrow() {
+            None => String::new(),
+            Some(StorageError::Corrupt(why)) => why.clone(),
+            Some(other) => other.to_string(),
+        };
         let state = self.state.borrow();
         let last = state.segments.len() - 1;
         let segments = state.segments.iter().enumerate().map(|(i, segment)| SegmentRecord {

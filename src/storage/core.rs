@@ -15,6 +15,7 @@ use super::pool::Pool;
 use super::readahead::Readahead;
 use super::segment::OpenFiles;
 use super::stats::StoreStats;
+use super::status::Status;
 use super::{Log, ShardStart, StorageError, StoreStatus};
 use crate::disk::DiskError;
 use crate::model::{ShardId, TopicPartition};
@@ -53,7 +54,7 @@ pub(crate) struct Core<R: Runtime> {
     /// When `flush.ms` of a log with unflushed records is over.
     pub(crate) flush_due: Earliest<Duration>,
     pub(crate) pool: Pool,
-    status: RefCell<StoreStatus>,
+    status: Status,
     stopping: Cell<bool>,
     /// No more appends: the store is being closed.
     closing: Cell<bool>,
@@ -100,7 +101,7 @@ impl<R: Runtime> Core<R> {
             parked_logs: RefCell::default(),
             flush_due: Earliest::default(),
             pool: Pool::default(),
-            status: RefCell::new(StoreStatus::Online),
+            status: Status::new(start.shard),
             stopping: Cell::new(false),
             closing: Cell::new(false),
         }
@@ -112,14 +113,14 @@ impl<R: Runtime> Core<R> {
     }
 
     pub(crate) fn status(&self) -> StoreStatus {
-        self.status.borrow().clone()
+        self.status.get()
     }
 
     pub(crate) fn check_online(&self) -> Result<(), StorageError> {
-        match &*self.status.borrow() {
-            StoreStatus::Offline(why) => Err(StorageError::Offline(why.clone())),
-            _ if self.stopping.get() => Err(StorageError::Offline("the store is closed".into())),
-            _ => Ok(()),
+        match self.status.offline() {
+            Some(why) => Err(StorageError::Offline(why)),
+            None if self.stopping.get() => Err(StorageError::Offline("the store is closed".into())),
+            None => Ok(()),
         }
     }
 
@@ -150,11 +151,11 @@ impl<R: Runtime> Core<R> {
 
     /// Go offline for writing: nothing is retried, nobody waits for ever. Reads go on.
     pub(crate) fn fail(&self, error: &StorageError) {
-        if matches!(&*self.status.borrow(), StoreStatus::Offline(_)) || self.stopping.get() {
+        if self.status.offline().is_some() || self.stopping.get() {
             return;
         }
         let why = error.to_string();
-        *self.status.borrow_mut() = StoreStatus::Offline(why.clone());
+        self.status.go_offline(why.clone());
         self.stop();
         let logs: Vec<Rc<Log<R>>> = self.logs.borrow().values().cloned().collect();
         let error = StorageError::Offline(why);
@@ -163,14 +164,14 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    /// Remember that space ran out, or that it is back.
-    pub(crate) fn note_full(&self, full: Option<&str>) {
-        let mut status = self.status.borrow_mut();
-        match (&*status, full) {
-            (StoreStatus::Offline(_), _) | (StoreStatus::Online, None) => {}
-            (_, None) => *status = StoreStatus::Online,
-            (_, Some(why)) => *status = StoreStatus::Full(why.to_owned()),
-        }
+    /// Remember that space ran out.
+    pub(crate) fn note_full(&self, why: &str) {
+        self.status.note_full(why, self.layout.root(), self.runtime.now());
+    }
+
+    /// Remember that what was asked for found its space.
+    pub(crate) fn note_room(&self) {
+        self.status.note_room();
     }
 
     /// End the background tasks.

@@ -362,7 +362,7 @@ impl<R: Runtime> Core<R> {
         if journal.ring.borrow().free.is_empty() {
             match self.make_journal_file().await {
                 // A checkpoint may free a file; appends wait for it.
-                Err(StorageError::Full(why)) => self.note_full(Some(&why)),
+                Err(StorageError::Full(why)) => self.note_full(&why),
                 other => other?,
             }
         }

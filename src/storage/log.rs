@@ -274,6 +274,13 @@ impl<R: Runtime> Log<R> {
         infos.collect()
     }
 
+    /// Its bytes do not check: offline from here on.
+    pub(crate) fn note_broken(&self, error: StorageError) {
+        let TopicPartition { topic_id, partition } = self.key.id;
+        tracing::error!(%topic_id, partition, "{error}");
+        self.broken.replace(Some(error));
+    }
+
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         if let Some(broken) = &*self.broken.borrow() {
             return Err(broken.clone());

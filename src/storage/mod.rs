@@ -35,6 +35,7 @@ mod run_files;
 mod scan;
 mod segment;
 mod stats;
+mod status;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,7 @@ pub use hostile::parse_unknown;
 pub use log::Log;
 pub use recover::recover;
 pub use stats::StoreStats;
+pub use status::StoreStatus;
 pub use store::Store;
 
 /// Limits and places of a store. Every field has a documented default in `config`.
@@ -132,17 +134,6 @@ impl From<DiskError> for StorageError {
             DiskError::NotFound(why) | DiskError::Failed(why) => Self::Io(why),
         }
     }
-}
-
-/// Whether a store takes writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreStatus {
-    /// It does.
-    Online,
-    /// Space was missing when it was last asked for; appends wait for it.
-    Full(String),
-    /// A write or flush failed; reads go on.
-    Offline(String),
 }
 
 /// Why a batch was not taken by [`Log::append`].

@@ -87,8 +87,8 @@ impl<R: Runtime> Log<R> {
             Obstacle::Rolling | Obstacle::Pending | Obstacle::JournalFull => Ok(()),
         };
         match &done {
-            Err(StorageError::Full(why)) => core.note_full(Some(why)),
-            Ok(()) => core.note_full(None),
+            Err(StorageError::Full(why)) => core.note_full(why),
+            Ok(()) => core.note_room(),
             Err(_) => {}
         }
         done
@@ -155,7 +155,7 @@ impl<R: Runtime> Log<R> {
                 file.base,
                 block + read.len() as u64
             ));
-            *self.broken.borrow_mut() = Some(error.clone());
+            self.note_broken(error.clone());
             return Err(error);
         }
         let mut state = self.state.borrow_mut();

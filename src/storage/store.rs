@@ -214,7 +214,7 @@ fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig
     };
     let log = Log::new(Rc::clone(core), record.log, state);
     if !record.broken.is_empty() {
-        *log.broken.borrow_mut() = Some(StorageError::Corrupt(record.broken));
+        log.note_broken(StorageError::Corrupt(record.broken));
     }
     *log.replayed.borrow_mut() = (record.snapshot, record.headers);
     *log.checkpoint_record.borrow_mut() = encoded;

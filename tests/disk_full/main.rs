@@ -1,7 +1,8 @@
 //! A disk that fills up under a broker, and gets room again.
 //!
 //! Promise: a produce without room is refused with KAFKA_STORAGE_ERROR while fetch goes on; what
-//! was acknowledged stays; once there is room produce goes on without a restart.
+//! was acknowledged stays; once there is room produce goes on without a restart. The log says both,
+//! and what to do.
 //!
 //! The disk is an ext4 image of its own, loop-mounted below the build directory, which needs root
 //! and a loop device. Without them this cannot be run and says so; `tests/run` then lists it among
@@ -104,6 +105,9 @@ fn a_full_disk_refuses_produce_serves_fetch_and_resumes() {
     check(&mut connection, acknowledged);
     let (error, _) = connection.produce(TOPIC, 0, 1, wire::batch(&[&value(0)])).expect("Produce");
     assert_eq!(error, KAFKA_STORAGE_ERROR, "still full");
+    let said = broker.log_tail();
+    assert!(said.contains("no space left") && said.contains("delete topics or records"), "{said}");
+    assert!(!said.contains("there is space again"), "{said}");
 
     fs::remove_file(disk.ballast()).expect("giving room");
     let deadline = Instant::now() + PATIENCE;
@@ -118,6 +122,8 @@ fn a_full_disk_refuses_produce_serves_fetch_and_resumes() {
         assert!(Instant::now() < deadline, "with room again, produce is still refused: {error}");
     }
     check(&mut connection, acknowledged);
+    let said = broker.log_tail();
+    assert!(said.contains("there is space again"), "{said}");
     // And what was promised while the disk was full holds after a kill.
     broker.kill();
     broker.restart();

@@ -240,9 +240,10 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     if result.disconnects > 0 {
         found.push(Warning::Disconnects { count: result.disconnects });
     }
-    if result.verdict.refused > 0 || !result.errors.is_empty() {
+    if !result.errors.is_empty() {
         found.push(Warning::Refused {
-            records: result.verdict.refused,
+            // Not the verdict's: some errors leave open whether the records were stored.
+            records: result.errors.values().sum(),
             errors: result.errors.keys().cloned().collect(),
         });
     }
