@@ -186,7 +186,9 @@ fn judge_directory(path: &Path, error: &std::io::Error) -> Problem {
         }
         Some(libc::EROFS) => "mount it writable, or choose another with --data-dir".into(),
         Some(libc::ENOSPC | libc::EDQUOT) => {
-            "free some space: not even an empty file can be made".into()
+            "free some megabytes by removing other files; once the broker runs, topics and \
+             records can be deleted through it"
+                .into()
         }
         Some(libc::EIO) => "the device fails: look at dmesg, replace it".into(),
         _ => "choose another with --data-dir".into(),
@@ -208,6 +210,11 @@ fn judge_disk(
         "btrfs" | "zfs" | "nfs" | "fuse" | "9p" => warnings
             .push(format!("{shown} is on {filesystem}: made for ext4 and XFS, measured on ext4")),
         _ => {}
+    }
+    if let Err(error) = &found.direct
+        && matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+    {
+        return Some(judge_directory(path, error));
     }
     // On tmpfs files are used without direct I/O where it does not know it (see `disk::dma`).
     if let Err(error) = &found.direct
