@@ -101,6 +101,7 @@ async fn row(
         cache_bytes_max: 64 << 20,
         open_files_max: 8192,
         pool_bytes_max: 256 << 20,
+        space_reserve_bytes: 0,
     };
     let log_config = LogConfig {
         segment_bytes: 1 << 30,

@@ -142,6 +142,9 @@ pub static BROKER_KEYS: &[Key] = &[
         Check::Range(4 << 20, i64::MAX), Honoured, "Journal files per shard, all together."),
     row("thalweg.pool.bytes.max", Long, Bytes, of("8589934592"), Check::Range(0, i64::MAX),
         Honoured, "Files of removed segments kept by the whole broker to be written again."),
+    row("thalweg.space.reserve.bytes", Long, Bytes, of("33554432"), Check::Range(0, i64::MAX),
+        Honoured, "Bytes per shard that appends leave free on the disk: on a full one a broker can \
+        still start and delete."),
     row("thalweg.direct.append.bytes.min", Int, Bytes, of("131072"), Check::Range(4096, 1 << 30),
         Honoured, "Appends of at least this size that wait for a flush skip the journal."),
     row("thalweg.direct.append.unflushed.bytes.min", Int, Bytes, of("49152"),

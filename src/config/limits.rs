@@ -61,6 +61,8 @@ pub struct Limits {
     pub direct_append_bytes_min: usize,
     /// `thalweg.direct.append.unflushed.bytes.min`
     pub direct_unflushed_append_bytes_min: usize,
+    /// `thalweg.space.reserve.bytes`: per shard, left free on the disk.
+    pub space_reserve_bytes: u64,
     /// `thalweg.pool.bytes.max`: of the whole broker.
     pub pool_bytes_max: u64,
     /// `thalweg.pending.bytes.max`: per shard.
@@ -103,6 +105,7 @@ impl Limits {
             journal_bytes_max: size("thalweg.journal.bytes.max") as u64,
             direct_append_bytes_min: size("thalweg.direct.append.bytes.min"),
             direct_unflushed_append_bytes_min: size("thalweg.direct.append.unflushed.bytes.min"),
+            space_reserve_bytes: size("thalweg.space.reserve.bytes") as u64,
             pool_bytes_max: size("thalweg.pool.bytes.max") as u64,
             pending_bytes_max: size("thalweg.pending.bytes.max"),
             cache_bytes_max: size("thalweg.cache.bytes.max"),

@@ -21,7 +21,9 @@ use io_uring::{opcode, squeue, types};
 
 use super::lease::Lender;
 use super::shrink::Shrinker;
-use super::{BLOCK, BLOCK_U64, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult};
+use super::{
+    BLOCK, BLOCK_U64, BlockBuffer, DirEntry, Disk, DiskError, DiskFile, DiskResult, space,
+};
 use crate::runtime::errands::Errands;
 use crate::runtime::ring::Ring;
 
@@ -44,6 +46,7 @@ pub struct DmaDisk {
     errands: Errands,
     reads: Rc<RefCell<Lender<Read>>>,
     shrinker: Shrinker,
+    data_dir: Rc<Path>,
     /// O_DIRECT, or nothing where the file system does not know it.
     direct: libc::c_int,
 }
@@ -76,7 +79,8 @@ impl DmaDisk {
         let shrinker =
             Shrinker::start().map_err(|e| from_io("start a thread for", data_dir, &e))?;
         let direct = libc::O_DIRECT;
-        let mut disk = Self { ring, errands, reads: Rc::default(), shrinker, direct };
+        let reads = Rc::default();
+        let mut disk = Self { ring, errands, reads, shrinker, data_dir: data_dir.into(), direct };
         let dir = data_dir.to_owned();
         let prepare = move || {
             std::fs::create_dir_all(&dir)?;
@@ -140,6 +144,11 @@ impl DmaDisk {
 impl Disk for DmaDisk {
     type Buffer = DmaBuffer;
     type File = DmaDiskFile;
+
+    fn usable(&self) -> u64 {
+        // Where it is not told, claiming tells.
+        space::of_volume(&self.data_dir).map_or(u64::MAX, |space| space.usable)
+    }
 
     fn buffer(&self, len: usize) -> DmaBuffer {
         debug_assert!(len > 0 && len.is_multiple_of(BLOCK), "direct I/O needs whole blocks");

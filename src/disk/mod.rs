@@ -83,6 +83,8 @@ pub trait Disk: Clone + 'static {
     /// An open file.
     type File: DiskFile<Buffer = Self::Buffer>;
 
+    /// Bytes that may still be claimed, as far as anybody can know.
+    fn usable(&self) -> u64;
     /// Memory for a write of `len` bytes (a multiple of [`BLOCK`]); contents unspecified.
     fn buffer(&self, len: usize) -> Self::Buffer;
     /// Open for reading and writing; with `create`, make an empty file if there is none.

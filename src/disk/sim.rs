@@ -416,6 +416,10 @@ impl Disk for SimDisk {
     type Buffer = SimBuffer;
     type File = SimFile;
 
+    fn usable(&self) -> u64 {
+        self.state.capacity.get().saturating_sub(self.used())
+    }
+
     fn buffer(&self, len: usize) -> SimBuffer {
         assert!(len > 0 && len.is_multiple_of(BLOCK), "direct I/O needs whole blocks, not {len}");
         // What an allocator gives is not zero.

@@ -306,6 +306,7 @@ fn storage_config(config: &Config) -> StorageConfig {
         cache_bytes_max: config.limits.cache_bytes_max,
         open_files_max: config.limits.open_files_max / config.shards(),
         pool_bytes_max: config.limits.pool_bytes_max / config.shards() as u64,
+        space_reserve_bytes: config.limits.space_reserve_bytes * config.shards() as u64,
     }
 }
 

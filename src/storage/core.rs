@@ -17,7 +17,7 @@ use super::segment::OpenFiles;
 use super::stats::StoreStats;
 use super::status::Status;
 use super::{Log, ShardStart, StorageError, StoreStatus};
-use crate::disk::DiskError;
+use crate::disk::{Disk, DiskError, DiskFile};
 use crate::model::{ShardId, TopicPartition};
 use crate::runtime::Runtime;
 use crate::runtime::wait::{Earliest, TurnLock, WaitList};
@@ -162,6 +162,25 @@ impl<R: Runtime> Core<R> {
         for log in logs {
             log.tell_failed(&error);
         }
+    }
+
+    /// Claim `wanted` bytes for a file that has `present` ones, leaving what a broker needs to
+    /// start, and to delete, on a disk that is full.
+    pub(crate) async fn claim(
+        &self,
+        file: &<R::Disk as Disk>::File,
+        present: u64,
+        wanted: u64,
+    ) -> Result<(), DiskError> {
+        let (grows, reserve) = (wanted.saturating_sub(present), self.limits.space_reserve_bytes);
+        let usable = self.runtime.disk().usable();
+        if usable < grows.saturating_add(reserve) {
+            return Err(DiskError::Full(format!(
+                "{usable} bytes are free, {grows} are wanted, and thalweg.space.reserve.bytes \
+                 keeps {reserve} for all shards"
+            )));
+        }
+        file.allocate(wanted).await
     }
 
     /// Remember that space ran out.

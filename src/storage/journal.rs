@@ -24,6 +24,8 @@ use crate::model::Offset;
 use crate::runtime::wait::WaitList;
 use crate::runtime::{Queue, Runtime};
 
+/// Files made whatever stays free on the disk: one to write to and one ahead of it.
+const FILES_TO_START: u32 = 2;
 /// Bytes of one write when a new journal file is filled with zeros.
 const ZERO_WRITE_BYTES: u64 = 1 << 20;
 
@@ -433,7 +435,13 @@ impl<R: Runtime> Core<R> {
         let path = self.layout.journal(self.generation, self.shard, number);
         let file = disk.open(&path, true).await.map_err(|e| self.offline(e))?;
         let total = self.limits.journal_file_bytes;
-        file.allocate(total).await.map_err(StorageError::from)?;
+        // Without the first ones there is no start.
+        let claimed = if number <= FILES_TO_START {
+            file.allocate(total).await
+        } else {
+            self.claim(&file, 0, total).await
+        };
+        claimed.map_err(StorageError::from)?;
         let mut position = 0;
         while position < total {
             let len = ZERO_WRITE_BYTES.min(total - position);

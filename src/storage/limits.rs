@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) open_files_max: usize,
     /// Bytes of removed segments' files kept to be written again.
     pub(crate) pool_bytes_max: u64,
+    /// Bytes of the disk that appends leave free.
+    pub(crate) space_reserve_bytes: u64,
     /// Indexes of sealed segments kept in memory.
     pub(crate) loaded_indexes_max: usize,
 }
@@ -72,6 +74,7 @@ impl Limits {
             read_bytes: 512 << 10,
             open_files_max: config.open_files_max.max(OPEN_FILES_MIN),
             pool_bytes_max: config.pool_bytes_max,
+            space_reserve_bytes: config.space_reserve_bytes,
             loaded_indexes_max: 64,
         }
     }

@@ -78,6 +78,8 @@ pub struct StorageConfig {
     pub open_files_max: usize,
     /// Bytes per shard of removed segments' files that are kept to be written again.
     pub pool_bytes_max: u64,
+    /// Bytes of the disk that appends leave free, for all shards together.
+    pub space_reserve_bytes: u64,
 }
 
 /// What a topic's configuration says about each of its logs.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::tests::{ID, Marks, append, batch, log_config};
 use super::{Append, AppendError, Log, StorageConfig, StorageError, Store, recover};
+use crate::disk::Disk;
 use crate::disk::sim::DiskImage;
 use crate::model::TopicPartition;
 use crate::runtime::sim::{SimRuntime, SimWorld};
@@ -22,6 +23,7 @@ fn config(pool_bytes_max: u64) -> StorageConfig {
         cache_bytes_max: 4 << 10,
         open_files_max: 64,
         pool_bytes_max,
+        space_reserve_bytes: 0,
     }
 }
 
@@ -95,26 +97,7 @@ fn kept_files_give_way_when_space_is_missing() {
         // None of the files fits a segment of a quarter of their size.
         let id = TopicPartition { partition: ID.partition + 1, ..ID };
         let (other, _) = filled(&store, id, SEGMENT / 4, 1).await;
-        let bytes = batch(BATCH, 1, 3, 1);
-        let refused = loop {
-            let next = other.end_offset();
-            let append = Append {
-                bytes: bytes.clone(),
-                base_offset: next,
-                last_offset: next,
-                leader_epoch: 7,
-                max_timestamp: 1,
-                flush: false,
-            };
-            match other.append(&append) {
-                Ok(()) => {}
-                Err(AppendError::NoRoom) => match other.room(bytes.len()).await {
-                    Ok(()) => {}
-                    Err(error) => break error,
-                },
-                Err(AppendError::Storage(error)) => break error,
-            }
-        };
+        let refused = fill(&other).await;
         assert!(matches!(refused, StorageError::Full(_)), "{refused}");
         let taken: u64 = other.segments().iter().map(|segment| segment.bytes).sum();
         assert!(
@@ -124,6 +107,60 @@ fn kept_files_give_way_when_space_is_missing() {
         );
         assert_eq!(log.core.stats.pool_bytes.get(), 0);
     });
+}
+
+/// What an operator does with a full disk: start the broker again, delete, go on.
+#[test]
+fn a_store_that_filled_its_disk_opens_again_and_deletes() {
+    const RESERVE: u64 = 3 * SEGMENT;
+    let world = SimWorld::new(1, DiskImage::with_dir(&PathBuf::from("/data")));
+    world.disk().set_capacity(12 * SEGMENT);
+    let (runtime, disk) = (world.runtime(), world.disk().clone());
+    world.run(async move {
+        let config = StorageConfig { space_reserve_bytes: RESERVE, ..config(0) };
+        let owner = |_: TopicPartition| Some((0, log_config(SEGMENT)));
+        let start = async || {
+            let start = recover(&runtime, &config, 1, &owner).await?.remove(0);
+            Store::open(runtime.clone(), config.clone(), start).await
+        };
+        let store = start().await.unwrap();
+        let log = store.create_log(ID, log_config(SEGMENT)).await.unwrap();
+        let refused = fill(&log).await;
+        assert!(matches!(refused, StorageError::Full(_)), "{refused}");
+        // What the journal begins with is made at any price.
+        let kept = disk.usable();
+        assert!((RESERVE - (128 << 10)..RESERVE + 2 * SEGMENT).contains(&kept), "{kept}");
+        store.close().await.unwrap();
+        let store = start().await.unwrap();
+        store.delete_log(ID).await.unwrap();
+        let id = TopicPartition { partition: ID.partition + 1, ..ID };
+        filled(&store, id, SEGMENT, 20).await;
+        store.close().await.unwrap();
+    });
+}
+
+/// Append until it is refused; why.
+async fn fill(log: &Rc<Log<SimRuntime>>) -> StorageError {
+    let bytes = batch(BATCH, 1, 3, 1);
+    loop {
+        let next = log.end_offset();
+        let append = Append {
+            bytes: bytes.clone(),
+            base_offset: next,
+            last_offset: next,
+            leader_epoch: 7,
+            max_timestamp: 1,
+            flush: false,
+        };
+        match log.append(&append) {
+            Ok(()) => {}
+            Err(AppendError::NoRoom) => match log.room(bytes.len()).await {
+                Ok(()) => {}
+                Err(error) => return error,
+            },
+            Err(AppendError::Storage(error)) => return error,
+        }
+    }
 }
 
 /// Whichever disk call of a removal fails: what is counted as kept is what the pool holds.

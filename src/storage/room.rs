@@ -129,7 +129,7 @@ impl<R: Runtime> Log<R> {
         // A recycled file or one from before a restart may have the space already.
         let present = open.len()?;
         if present < wanted {
-            open.allocate(wanted).await?;
+            self.core.claim(&open, present, wanted).await?;
         }
         let mut state = self.state.borrow_mut();
         state.is_cut = false;
@@ -190,7 +190,7 @@ impl<R: Runtime> Log<R> {
         let file = disk.open(&path, true).await?;
         if recycled.is_none() {
             file.truncate(0).await?;
-            file.allocate(self.core.limits.allocate_step_min).await?;
+            self.core.claim(&file, 0, self.core.limits.allocate_step_min).await?;
         }
         let allocated = file.len()? / BLOCK as u64 * BLOCK as u64;
         disk.sync_dir(&layout.log(id)).await?;

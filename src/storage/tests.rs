@@ -40,6 +40,7 @@ fn config(dir: &Path) -> StorageConfig {
         cache_bytes_max: 1 << 20,
         open_files_max: 20,
         pool_bytes_max: 256 << 20,
+        space_reserve_bytes: 0,
     }
 }
 

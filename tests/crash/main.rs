@@ -38,6 +38,7 @@ pub(crate) fn config() -> StorageConfig {
         cache_bytes_max: 32 << 10,
         open_files_max: 8192,
         pool_bytes_max: 256 << 10,
+        space_reserve_bytes: 0,
     }
 }
 

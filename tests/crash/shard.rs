@@ -55,6 +55,7 @@ pub(crate) async fn start_shard_with(
         cache_bytes_max: 1 << 20,
         open_files_max: 8192,
         pool_bytes_max: 256 << 20,
+        space_reserve_bytes: 0,
     };
     let owner = |id: TopicPartition| {
         image.topic_by_id(id.topic_id)?;

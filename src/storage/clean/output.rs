@@ -109,7 +109,7 @@ impl<R: Runtime> Output<R> {
         if end > self.allocated {
             // Claimed before it is written: a full disk shows here, and nothing is lost.
             let step = end.clamp(core.limits.allocate_step_min, core.limits.allocate_step_max);
-            self.file.allocate(end + step).await?;
+            core.claim(&self.file, self.allocated, end + step).await?;
             self.allocated = end + step;
         }
         let mut buffer = core.runtime.disk().buffer(blocks);

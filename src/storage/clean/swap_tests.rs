@@ -38,6 +38,7 @@ pub(super) fn config() -> StorageConfig {
         cache_bytes_max: 4 << 10,
         open_files_max: 8192,
         pool_bytes_max: 256 << 20,
+        space_reserve_bytes: 0,
     }
 }
 
