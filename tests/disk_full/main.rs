@@ -2,7 +2,7 @@
 //!
 //! Promise: a produce without room is refused with KAFKA_STORAGE_ERROR while fetch goes on; what
 //! was acknowledged stays; once there is room produce goes on without a restart. The log says both,
-//! and what to do.
+//! and what to do. A broker that ends on a full disk can be started there.
 //!
 //! The disk is an ext4 image of its own, loop-mounted below the build directory, which needs root
 //! and a loop device. Without them this cannot be run and says so; `tests/run` then lists it among
@@ -89,16 +89,7 @@ fn a_full_disk_refuses_produce_serves_fetch_and_resumes() {
     assert_eq!(connection.create_topic(TOPIC, 1, &[]).expect("CreateTopics"), 0);
 
     let mut acknowledged = 0_usize;
-    let refusal = loop {
-        let batch = wire::batch(&[&value(acknowledged)]);
-        let (error, offset) = connection.produce(TOPIC, 0, -1, batch).expect("Produce");
-        if error != 0 {
-            break error;
-        }
-        assert_eq!(offset, acknowledged as i64);
-        acknowledged += 1;
-        assert!(acknowledged < 1 << 20, "the disk never fills");
-    };
+    let refusal = fill(&mut connection, &mut acknowledged);
     assert_eq!(refusal, KAFKA_STORAGE_ERROR, "after {acknowledged} records");
     assert!(acknowledged > 20, "only {acknowledged} records fit: the image is too small");
     broker.assert_alive();
@@ -124,12 +115,27 @@ fn a_full_disk_refuses_produce_serves_fetch_and_resumes() {
     check(&mut connection, acknowledged);
     let said = broker.log_tail();
     assert!(said.contains("there is space again"), "{said}");
-    // And what was promised while the disk was full holds after a kill.
+    // A broker that ends on a full disk comes back there, with all that it promised.
+    assert_eq!(fill(&mut connection, &mut acknowledged), KAFKA_STORAGE_ERROR);
     broker.kill();
     broker.restart();
     let mut connection = Connection::open(broker.port()).expect("connecting");
     check(&mut connection, acknowledged);
     broker.stop();
+}
+
+/// Produce until the broker refuses; its error.
+fn fill(connection: &mut Connection, acknowledged: &mut usize) -> i16 {
+    loop {
+        let batch = wire::batch(&[&value(*acknowledged)]);
+        let (error, offset) = connection.produce(TOPIC, 0, -1, batch).expect("Produce");
+        if error != 0 {
+            return error;
+        }
+        assert_eq!(offset, *acknowledged as i64);
+        *acknowledged += 1;
+        assert!(*acknowledged < 1 << 20, "the disk never fills");
+    }
 }
 
 /// Every acknowledged record is there, in order.
