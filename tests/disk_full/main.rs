@@ -23,6 +23,8 @@ use support::{Broker, Connection, Options, wire};
 const IMAGE_BYTES: u64 = 1 << 30;
 /// What is taken away from the disk first and given back when it is full.
 const BALLAST_BYTES: u64 = 256 << 20;
+/// What others take of the space that appends leave, 32 MiB for each of two shards.
+const OTHERS_BYTES: u64 = 32 << 20;
 const TOPIC: &str = "filling";
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -117,6 +119,8 @@ fn a_full_disk_refuses_produce_serves_fetch_and_resumes() {
     assert!(said.contains("there is space again"), "{said}");
     // A broker that ends on a full disk comes back there, with all that it promised.
     assert_eq!(fill(&mut connection, &mut acknowledged), KAFKA_STORAGE_ERROR);
+    // Nor does it need all that it left.
+    run("fallocate", &["-l", &OTHERS_BYTES.to_string(), path(&disk.ballast())]);
     broker.kill();
     broker.restart();
     let mut connection = Connection::open(broker.port()).expect("connecting");
