@@ -94,7 +94,7 @@ impl Serving {
         shard.runtime.spawn(Queue::Background, shard.clone().keep_house());
         shard.runtime.spawn(Queue::Background, shard.clone().keep_clean());
         shard.runtime.spawn(Queue::Network, shard.clone().tend_groups());
-        shard.runtime.spawn(Queue::Network, shard.clone().watch_for_stalls());
+        shard.runtime.spawn(Queue::Network, shard.clone().keep_watch());
         serving
     }
 

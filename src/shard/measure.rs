@@ -38,13 +38,17 @@ impl<R: Runtime> Shard<R> {
         ])
     }
 
-    /// Notice when this shard could not turn to a timer in time: something held the core.
-    pub async fn watch_for_stalls(self: std::rc::Rc<Self>) {
+    /// Notice when this shard could not turn to a timer in time: something held the core. And when
+    /// the disk has little space left.
+    pub async fn keep_watch(self: std::rc::Rc<Self>) {
         loop {
             let due = self.runtime.now() + HEARTBEAT;
             self.runtime.sleep(HEARTBEAT).await;
             let late = self.runtime.now().saturating_sub(due);
             self.metrics.raise(Value::LongestStall, late.as_micros() as u64);
+            if let Err(error) = self.store.give_way().await {
+                tracing::warn!(%error, "the space of used files could not be given back");
+            }
         }
     }
 }

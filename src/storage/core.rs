@@ -154,7 +154,13 @@ impl<R: Runtime> Core<R> {
         if self.status.offline().is_some() || self.stopping.get() {
             return;
         }
-        let why = error.to_string();
+        let why = match error {
+            StorageError::Full(why) => format!(
+                "{why}, though the space was claimed before: is the volume thinly provisioned? \
+                 The data directory takes no more writes until the broker is restarted"
+            ),
+            other => other.to_string(),
+        };
         self.status.go_offline(why.clone());
         self.stop();
         let logs: Vec<Rc<Log<R>>> = self.logs.borrow().values().cloned().collect();
@@ -181,6 +187,11 @@ impl<R: Runtime> Core<R> {
             )));
         }
         file.allocate(wanted).await
+    }
+
+    /// Whether used files may be kept: not when another shard may want their space.
+    pub(crate) fn has_space_to_spare(&self) -> bool {
+        self.runtime.disk().usable() >= 2 * self.limits.space_reserve_bytes
     }
 
     /// Remember that space ran out.

@@ -129,7 +129,8 @@ impl<R: Runtime> Core<R> {
     fn enter_pool(&self, bytes: u64) -> bool {
         let pool = &self.pool;
         let is_free = pool.files.borrow().len() + pool.entering.get() < FILES_MAX
-            && self.stats.pool_bytes.get() + bytes <= self.limits.pool_bytes_max;
+            && self.stats.pool_bytes.get() + bytes <= self.limits.pool_bytes_max
+            && self.has_space_to_spare();
         if is_free {
             pool.entering.set(pool.entering.get() + 1);
             add(&self.stats.pool_bytes, bytes);

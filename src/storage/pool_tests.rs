@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::tests::{ID, Marks, append, batch, log_config};
-use super::{Append, AppendError, Log, StorageConfig, StorageError, Store, recover};
+use super::{Append, AppendError, Log, LogConfig, StorageConfig, StorageError, Store, recover};
 use crate::disk::Disk;
 use crate::disk::sim::DiskImage;
 use crate::model::TopicPartition;
+use crate::runtime::Runtime;
 use crate::runtime::sim::{SimRuntime, SimWorld};
 
 const SEGMENT: u64 = 1 << 20;
@@ -136,6 +137,62 @@ fn a_store_that_filled_its_disk_opens_again_and_deletes() {
         let id = TopicPartition { partition: ID.partition + 1, ..ID };
         filled(&store, id, SEGMENT, 20).await;
         store.close().await.unwrap();
+    });
+}
+
+/// One shard's files must not keep another shard's appends waiting.
+#[test]
+fn files_are_kept_only_while_there_is_space_to_spare() {
+    let world = SimWorld::new(1, DiskImage::with_dir(&PathBuf::from("/data")));
+    world.disk().set_capacity(20 * SEGMENT);
+    let (runtime, disk) = (world.runtime(), world.disk().clone());
+    world.run(async move {
+        let config = StorageConfig { space_reserve_bytes: 2 * SEGMENT, ..config(100 * SEGMENT) };
+        let owner = |_: TopicPartition| Some((0, log_config(SEGMENT)));
+        let start = recover(&runtime, &config, 1, &owner).await.unwrap().remove(0);
+        let store = Store::open(runtime.clone(), config, start).await.unwrap();
+        let (log, _) = filled(&store, ID, SEGMENT, 35).await;
+        cut(&log).await.unwrap();
+        let kept = || log.core.stats.pool_bytes.get();
+        assert!(kept() > 2 * SEGMENT, "{}", kept());
+        store.give_way().await.unwrap();
+        assert!(kept() > 2 * SEGMENT, "there is space");
+        // Somebody else takes nearly all of it.
+        disk.set_capacity(20 * SEGMENT - disk.usable() + SEGMENT);
+        store.give_way().await.unwrap();
+        assert_eq!(kept(), 0);
+        // Nor is another one kept then.
+        disk.set_capacity(20 * SEGMENT);
+        let id = TopicPartition { partition: ID.partition + 1, ..ID };
+        let (other, _) = filled(&store, id, SEGMENT, 25).await;
+        disk.set_capacity(20 * SEGMENT - disk.usable() + SEGMENT);
+        cut(&other).await.unwrap();
+        assert_eq!(kept(), 0);
+    });
+}
+
+/// Retention makes room; it must not need some.
+#[test]
+fn retention_goes_on_on_a_full_disk() {
+    let world = SimWorld::new(1, DiskImage::with_dir(&PathBuf::from("/data")));
+    world.disk().set_capacity(8 * SEGMENT);
+    let (runtime, disk) = (world.runtime(), world.disk().clone());
+    world.run(async move {
+        let store = open(&runtime, 0).await;
+        let config = LogConfig { retention_ms: 1000, ..log_config(SEGMENT) };
+        let log = store.create_log(ID, config).await.unwrap();
+        let refused = fill(&log).await;
+        assert!(matches!(refused, StorageError::Full(_)), "{refused}");
+        disk.set_capacity(8 * SEGMENT - disk.usable());
+        assert_eq!(disk.usable(), 0);
+        let later = runtime.wall_ms() + 3_600_000;
+        let gone = log.apply_retention(log.end_offset(), later).await.unwrap();
+        assert!(gone > 3, "{gone}");
+        assert!(disk.usable() > 3 * SEGMENT, "{}", disk.usable());
+        assert_eq!(log.start_offset(), log.end_offset());
+        for _ in 0..10 {
+            append(&log, batch(BATCH, 1, 1, 1), true).await;
+        }
     });
 }
 

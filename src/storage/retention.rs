@@ -38,9 +38,22 @@ impl<R: Runtime> Log<R> {
         wall_ms: TimestampMs,
     ) -> Result<usize, StorageError> {
         self.check()?;
+        // What is sealed first: rolling may want space that this gives back.
+        let sealed = self.drop_unretained(high_watermark, wall_ms).await?;
         self.roll_expired(high_watermark, wall_ms).await?;
-        let Some(start) = self.retained_from(high_watermark, wall_ms) else { return Ok(0) };
-        self.raise_start(start).await
+        Ok(sealed + self.drop_unretained(high_watermark, wall_ms).await?)
+    }
+
+    /// Delete the sealed segments that retention does not keep; how many.
+    async fn drop_unretained(
+        &self,
+        high_watermark: Offset,
+        wall_ms: TimestampMs,
+    ) -> Result<usize, StorageError> {
+        match self.retained_from(high_watermark, wall_ms) {
+            Some(start) => self.raise_start(start).await,
+            None => Ok(0),
+        }
     }
 
     /// Seal the active segment if it is expired.

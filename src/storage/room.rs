@@ -189,8 +189,8 @@ impl<R: Runtime> Log<R> {
         }
         let file = disk.open(&path, true).await?;
         if recycled.is_none() {
+            // Claimed with the first append: an expired segment is rolled on a full disk, too.
             file.truncate(0).await?;
-            self.core.claim(&file, 0, self.core.limits.allocate_step_min).await?;
         }
         let allocated = file.len()? / BLOCK as u64 * BLOCK as u64;
         disk.sync_dir(&layout.log(id)).await?;

@@ -77,6 +77,18 @@ impl<R: Runtime> Store<R> {
         self.core.status()
     }
 
+    /// Give the space of used files back when the disk has little left: another shard's appends may
+    /// want it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn give_way(&self) -> Result<(), StorageError> {
+        if self.core.stats.pool_bytes.get() > 0 && !self.core.has_space_to_spare() {
+            self.core.empty_pool().await?;
+        }
+        Ok(())
+    }
+
     /// Create an empty log, durably. Its files come with the first append.
     ///
     /// # Errors
