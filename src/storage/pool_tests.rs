@@ -183,16 +183,21 @@ fn retention_goes_on_on_a_full_disk() {
         let log = store.create_log(ID, config).await.unwrap();
         let refused = fill(&log).await;
         assert!(matches!(refused, StorageError::Full(_)), "{refused}");
-        disk.set_capacity(8 * SEGMENT - disk.usable());
+        let capacity = 8 * SEGMENT - disk.usable();
+        disk.set_capacity(capacity);
         assert_eq!(disk.usable(), 0);
         let later = runtime.wall_ms() + 3_600_000;
         let gone = log.apply_retention(log.end_offset(), later).await.unwrap();
         assert!(gone > 3, "{gone}");
         assert!(disk.usable() > 3 * SEGMENT, "{}", disk.usable());
         assert_eq!(log.start_offset(), log.end_offset());
-        for _ in 0..10 {
+        // Nor when there is nothing but the active segment.
+        for _ in 0..5 {
             append(&log, batch(BATCH, 1, 1, 1), true).await;
         }
+        disk.set_capacity(capacity - disk.usable());
+        assert_eq!((disk.usable(), log.segments().len()), (0, 1));
+        assert_eq!(log.apply_retention(log.end_offset(), later).await.unwrap(), 1);
     });
 }
 
