@@ -49,12 +49,6 @@ pub struct Report {
 /// Locked memory that each executor asks for at its start.
 const MEMLOCK_PER_SHARD_BYTES: u64 = 512 * 1024;
 
-/// Descriptors of one shard besides connections and logs: rings, event fds, threads' pipes.
-const FILES_PER_SHARD: u64 = 32;
-
-/// Descriptors of the process besides that.
-const FILES_BASE: u64 = 32;
-
 /// Check everything; nothing is changed but the soft limits and a probe file that is removed.
 pub fn check(config: &Config) -> Report {
     let mut report = Report { kernel: probe::kernel_release(), ..Report::default() };
@@ -68,8 +62,7 @@ pub fn check(config: &Config) -> Report {
     problems.extend(judge_memlock(probe::raise_limit(libc::RLIMIT_MEMLOCK), shards, &mut warnings));
     let needed = config.limits.connections_max as u64
         + config.limits.open_files_max as u64
-        + FILES_PER_SHARD * shards
-        + FILES_BASE;
+        + config.machine.files_of_shards();
     problems.extend(judge_files(probe::raise_limit(libc::RLIMIT_NOFILE), needed, &mut warnings));
 
     match probe::directory(&config.data_dir) {

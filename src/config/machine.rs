@@ -16,6 +16,15 @@ pub struct Machine {
     pub open_files: u64,
 }
 
+/// Descriptors of one shard besides connections and logs: rings, event fds, threads' pipes.
+const FILES_PER_SHARD: u64 = 32;
+/// Descriptors of the process besides that.
+const FILES_BASE: u64 = 32;
+/// Files of logs that are few enough only for a toy.
+pub(super) const LOG_FILES_MIN: u64 = 64;
+/// Connections that are few enough only for a toy.
+pub(super) const CONNECTIONS_MIN: u64 = 16;
+
 /// Used when nothing about memory can be read.
 const MEMORY_FALLBACK_BYTES: u64 = 1 << 30;
 
@@ -32,6 +41,27 @@ impl Machine {
         let physical = mem_total(Path::new("/")).unwrap_or(MEMORY_FALLBACK_BYTES);
         let memory_bytes = memory_limit(&groups).map_or(physical, |limit| limit.min(physical));
         Self { cores, memory_bytes, open_files: open_files_hard() }
+    }
+
+    /// Descriptors that the broker needs besides those of connections and logs.
+    pub fn files_of_shards(&self) -> u64 {
+        FILES_BASE + FILES_PER_SHARD * self.cores.len() as u64
+    }
+
+    /// Files of logs to hold open unless somebody says: two fifths of what the shards leave.
+    pub(super) fn files_of_logs(&self) -> u64 {
+        (self.files_left() / 5 * 2).max(LOG_FILES_MIN)
+    }
+
+    /// Connections to serve unless somebody says: as many, as far as they fit beside the logs, so
+    /// that the limit that the pre-flight check asks for is one that satisfies it.
+    pub(super) fn connections(&self) -> u64 {
+        let beside_logs = self.files_left().saturating_sub(self.files_of_logs());
+        (self.files_left() / 5 * 2).min(beside_logs).max(CONNECTIONS_MIN)
+    }
+
+    fn files_left(&self) -> u64 {
+        self.open_files.saturating_sub(self.files_of_shards())
     }
 }
 

@@ -23,7 +23,7 @@ fn defaults_stand_alone() {
     assert_eq!(config.cores, [0, 2]);
     assert_eq!(config.durability, Durability::Flush);
     assert_eq!(config.limits.frame_bytes_max, 100 << 20);
-    assert_eq!(config.limits.connections_max, 1638);
+    assert_eq!(config.limits.connections_max, 1600);
     assert_eq!(config.limits.cache_bytes_max, 128 << 20);
     assert_eq!(config.limits.journal_bytes_max, 256 << 20);
     assert_eq!(config.limits.direct_append_bytes_min, 128 << 10);
@@ -38,6 +38,21 @@ fn small_machines_get_small_memory_but_a_whole_frame() {
     let config = Config::load(machine, None, &[]).unwrap();
     assert!(config.limits.cache_bytes_max < 20 << 20);
     assert_eq!(config.limits.frame_memory_bytes_max, config.limits.frame_bytes_max);
+}
+
+/// Else the pre-flight check asked for a limit of open files, and with that one for a higher one.
+#[test]
+fn connections_and_logs_fit_into_the_open_files_that_are_asked_for() {
+    let needed = |open_files| {
+        let machine = Machine { cores: (0..16).collect(), memory_bytes: 8 << 30, open_files };
+        let limits = Config::load(machine.clone(), None, &[]).unwrap().limits;
+        machine.files_of_shards() + (limits.connections_max + limits.open_files_max) as u64
+    };
+    let least = needed(64);
+    assert!(least > 64);
+    for open_files in least..least + 500 {
+        assert!(needed(open_files) <= open_files, "{} of {open_files}", needed(open_files));
+    }
 }
 
 #[test]

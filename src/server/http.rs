@@ -19,14 +19,12 @@ use crate::runtime::{Queue, Runtime};
 use crate::shard::Shard;
 use crate::shard::call::{Call, Reply};
 
-use super::listener;
+use super::listener::{self, Refusals};
 use super::readiness::Readiness;
 use super::socket::{self, Receiver};
 
 /// Longest time for a request, and for its answer.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Rest after the kernel refused to accept.
-const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
 /// Serve the pages until the listener is shut down.
 ///
@@ -38,6 +36,7 @@ pub async fn serve<R: Runtime>(
     listener: TcpListener,
 ) -> io::Result<()> {
     let watch = readiness.watch(listener.as_raw_fd())?;
+    let refusals = Refusals::default();
     let open = Rc::new(Cell::new(0));
     let most = shard.config.limits.metrics_connections_max;
     let started = shard.runtime.now();
@@ -56,7 +55,7 @@ pub async fn serve<R: Runtime>(
             Ok(refused) => drop(refused),
             // EINVAL: shut down, because the broker stops.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
-            Err(_) => shard.runtime.sleep(REST_AFTER_REFUSAL).await,
+            Err(error) => refusals.rest_after(&error, &shard.runtime).await,
         }
     }
 }

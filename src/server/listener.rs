@@ -16,16 +16,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Limits;
 use crate::metrics::Value;
-use crate::runtime::Runtime;
 use crate::runtime::wait::step_aside;
+use crate::runtime::{LineLimit, Runtime};
 use crate::shard::Shard;
 use crate::shard::mesh::Message;
 
 use super::readiness::{Direction, Readiness, Watch};
 
-/// Rest after the kernel refused to accept (no descriptors left): connections under way go on, new
-/// ones wait in the backlog.
+/// Rest after the kernel refused to accept (no descriptors left).
 const REST_AFTER_REFUSAL: Duration = Duration::from_millis(100);
+/// While that lasts the log says so this often.
+const REFUSAL_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Longest wait for a connection without a look, should the kernel no longer watch the listener.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long an address in use may take to come free. The kernel takes an io_uring apart after its
@@ -138,6 +139,7 @@ pub async fn accept<R: Runtime>(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let watch = readiness.watch(listener.as_raw_fd())?;
+    let refusals = Refusals::default();
     let mut next = 0;
     loop {
         match take(&listener, &watch).await {
@@ -154,14 +156,31 @@ pub async fn accept<R: Runtime>(
             }
             // EINVAL: shut down, because the broker stops.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
-            Err(error) => {
-                tracing::warn!(
-                    "cannot accept a connection: {error}; waiting. If descriptors have run out, \
-                     raise the limit (ulimit -n, LimitNOFILE)"
-                );
-                shard.runtime.sleep(REST_AFTER_REFUSAL).await;
-            }
+            Err(error) => refusals.rest_after(&error, &shard.runtime).await,
         }
+    }
+}
+
+/// What the kernel refused to accept on one listener.
+pub struct Refusals(LineLimit);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(LineLimit::new(1, REFUSAL_TOLD_EVERY))
+    }
+}
+
+impl Refusals {
+    /// Say that nothing can be accepted, and why, and wait a little: connections under way go on,
+    /// new ones stay in the backlog.
+    pub async fn rest_after<R: Runtime>(&self, error: &io::Error, runtime: &R) {
+        if self.0.may_log(runtime.now()).is_some() {
+            tracing::warn!(
+                "cannot accept a connection: {error}; new ones wait. If descriptors have run out, \
+                 raise the limit (ulimit -n, LimitNOFILE)"
+            );
+        }
+        runtime.sleep(REST_AFTER_REFUSAL).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::model::ShardId;
+use crate::runtime::LineLimit;
 
 /// While the disk is full the log says so at most this often, also when single appends still find
 /// room in between.
@@ -26,9 +27,8 @@ pub enum StoreStatus {
 pub(crate) struct Status {
     shard: ShardId,
     now: RefCell<StoreStatus>,
-    /// When the log last said that the disk is full.
-    full_told: Cell<Option<Duration>>,
-    /// That is the last it said.
+    full_lines: LineLimit,
+    /// That the disk is full is the last that the log said.
     is_full_told: Cell<bool>,
 }
 
@@ -38,7 +38,7 @@ impl Status {
         Self {
             shard,
             now: RefCell::new(StoreStatus::Online),
-            full_told: Cell::default(),
+            full_lines: LineLimit::new(1, FULL_TOLD_EVERY),
             is_full_told: Cell::default(),
         }
     }
@@ -67,10 +67,9 @@ impl Status {
             return;
         }
         self.now.replace(StoreStatus::Full(why.to_owned()));
-        if self.full_told.get().is_some_and(|told| now < told + FULL_TOLD_EVERY) {
+        if self.full_lines.may_log(now).is_none() {
             return;
         }
-        self.full_told.set(Some(now));
         self.is_full_told.set(true);
         tracing::error!(
             shard = self.shard,

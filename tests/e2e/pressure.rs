@@ -1,6 +1,9 @@
 //! Many at once: connections that promise much and send little, and more connections than files.
 
+use std::fs;
 use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::ApiVersionsRequest;
 
 use crate::support::broker::POLL;
 use crate::support::{Broker, Connection, Options, wire};
@@ -52,8 +55,8 @@ fn announced_frames_take_no_memory() {
     }
 }
 
-/// With no file descriptor left for another connection, those that are there go on, and when some
-/// leave, others come in.
+/// More connections than `max.connections`, which follows the limit of open files: those that are
+/// there go on, and when some leave, others come in.
 #[test]
 fn connections_beyond_the_open_files_limit() {
     let options = Options { open_files: Some(512), ..Options::default() };
@@ -68,6 +71,55 @@ fn connections_beyond_the_open_files_limit() {
     }
     broker.assert_alive();
     drop(crowd);
+    await_service(&broker);
+    broker.assert_alive();
+}
+
+/// No file descriptor left at all: those that are there go on, new ones wait, the log says so once
+/// and not at every attempt; with a higher limit those that waited are served.
+#[test]
+fn new_connections_wait_while_there_are_no_descriptors() {
+    let mut broker = Broker::start("no-descriptors");
+    let mut old = neighbour(&broker);
+    let (error, _) = old.produce(TOPIC, 0, -1, wire::batch(&[b"before"])).expect("Produce");
+    assert_eq!(error, 0);
+    let open = fs::read_dir(format!("/proc/{}/fd", broker.pid())).expect("its descriptors").count();
+    let before = limit_open_files(broker.pid(), open as u64);
+    let mut waiting = Connection::open(broker.port()).expect("the kernel's queue");
+    waiting.send(0, &ApiVersionsRequest::default()).expect("asking");
+    let (began, mut turn) = (Instant::now(), 0);
+    // Some attempts of the broker, of which it makes ten a second.
+    while began.elapsed() < Duration::from_millis(500) {
+        turn += 1;
+        let outcome = old.produce(TOPIC, 0, -1, wire::batch(&[b"still here"])).expect("Produce");
+        assert_eq!(outcome, (0, turn), "the old connection's produce");
+    }
+    let said = broker.log_tail();
+    assert_eq!(said.matches("cannot accept a connection").count(), 1, "{said}");
+    assert!(said.contains("Too many open files") && said.contains("ulimit -n"), "{said}");
+    limit_open_files(broker.pid(), before);
+    waiting.set_timeout(PATIENCE);
+    waiting.read_frame().expect("the answer of the one that waited");
+    broker.assert_alive();
+}
+
+/// Set the soft limit of open files of a process; what it was.
+fn limit_open_files(pid: u32, most: u64) -> u64 {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let pid = libc::pid_t::try_from(pid).expect("a pid");
+    // SAFETY: both pointers are to live structures or null, as the call allows.
+    let read = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old) };
+    assert_eq!(read, 0, "reading the limit: {}", std::io::Error::last_os_error());
+    let new = libc::rlimit { rlim_cur: most, rlim_max: old.rlim_max };
+    // SAFETY: as above.
+    let set =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const new, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "setting the limit: {}", std::io::Error::last_os_error());
+    old.rlim_cur
+}
+
+/// Wait until the broker serves a new connection.
+fn await_service(broker: &Broker) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         // Told by an answer, not by the connect: the kernel's queue takes anyone.
@@ -84,5 +136,4 @@ fn connections_beyond_the_open_files_limit() {
         }
         std::thread::sleep(POLL);
     }
-    broker.assert_alive();
 }
