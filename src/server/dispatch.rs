@@ -68,8 +68,14 @@ fn route<R: Runtime>(
         };
     }
     match header.api_key {
-        ApiKey::Produce => produce(caller, &header, reader),
-        ApiKey::Fetch => fetch(caller, &header, reader),
+        ApiKey::Produce => {
+            caller.admission.carries_records();
+            produce(caller, &header, reader)
+        }
+        ApiKey::Fetch => {
+            caller.admission.carries_records();
+            fetch(caller, &header, reader)
+        }
         ApiKey::ListOffsets => alone!(list_offsets ListOffsetsRequest),
         ApiKey::Metadata => alone!(metadata MetadataRequest),
         ApiKey::FindCoordinator => alone!(find_coordinator FindCoordinatorRequest),

@@ -2,25 +2,23 @@
 //!
 //! One listener for the whole broker, without SO_REUSEPORT: the kernel would spread a few
 //! connections unevenly over several listeners, and a second broker on the same port would bind in
-//! silence. Accepted sockets go round the shards one by one.
+//! silence. An accepted socket goes to the shard that has the least to do for its connections.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, TcpListener, ToSocketAddrs};
+use std::net::{TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Limits;
 use crate::metrics::Value;
 use crate::runtime::wait::step_aside;
 use crate::runtime::{LineLimit, Runtime};
 use crate::shard::Shard;
 use crate::shard::mesh::Message;
 
+use super::admissions::Admissions;
 use super::readiness::{Direction, Readiness, Watch};
 
 /// Rest after the kernel refused to accept (no descriptors left).
@@ -79,53 +77,6 @@ pub fn bind(address: &str, backlog: i32, was_ours: bool) -> Result<TcpListener, 
     })
 }
 
-/// Connections of the whole broker, in all and by address. Looked at when one begins or ends,
-/// never in between.
-#[derive(Debug, Default)]
-pub struct Admissions {
-    open: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Admissions {
-    /// Count one more from `ip`, unless a limit is reached.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr, limits: &Limits) -> Option<Admission> {
-        let mut open = self.counts();
-        if open.values().sum::<usize>() >= limits.connections_max {
-            return None;
-        }
-        let count = open.entry(ip).or_default();
-        if *count >= limits.connections_per_ip_max {
-            return None;
-        }
-        *count += 1;
-        Some(Admission { all: self.clone(), ip })
-    }
-
-    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Counting cannot fail half way: what a panicking thread left is sound.
-        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Counts a connection while it lives.
-#[derive(Debug)]
-pub struct Admission {
-    all: Arc<Admissions>,
-    ip: IpAddr,
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        let mut open = self.all.counts();
-        if let Some(count) = open.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.ip);
-            }
-        }
-    }
-}
-
 /// Accept until the listener is shut down, and hand out: to `here` what falls to this shard, over
 /// the mesh the rest.
 ///
@@ -135,22 +86,20 @@ pub async fn accept<R: Runtime>(
     shard: Rc<Shard<R>>,
     readiness: &Rc<Readiness>,
     listener: TcpListener,
+    admissions: &Admissions,
     here: impl Fn(OwnedFd),
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let watch = readiness.watch(listener.as_raw_fd())?;
     let refusals = Refusals::default();
-    let mut next = 0;
     loop {
         match take(&listener, &watch).await {
             Ok(fd) => {
                 shard.metrics.add(Value::ConnectionsAccepted, 1);
-                if next == shard.id {
-                    here(fd);
-                } else {
-                    shard.mesh().post(next, Message::Connection(fd));
+                match admissions.place() {
+                    to if to == shard.id => here(fd),
+                    to => shard.mesh().post(to, Message::Connection(fd)),
                 }
-                next = (next + 1) % shard.shards;
                 // A flood of new connections leaves time for those there are.
                 step_aside().await;
             }
@@ -209,23 +158,6 @@ pub async fn take(listener: &TcpListener, watch: &Watch) -> io::Result<OwnedFd> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-
-    #[test]
-    fn connections_are_limited_in_all_and_by_address() {
-        let mut limits = Config::from_pairs(&[]).unwrap().limits;
-        (limits.connections_max, limits.connections_per_ip_max) = (3, 2);
-        let all = Arc::new(Admissions::default());
-        let admit = |ip| all.admit(ip, &limits);
-        let [here, there] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
-        let first = admit(here).unwrap();
-        let _second = admit(here).unwrap();
-        assert!(admit(here).is_none(), "two by address");
-        let _third = admit(there).unwrap();
-        assert!(admit(there).is_none(), "three in all");
-        drop(first);
-        assert!(admit(there).is_some());
-    }
 
     #[test]
     fn a_taken_port_is_refused_with_the_fix() {

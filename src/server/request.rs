@@ -13,6 +13,7 @@ use crate::model::{NodeId, Uuid};
 use crate::runtime::{LineLimit, Runtime};
 use crate::shard::Shard;
 
+use super::admissions::Admission;
 use super::fetch_session::FetchSessions;
 use super::memory::{FrameMemory, Lease};
 
@@ -47,6 +48,8 @@ pub struct Caller<R: Runtime> {
     pub hangups: Rc<LineLimit>,
     /// The client's address.
     pub peer: SocketAddr,
+    /// Counts the connection.
+    pub admission: Admission,
     /// `client.id` of the last request, for log lines.
     pub client_id: RefCell<String>,
     /// Client software and version (ApiVersions v3+).

@@ -21,10 +21,10 @@ use crate::shard::Shard;
 use crate::shard::call::Call;
 use crate::shard::mesh::Message;
 
+use super::admissions::Admissions;
 use super::connection::{self, ConnectionLimits};
 use super::fetch_session::FetchSessions;
 use super::frames::FrameReader;
-use super::listener::Admissions;
 use super::memory::FrameMemory;
 use super::readiness::Readiness;
 use super::request::{Caller, Identity};
@@ -49,7 +49,8 @@ pub struct Serving {
     fetch_memory: Rc<FrameMemory>,
     sessions: Rc<RefCell<FetchSessions>>,
     hangups: Rc<LineLimit>,
-    admissions: Arc<Admissions>,
+    /// Of the whole broker.
+    pub admissions: Arc<Admissions>,
     /// Descriptors of open connections, to end them when stopping.
     connections: RefCell<HashMap<u64, RawFd>>,
     next_connection: Cell<u64>,
@@ -162,7 +163,7 @@ impl Serving {
         let metrics = &self.shard.metrics;
         let peer = peer_of(&fd);
         let live = self.shard.live_config();
-        let Some(admission) = self.admissions.admit(peer.ip(), &live.limits) else {
+        let Some(admission) = self.admissions.admit(peer.ip(), self.shard.id, &live.limits) else {
             metrics.add(Value::ConnectionsRefused, 1);
             if let Some(unsaid) = self.hangups.may_log(self.shard.runtime.now()) {
                 tracing::warn!(%peer, unsaid, "refused a connection: max.connections or \
@@ -193,6 +194,7 @@ impl Serving {
             fetch_memory: self.fetch_memory.clone(),
             hangups: self.hangups.clone(),
             peer,
+            admission,
             client_id: RefCell::default(),
             software: RefCell::default(),
             closing: Cell::new(false),
@@ -204,7 +206,6 @@ impl Serving {
         };
         let serving = self.clone();
         self.shard.runtime.spawn(Queue::Network, async move {
-            let _admission = admission;
             let registered = serving.clone();
             let closing = move || {
                 registered.connections.borrow_mut().remove(&id);

@@ -32,8 +32,9 @@ use crate::shard::control::{Controller, topic_settings};
 use crate::shard::mesh::{Mesh, Message};
 use crate::storage::{self, ShardStart, StorageConfig, Store};
 
+use super::admissions::Admissions;
 use super::channels::{self, Ends};
-use super::listener::{self, Admissions};
+use super::listener;
 use super::lock::Lock;
 use super::request::Identity;
 use super::serving::Serving;
@@ -122,7 +123,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     let common = Common {
         identity: Arc::new(identity),
         image: Arc::new(image),
-        admissions: Arc::default(),
+        admissions: Arc::new(Admissions::new(shards)),
         cores: Cores::new(),
         config,
     };
@@ -249,9 +250,10 @@ async fn lead(
         let shard = shard.clone();
         async move {
             let readiness = accepting.readiness.clone();
+            let admissions = accepting.admissions.clone();
             let here = |fd| accepting.admit(fd);
             // Without it nobody could connect, which nobody would notice.
-            let accepted = listener::accept(shard, &readiness, listener, here).await;
+            let accepted = listener::accept(shard, &readiness, listener, &admissions, here).await;
             accepted.expect("a listener can be watched");
         }
     });

@@ -13,4 +13,5 @@ mod kill;
 mod lifecycle;
 mod page;
 mod pressure;
+mod spread;
 mod threads;
