@@ -4,11 +4,11 @@
 //! people and may change.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::preflight::Report;
-use crate::config::{Config, show_bytes};
+use crate::config::{Config, Durability, show_bytes};
+use crate::server::start::Ready;
 
 /// Everything that is known before the listener is bound.
 pub fn opening(config: &Config, report: &Report) -> String {
@@ -25,11 +25,6 @@ pub fn opening(config: &Config, report: &Report) -> String {
     let bounded = show_bytes(config.limits.memory_bytes_max(config.shards()));
     let memory = show_bytes(config.machine.memory_bytes);
     line("memory", format!("buffers and caches up to {bounded} of {memory}"));
-    let promise = match config.durability.word() {
-        "write" => "write: acks=all survives kill -9, not a power cut",
-        _ => "flush: acks=all survives a power cut, acks=1 survives kill -9",
-    };
-    line("durability", promise.into());
     line("kernel", report.kernel.clone());
     let mut whole = format!("thalweg {}\n{text}", env!("CARGO_PKG_VERSION"));
     for warning in &report.warnings {
@@ -39,20 +34,28 @@ pub fn opening(config: &Config, report: &Report) -> String {
 }
 
 /// Everything that is known once requests are answered.
-pub fn closing(
-    config: &Config,
-    bound: SocketAddr,
-    metrics: Option<SocketAddr>,
-    took: Duration,
-) -> String {
-    let told = config.advertised(bound);
+pub fn closing(config: &Config, ready: &Ready, took: Duration) -> String {
+    let told = config.advertised(ready.listening);
     let mut text = String::new();
-    if let Some(address) = metrics {
+    let promise = match ready.durability {
+        Durability::Write => "write: acks=all survives kill -9, not a power cut",
+        Durability::Flush => "flush: acks=all survives a power cut, acks=1 survives kill -9",
+    };
+    let _ = writeln!(text, "  durability  {promise}");
+    if ready.relaxed_topics > 0 {
+        let topics = ready.relaxed_topics;
+        let _ = writeln!(
+            text,
+            "  warning     {topics} topics have thalweg.durability=write: acks=all does not \
+             survive a power cut there"
+        );
+    }
+    if let Some(address) = ready.metrics {
         let _ = writeln!(text, "  metrics     http://{address}/metrics");
     }
     let _ = writeln!(text, "  advertised  {told}");
     let _ = writeln!(text, "  try         thalweg topic list --bootstrap-server {told}");
-    let _ = writeln!(text, "listening on {bound}");
+    let _ = writeln!(text, "listening on {}", ready.listening);
     let _ = writeln!(text, "ready in {} ms", took.as_millis());
     text
 }
@@ -79,6 +82,7 @@ fn core_list(cores: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HostPort;
 
     #[test]
     fn cores_are_drawn_together() {
@@ -86,18 +90,33 @@ mod tests {
         assert_eq!(core_list(&[5, 0, 0]), "0,5");
     }
 
+    fn ready(durability: Durability, relaxed_topics: usize) -> Ready {
+        let listening = "127.0.0.1:4711".parse().unwrap();
+        let advertised = HostPort { host: "127.0.0.1".into(), port: 4711 };
+        let cluster_id = "c".into();
+        Ready { listening, advertised, metrics: None, cluster_id, durability, relaxed_topics }
+    }
+
     #[test]
     fn tools_find_their_two_lines() {
-        let config =
-            Config::from_pairs(&[("listeners", "127.0.0.1:0"), ("thalweg.durability", "write")])
-                .unwrap();
-        let bound = "127.0.0.1:4711".parse().unwrap();
-        let text = closing(&config, bound, None, Duration::from_millis(42));
+        let config = Config::from_pairs(&[("listeners", "127.0.0.1:0")]).unwrap();
+        let text = closing(&config, &ready(Durability::Flush, 0), Duration::from_millis(42));
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.contains(&"listening on 127.0.0.1:4711"), "{text}");
         assert_eq!(lines.last(), Some(&"ready in 42 ms"));
         let report = Report { warnings: vec!["mind the gap".into()], ..Report::default() };
-        let text = opening(&config, &report);
-        assert!(text.contains("not a power cut") && text.contains("mind the gap"), "{text}");
+        assert!(opening(&config, &report).contains("mind the gap"));
+    }
+
+    #[test]
+    fn nothing_relaxes_silently() {
+        let config = Config::from_pairs(&[("listeners", "127.0.0.1:0")]).unwrap();
+        let banner = |durability, relaxed| {
+            closing(&config, &ready(durability, relaxed), Duration::from_millis(42))
+        };
+        assert!(!banner(Durability::Flush, 0).contains("not"));
+        assert!(banner(Durability::Flush, 2).contains("2 topics have thalweg.durability=write"));
+        // Set at run time, which the file and the flags do not know.
+        assert!(banner(Durability::Write, 0).contains("write: acks=all survives kill -9, not"));
     }
 }

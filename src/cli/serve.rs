@@ -79,7 +79,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), Failure> {
     drop(out);
     let shown = config.clone();
     crate::server::start::run(config, move |ready| {
-        let text = banner::closing(&shown, ready.listening, ready.metrics, started.elapsed());
+        let text = banner::closing(&shown, ready, started.elapsed());
         let mut out = io::stdout().lock();
         let _ = out.write_all(text.as_bytes());
         let _ = out.flush();

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::config::{
-    Config, ConfigError, Kind, broker_kind, check_dynamic, check_group, check_override, group_key,
-    topic_key,
+    Config, ConfigError, Durability, Kind, TopicConfig, broker_kind, check_dynamic, check_group,
+    check_override, group_key, topic_key,
 };
 use crate::model::TopicName;
 
@@ -89,6 +89,24 @@ pub fn alter_configs(
     Ok(changed.map(change).collect())
 }
 
+/// The broker's configuration with the settings that `image` holds above those of its file and
+/// flags. They were checked when they were set, maybe by another build: what cannot be taken is
+/// left out and returned.
+pub fn live(config: &Config, image: &Image) -> (Config, Vec<ConfigError>) {
+    let own = config.node_id.to_string();
+    config.with_dynamic(image.broker_overrides(""), image.broker_overrides(&own))
+}
+
+/// Names of the topics that have `thalweg.durability=write` of their own.
+pub fn relaxed_topics(image: &Image) -> impl Iterator<Item = &str> {
+    image.topics().filter(|topic| is_relaxed(&topic.overrides)).map(|topic| topic.name.as_str())
+}
+
+fn is_relaxed(overrides: &ConfigOverrides) -> bool {
+    let word = overrides.get("thalweg.durability");
+    word.is_some_and(|word| Durability::from_word(word) == Durability::Write)
+}
+
 /// The words of a list before it changes: its own, or its default's.
 fn listed(
     resource: &ConfigResource,
@@ -148,25 +166,25 @@ fn check(
                 let text = format!("The topic '{name}' does not exist.");
                 return Err(ControlError::UnknownTopic(text));
             }
-            normal(after, named, |key, value| check_override(key, value, config)).map_err(invalid)
+            let after = normal(after, named, |key, value| check_override(key, value, config))
+                .map_err(invalid)?;
+            let errors = |overrides| TopicConfig::forgiving(overrides, config).1;
+            new_error(errors(&after), &errors(before)).map_or(Ok(after), |e| Err(invalid(e)))
         }
         ConfigResource::Broker(name) => {
             // What is set already is not judged again, so that it can be removed.
             let after = normal(after, named, |key, value| check_dynamic(key, value, config))
                 .map_err(invalid)?;
-            if after != *before {
-                let own = config.node_id.to_string();
+            let id = config.node_id.to_string();
+            let errors = |overrides| {
                 let (default, own) = if name.is_empty() {
-                    (Some(&after), image.broker_overrides(&own))
+                    (Some(overrides), image.broker_overrides(&id))
                 } else {
-                    (image.broker_overrides(""), Some(&after))
+                    (image.broker_overrides(""), Some(overrides))
                 };
-                let (_, errors) = config.with_dynamic(default, own);
-                if let Some(error) = errors.into_iter().find(|e| named.contains(&e.key.as_str())) {
-                    return Err(invalid(error));
-                }
-            }
-            Ok(after)
+                config.with_dynamic(default, own).1
+            };
+            new_error(errors(&after), &errors(before)).map_or(Ok(after), |e| Err(invalid(e)))
         }
         ConfigResource::Group(name) => {
             if name.is_empty() {
@@ -190,6 +208,12 @@ fn check(
             check_group(&after, config).map_err(invalid)
         }
     }
+}
+
+/// What a change brings with it: an error that stood `before` must not keep another setting from
+/// being changed, nor itself from being mended.
+fn new_error(after: Vec<ConfigError>, before: &[ConfigError]) -> Option<ConfigError> {
+    after.into_iter().find(|error| !before.contains(error))
 }
 
 /// `overrides` with those `named` brought to their normal form.
@@ -309,6 +333,34 @@ mod tests {
         assert_eq!(alter(&mut image, broker("1"), &[("node.id", Operation::Delete)]), Ok(0));
         let taken = alter(&mut image, broker(""), &[("log.retention.ms", set("1000"))]);
         assert_eq!(taken, Ok(1));
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused_whichever_is_named() {
+        let mut image = image();
+        let topic = || ConfigResource::Topic("t".into());
+        let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+        let mut refuse = |resource: ConfigResource, operations: &[(&str, Operation)]| {
+            let refused = alter(&mut image, resource, operations).unwrap_err();
+            assert!(matches!(refused, ControlError::InvalidConfig(_)), "{refused:?}");
+        };
+        refuse(topic(), &[(min, set("6")), (max, set("5"))]);
+        let (low, high) =
+            ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+        for name in ["", "1"] {
+            let broker = || ConfigResource::Broker(name.into());
+            refuse(broker(), &[(low, set("6")), (high, set("5"))]);
+        }
+        assert_eq!(alter(&mut image, ConfigResource::Broker("".into()), &[(low, set("6"))]), Ok(1));
+        let own = [(high, set("5"))];
+        assert!(alter(&mut image, ConfigResource::Broker("1".into()), &own).is_err());
+        // What another build took can be removed, and does not keep anything else from changing.
+        let (resource, value) = (topic(), Some("5".into()));
+        image.apply(&Change::Config { resource, key: max.into(), value }).unwrap();
+        let (resource, value) = (topic(), Some("6".into()));
+        image.apply(&Change::Config { resource, key: min.into(), value }).unwrap();
+        assert_eq!(alter(&mut image, topic(), &[("retention.ms", set("1000"))]), Ok(1));
+        assert_eq!(alter(&mut image, topic(), &[(max, Operation::Delete)]), Ok(1));
     }
 
     #[test]

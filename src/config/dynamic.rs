@@ -52,6 +52,11 @@ pub(super) struct Dynamic {
 }
 
 impl Dynamic {
+    /// Take `name` out of the strongest layer that has it; whether one had.
+    fn remove(&mut self, name: &str) -> bool {
+        self.own.remove(name).or_else(|| self.default.remove(name)).is_some()
+    }
+
     /// Where and to what `name` is set, strongest first.
     pub(super) fn layers(&self, name: &str) -> impl Iterator<Item = (Source, &str)> {
         let both =
@@ -101,17 +106,24 @@ impl Config {
             }
             taken
         };
-        let dynamic = Dynamic { default: layer(default), own: layer(own) };
-        let finish = |dynamic| {
+        let mut dynamic = Dynamic { default: layer(default), own: layer(own) };
+        loop {
             let (machine, set) = (self.machine.clone(), self.set.clone());
-            Layers { machine, set, dynamic, errors: Vec::new() }.finish()
-        };
-        match finish(dynamic) {
-            Ok(config) => (config, errors),
-            Err(together) => {
-                errors.extend(together);
+            let layers = Layers { machine, set, dynamic: dynamic.clone(), errors: Vec::new() };
+            match layers.finish() {
+                Ok(config) => return (config, errors),
                 // Without any dynamic setting it has been checked at the start.
-                (finish(Dynamic::default()).unwrap_or_else(|_| self.clone()), errors)
+                Err(_) if dynamic == Dynamic::default() => return (self.clone(), errors),
+                Err(together) => {
+                    let mut is_removed = false;
+                    for error in together {
+                        is_removed |= dynamic.remove(&error.key);
+                        errors.push(error);
+                    }
+                    if !is_removed {
+                        dynamic = Dynamic::default();
+                    }
+                }
             }
         }
     }

@@ -59,7 +59,8 @@ impl Durability {
         }
     }
 
-    fn from_word(word: &str) -> Self {
+    /// The setting in its normal form.
+    pub fn from_word(word: &str) -> Self {
         match word {
             "write" => Self::Write,
             _ => Self::Flush,
@@ -340,6 +341,11 @@ impl Layers {
             "no request could carry such a batch",
         );
         at_most("num.partitions", "thalweg.partitions.max", "no topic could be created");
+        at_most(
+            "log.cleaner.min.compaction.lag.ms",
+            "log.cleaner.max.compaction.lag.ms",
+            "a record would have to be compacted before it may be",
+        );
         let why = "no member could join";
         at_most("group.min.session.timeout.ms", "group.max.session.timeout.ms", why);
         let why = "it is the default of what these two bound";

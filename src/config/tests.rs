@@ -154,7 +154,7 @@ fn topic_values_are_refused_not_ignored() {
     }
     let lags = [("min.compaction.lag.ms", "6"), ("max.compaction.lag.ms", "5")];
     let error = TopicConfig::new(&overrides(&lags), &config).unwrap_err();
-    assert!(error.to_string().contains("max.compaction.lag.ms = 5"), "{error}");
+    assert!(error.to_string().contains("min.compaction.lag.ms = 6"), "{error}");
     for (name, value) in [
         ("cleanup.policy", " delete "),
         ("cleanup.policy", "compact, delete"),
@@ -166,6 +166,50 @@ fn topic_values_are_refused_not_ignored() {
     ] {
         assert!(TopicConfig::new(&overrides(&[(name, value)]), &config).is_ok(), "{name}={value}");
     }
+}
+
+/// A setting that was taken once, maybe beside other defaults of the broker, must not take the
+/// topic's other settings with it, nor the broker.
+#[test]
+fn what_a_topic_cannot_keep_is_left_out_alone() {
+    let config = load(&[]).unwrap();
+    let own = [("retention.ms", "-1"), ("no.such", "1"), ("segment.bytes", "5")];
+    let (topic, errors) = TopicConfig::forgiving(&overrides(&own), &config);
+    let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
+    assert_eq!(keys, ["no.such", "segment.bytes"]);
+    assert_eq!((topic.retention_ms, topic.segment_bytes), (-1, 1 << 30));
+
+    let lags = |min: &str, max: &str| {
+        let set = overrides(&[("log.cleaner.max.compaction.lag.ms", max)]);
+        let (live, errors) = config.with_dynamic(Some(&set), None);
+        assert_eq!(errors, []);
+        let own = overrides(&[("min.compaction.lag.ms", min), ("retention.ms", "-1")]);
+        let (topic, errors) = TopicConfig::forgiving(&own, &live);
+        assert_eq!(topic.retention_ms, -1);
+        (errors.len(), topic.compaction_lag_ms_min, topic.compaction_lag_ms_max)
+    };
+    assert_eq!(lags("6", "7"), (0, 6, 7));
+    assert_eq!(lags("6", "5"), (1, 6, 6), "never compacted before its time");
+    let (topic, errors) = TopicConfig::forgiving(
+        &overrides(&[("min.compaction.lag.ms", "6"), ("max.compaction.lag.ms", "5")]),
+        &config,
+    );
+    assert_eq!((errors.len(), topic.compaction_lag_ms_min), (1, 6));
+    assert_eq!(topic.compaction_lag_ms_max, i64::MAX);
+}
+
+#[test]
+fn the_brokers_compaction_lags_hold_together() {
+    let lags =
+        [("log.cleaner.min.compaction.lag.ms", "6"), ("log.cleaner.max.compaction.lag.ms", "5")];
+    let refused = load(&lags).unwrap_err();
+    assert_eq!(refused[0].key, "log.cleaner.min.compaction.lag.ms");
+    // A directory that holds the pair keeps what else was set.
+    let set = overrides(&[lags[0], lags[1], ("max.connections", "8")]);
+    let (live, errors) = load(&[]).unwrap().with_dynamic(Some(&set), None);
+    assert_eq!((errors.len(), live.limits.connections_max), (1, 8));
+    let topic = TopicConfig::new(&BTreeMap::new(), &live).unwrap();
+    assert_eq!((topic.compaction_lag_ms_min, topic.compaction_lag_ms_max), (0, 5));
 }
 
 #[test]

@@ -209,47 +209,74 @@ impl TopicConfig {
         for (name, value) in overrides {
             check_override(name, value, config)?;
         }
-        let text = |name: &str| effective(name, overrides, config);
-        let long = |name: &str| -> Result<i64, ConfigError> {
-            let value = text(name);
-            value.parse().map_err(|_| {
-                ConfigError::new(name, &value, "it is not a whole number", "give digits")
-            })
-        };
-        let (lag_min, lag_max) = (long("min.compaction.lag.ms")?, long("max.compaction.lag.ms")?);
+        let topic = Self::read(overrides, config);
+        let (lag_min, lag_max) = (topic.compaction_lag_ms_min, topic.compaction_lag_ms_max);
         if lag_min > lag_max {
-            let cause = format!("it is above max.compaction.lag.ms = {lag_max}");
-            let fix = "lower it, or raise max.compaction.lag.ms";
-            return Err(ConfigError::new("min.compaction.lag.ms", lag_min.to_string(), cause, fix));
+            let cause = format!("it is below min.compaction.lag.ms = {lag_min}");
+            let fix = "raise it, or lower min.compaction.lag.ms";
+            return Err(ConfigError::new("max.compaction.lag.ms", lag_max.to_string(), cause, fix));
         }
+        Ok(topic)
+    }
+
+    /// The same for overrides that were checked when they were set, maybe by another build and
+    /// maybe beside other defaults of the broker: what cannot be taken now is left out, with all
+    /// else in force, and returned.
+    pub fn forgiving(
+        overrides: &BTreeMap<String, String>,
+        config: &Config,
+    ) -> (Self, Vec<ConfigError>) {
+        let (mut taken, mut errors) = (overrides.clone(), Vec::new());
+        loop {
+            match Self::new(&taken, config) {
+                Ok(topic) => return (topic, errors),
+                Err(error) => {
+                    let was_set = taken.remove(&error.key).is_some();
+                    errors.push(error);
+                    if !was_set {
+                        // The broker's own default: records are kept back as long as is asked for.
+                        let mut topic = Self::read(&taken, config);
+                        topic.compaction_lag_ms_max =
+                            topic.compaction_lag_ms_max.max(topic.compaction_lag_ms_min);
+                        return (topic, errors);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The typed form of what has been checked.
+    fn read(overrides: &BTreeMap<String, String>, config: &Config) -> Self {
+        let text = |name: &str| effective(name, overrides, config);
+        // Checked, or the table's own: a number.
+        let long = |name: &str| text(name).parse().unwrap_or(0_i64);
         let policy = text("cleanup.policy");
         let has_policy = |word: &str| policy.split(',').any(|known| known == word);
-        let unsigned = |name: &str| Ok::<u64, ConfigError>(long(name)?.max(0).unsigned_abs());
-        Ok(Self {
-            segment_bytes: unsigned("segment.bytes")?,
-            segment_ms: long("segment.ms")?,
-            retention_bytes: long("retention.bytes")?,
-            retention_ms: long("retention.ms")?,
-            index_interval_bytes: u32::try_from(unsigned("index.interval.bytes")?)
+        let unsigned = |name: &str| long(name).max(0).unsigned_abs();
+        Self {
+            segment_bytes: unsigned("segment.bytes"),
+            segment_ms: long("segment.ms"),
+            retention_bytes: long("retention.bytes"),
+            retention_ms: long("retention.ms"),
+            index_interval_bytes: u32::try_from(unsigned("index.interval.bytes"))
                 .unwrap_or(u32::MAX),
-            flush_messages: long("flush.messages")?,
-            flush_ms: long("flush.ms")?,
+            flush_messages: long("flush.messages"),
+            flush_ms: long("flush.ms"),
             delete: has_policy("delete"),
             compact: has_policy("compact"),
             dirty_ratio_min: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
-            compaction_lag_ms_min: lag_min,
-            compaction_lag_ms_max: lag_max,
-            delete_retention_ms: long("delete.retention.ms")?,
-            message_bytes_max: usize::try_from(unsigned("max.message.bytes")?)
-                .unwrap_or(usize::MAX),
+            compaction_lag_ms_min: long("min.compaction.lag.ms"),
+            compaction_lag_ms_max: long("max.compaction.lag.ms"),
+            delete_retention_ms: long("delete.retention.ms"),
+            message_bytes_max: usize::try_from(unsigned("max.message.bytes")).unwrap_or(usize::MAX),
             timestamp_type: match text("message.timestamp.type").as_str() {
                 "LogAppendTime" => TimestampType::LogAppendTime,
                 _ => TimestampType::CreateTime,
             },
-            timestamp_before_ms_max: long("message.timestamp.before.max.ms")?,
-            timestamp_after_ms_max: long("message.timestamp.after.max.ms")?,
+            timestamp_before_ms_max: long("message.timestamp.before.max.ms"),
+            timestamp_after_ms_max: long("message.timestamp.after.max.ms"),
             durability: Durability::from_word(&text("thalweg.durability")),
-        })
+        }
     }
 }
 

@@ -123,6 +123,8 @@ values! {
     CoreWait "thalweg_core_wait_seconds_total" None, Counter Micros
         "Time that the shard could have run and something else had its core.";
     Partitions "thalweg_partitions" None, Gauge Count "Partitions owned.";
+    PartitionsRelaxed "thalweg_partitions_relaxed" None, Gauge Count
+        "Partitions whose acks=all is answered before the flush (thalweg.durability=write).";
     Groups "thalweg_groups" None, Gauge Count "Groups coordinated.";
     GroupMembers "thalweg_group_members" None, Gauge Count "Members of all groups.";
     CommittedOffsets "thalweg_committed_offsets" None, Gauge Count

@@ -157,6 +157,11 @@ impl<R: Runtime> Partition<R> {
         self.state.borrow_mut().producers.expire(before_ms);
     }
 
+    /// Whether acks=all is answered before the flush (`thalweg.durability=write`).
+    pub fn is_relaxed(&self) -> bool {
+        self.state.borrow().relaxed
+    }
+
     /// Take changed settings.
     pub fn set_config(&self, config: &PartitionConfig) {
         let mut state = self.state.borrow_mut();

@@ -120,7 +120,7 @@ fn page_text<R: Runtime>(
             Page::Metrics => {
                 let process = ProcessSnapshot {
                     version: env!("CARGO_PKG_VERSION"),
-                    durability: shard.config.durability.word(),
+                    durability: shard.live_config().durability.word(),
                     uptime,
                 };
                 let name = |key| ApiKey::try_from(key).map_or("unknown", ApiKey::name);

@@ -17,11 +17,12 @@ use futures_channel::mpsc::Receiver;
 use futures_channel::oneshot;
 use glommio::{LocalExecutorBuilder, Placement};
 
+use crate::cluster::configs;
 use crate::cluster::controller::ControllerLimits;
 use crate::cluster::image::Image;
 use crate::cluster::log::{self as metadata, MetadataWriter, Opened};
 use crate::cluster::placement;
-use crate::config::{Config, HostPort};
+use crate::config::{Config, Durability, HostPort};
 use crate::model::{ShardId, TopicPartition};
 use crate::runtime::core::{Core, Cores};
 use crate::runtime::glommio::GlommioRuntime;
@@ -55,6 +56,11 @@ pub struct Ready {
     pub metrics: Option<SocketAddr>,
     /// The cluster's id.
     pub cluster_id: String,
+    /// What acks=all waits for in topics without a setting of their own, changes at run time
+    /// included.
+    pub durability: Durability,
+    /// Topics with `thalweg.durability=write` of their own.
+    pub relaxed_topics: usize,
 }
 
 /// What every shard's thread is given.
@@ -110,6 +116,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
         advertised: advertised.clone(),
         metrics: metrics.as_ref().and_then(|m| m.local_addr().ok()),
         cluster_id: properties.cluster_id.clone(),
+        durability: configs::live(&config, &image).0.durability,
+        relaxed_topics: configs::relaxed_topics(&image).count(),
     };
     let identity = Identity {
         cluster_id: properties.cluster_id,

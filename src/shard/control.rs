@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::lock::Mutex;
 
 use crate::cluster::change::Change;
-use crate::cluster::configs::alter_configs;
+use crate::cluster::configs::{self, alter_configs};
 use crate::cluster::controller::{
     ControlError, ControllerLimits, allocate_producer_ids, create_partitions, create_topic,
     delete_topic,
@@ -200,7 +200,11 @@ impl<R: Runtime> Shard<R> {
         image: Arc<Image>,
     ) -> Vec<(TopicPartition, String)> {
         let before = self.image.replace(image.clone());
+        let durability = self.live_config().durability;
         let is_reconfigured = self.reconfigure(&before, &image);
+        if self.id == 0 {
+            self.tell_durability(durability, &before, &image);
+        }
         self.topic_configs.borrow_mut().clear();
         let mut failures = Vec::new();
         for topic in image.topics() {
@@ -242,13 +246,38 @@ impl<R: Runtime> Shard<R> {
         if (before.broker_overrides(""), before.broker_overrides(&own)) == (default, own_now) {
             return false;
         }
-        // Checked when they were set, maybe by another build.
-        let (config, errors) = self.config.with_dynamic(default, own_now);
+        let (config, errors) = configs::live(&self.config, image);
         for error in errors {
             tracing::error!("a dynamic setting of the broker is left out: {error}");
         }
         self.live_config.replace(Arc::new(config));
         true
+    }
+
+    /// Nothing relaxes silently: say from when on acks=all is answered before the flush.
+    fn tell_durability(&self, before: Durability, old: &Image, new: &Image) {
+        let now = self.live_config().durability;
+        match now {
+            Durability::Write if before != now => tracing::warn!(
+                "thalweg.durability of the broker is write now: acks=all is answered before the \
+                 flush and does not survive a power cut, in every topic without a setting of its \
+                 own"
+            ),
+            Durability::Flush if before != now => {
+                tracing::info!("thalweg.durability of the broker is flush now");
+            }
+            _ => {}
+        }
+        let known: HashSet<&str> = configs::relaxed_topics(old).collect();
+        let mut relaxed = configs::relaxed_topics(new).filter(|name| !known.contains(name));
+        if let Some(topic) = relaxed.next() {
+            tracing::warn!(
+                topic,
+                others = relaxed.count(),
+                "thalweg.durability=write: acks=all \
+                is answered before the flush and does not survive a power cut"
+            );
+        }
     }
 
     /// Close and delete what the image no longer has.
@@ -356,11 +385,11 @@ pub fn topic_settings(
     )
 }
 
-/// The typed form of a topic's overrides. They were checked when they were set; should this build
-/// refuse one that an older one took, the topic runs on the broker's defaults and the log says so.
+/// The typed form of a topic's overrides; the log tells what of them cannot be taken any more.
 pub(super) fn typed(config: &Config, overrides: &ConfigOverrides) -> TopicConfig {
-    TopicConfig::new(overrides, config).unwrap_or_else(|error| {
-        tracing::error!("a topic's configuration is not understood, defaults are used: {error}");
-        TopicConfig::new(&ConfigOverrides::new(), config).expect("defaults are valid")
-    })
+    let (topic, errors) = TopicConfig::forgiving(overrides, config);
+    for error in errors {
+        tracing::error!("a topic's setting is left out: {error}");
+    }
+    topic
 }

@@ -16,6 +16,8 @@ impl<R: Runtime> Shard<R> {
     pub(super) fn snapshot_metrics(&self) -> ShardSnapshot {
         let partitions = self.partitions.borrow();
         self.metrics.set(Value::Partitions, partitions.len() as u64);
+        let relaxed = partitions.values().filter(|partition| partition.is_relaxed()).count();
+        self.metrics.set(Value::PartitionsRelaxed, relaxed as u64);
         for (name, count) in self.store.stats().all() {
             if let Some(value) = store_value(name) {
                 self.metrics.set(value, count);

@@ -31,7 +31,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::support::{Broker, Connection, wire};
+use crate::page::{counted, free_port, page};
+use crate::support::{Broker, Connection, Options, wire};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -220,6 +221,48 @@ fn settings_of_the_broker_change_every_topic_that_has_none_of_its_own() {
     assert_eq!(set(&mut c, own, "node.id", "2"), INVALID_REQUEST);
     assert_eq!(set(&mut c, own, key, "x"), INVALID_REQUEST);
     assert_eq!(set(&mut c, (BROKER, "2"), key, "1000"), INVALID_REQUEST);
+}
+
+/// `thalweg.durability=write` set while the broker runs: nothing relaxes silently.
+#[test]
+fn a_relaxed_durability_is_told_by_log_metrics_and_banner() {
+    let metrics = free_port();
+    let address = format!("127.0.0.1:{metrics}");
+    let mut broker =
+        Broker::start_with("relaxed", Options::with_arguments(&["--metrics", &address]));
+    let mut c = Connection::open(broker.port()).expect("connecting");
+    let key = "thalweg.durability";
+    assert_eq!(c.create_topic("own", 2, &[(key, "write")]).expect("CreateTopics"), NONE);
+    assert_eq!(c.create_topic("t", 3, &[]).expect("CreateTopics"), NONE);
+    let told = |metrics, mode: &str, relaxed| {
+        let page = page(metrics);
+        assert!(page.contains(&format!("thalweg_durability_info{{mode=\"{mode}\"}} 1")), "{page}");
+        assert_eq!(counted(&page, "thalweg_partitions_relaxed", "shard="), relaxed);
+    };
+    told(metrics, "flush", 2);
+    let log = broker.log_tail();
+    assert!(log.contains("topic=\"own\"") && log.contains("not survive a power cut"), "{log}");
+    assert_eq!(set(&mut c, (BROKER, "1"), key, "write"), NONE);
+    told(metrics, "write", 5);
+    let log = broker.log_tail();
+    assert!(log.contains("thalweg.durability of the broker is write now"), "{log}");
+    broker.stop();
+    broker.restart();
+    told(metrics, "write", 5);
+    let log = broker.log_tail();
+    let banner = log.rsplit_once("thalweg 0").expect("the second banner").1;
+    assert!(banner.contains("write: acks=all survives kill -9, not a power cut"), "{banner}");
+    assert!(banner.contains("1 topics have thalweg.durability=write"), "{banner}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let broker = Broker::start("contradiction");
+    let mut c = Connection::open(broker.port()).expect("connecting");
+    let lags = [("min.compaction.lag.ms", "6"), ("max.compaction.lag.ms", "5")];
+    assert_eq!(c.create_topic("t", 1, &lags).expect("CreateTopics"), INVALID_CONFIG);
+    assert_eq!(c.create_topic("t", 1, &lags[..1]).expect("CreateTopics"), NONE);
+    assert_eq!(set(&mut c, (TOPIC, "t"), lags[1].0, lags[1].1), INVALID_CONFIG);
 }
 
 #[test]

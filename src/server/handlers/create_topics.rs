@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::cluster::controller::NewTopic;
-use crate::config::{Config, check_override, describe_topic};
+use crate::config::{Config, TopicConfig, check_override, describe_topic};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
@@ -107,6 +107,8 @@ fn new_topic(
             .map_err(|e| (ErrorCode::INVALID_CONFIG, e.to_string()))?;
         new.overrides.insert(given.name.to_string(), value);
     }
+    TopicConfig::new(&new.overrides, config)
+        .map_err(|e| (ErrorCode::INVALID_CONFIG, e.to_string()))?;
     for assignment in &topic.assignments {
         new.assignments.push((assignment.partition_index, assignment.broker_ids.clone()));
     }
