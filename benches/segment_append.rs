@@ -74,7 +74,7 @@ async fn write(log: Rc<Log<GlommioRuntime>>, bytes: Bytes, count: i64, in_flight
         };
         while let Err(error) = log.append(&append) {
             assert!(matches!(error, AppendError::NoRoom), "{error:?}");
-            log.room(bytes.len()).await.expect("room");
+            log.room(bytes.len(), 1).await.expect("room");
         }
     }
     marks.moved.until(|| (marks.flushed.get() >= count).then_some(())).await;

@@ -138,10 +138,13 @@ impl<R: Runtime> Partition<R> {
     /// Bring waiting batches into the log as room appears, until none waits.
     async fn bring_in(self: Rc<Self>) {
         loop {
-            let (bytes, next) = {
+            let (bytes, records, next) = {
                 let mut queue = self.queue.borrow_mut();
                 match queue.waiting.pop_front() {
-                    Some(next) => (next.batch.bytes.len(), next),
+                    Some(next) => {
+                        let records = i64::from(next.batch.sequenced.records);
+                        (next.batch.bytes.len(), records, next)
+                    }
                     None => {
                         queue.draining = false;
                         return;
@@ -152,7 +155,7 @@ impl<R: Runtime> Partition<R> {
             while let Some(batch) = waiting.take() {
                 match self.attempt(batch) {
                     Attempt::Done => {}
-                    Attempt::NoRoom(batch) => match self.log.room(bytes).await {
+                    Attempt::NoRoom(batch) => match self.log.room(bytes, records).await {
                         Ok(()) => waiting = Some(batch),
                         // A full disk refuses this batch; the next one may find space again.
                         Err(error) => batch.fail(AppendFailure::Storage(error)),

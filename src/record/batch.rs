@@ -355,6 +355,15 @@ pub fn set_log_append_time(batch: &mut [u8], now: TimestampMs) {
     write_crc(batch);
 }
 
+/// Correct the header's largest timestamp, and the checksum with it.
+///
+/// # Panics
+/// When `batch` is shorter than a header; callers have validated it.
+pub fn set_max_timestamp(batch: &mut [u8], max: TimestampMs) {
+    batch[35..43].copy_from_slice(&max.to_be_bytes());
+    write_crc(batch);
+}
+
 /// Compute and store the checksum.
 ///
 /// # Panics

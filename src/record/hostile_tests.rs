@@ -59,7 +59,6 @@ fn refusal(bytes: &[u8]) -> BatchErrorKind {
 fn a_good_batch_passes_and_is_summed_up() {
     for codec in Codec::ALL {
         let summary = validate_produced(&sample(codec), &rules()).unwrap();
-        let known = if codec == Codec::None { Some(1) } else { None };
         assert_eq!(
             summary,
             BatchSummary {
@@ -67,7 +66,7 @@ fn a_good_batch_passes_and_is_summed_up() {
                 last_offset_delta: 2,
                 base_timestamp: NOW,
                 max_timestamp: NOW + 7,
-                max_timestamp_delta: known,
+                header_lies: false,
                 producer_id: -1,
                 producer_epoch: -1,
                 base_sequence: -1,
@@ -75,9 +74,17 @@ fn a_good_batch_passes_and_is_summed_up() {
                 is_transactional: false,
             }
         );
-        // A rule that needs the records opens the batch.
+        // The header is corrected where the records are read: without a codec, or for a rule.
+        let mut lying = sample(codec);
+        set_max_timestamp(&mut lying, NOW + 9);
+        let found = |rules: &ProduceRules| {
+            let found = validate_produced(&lying, rules).unwrap();
+            (found.max_timestamp, found.header_lies)
+        };
         let keyed = ProduceRules { require_keys: true, ..rules() };
-        assert_eq!(validate_produced(&sample(codec), &keyed).unwrap().max_timestamp_delta, Some(1));
+        assert_eq!(found(&keyed), (NOW + 7, true));
+        let believed = if codec == Codec::None { (NOW + 7, true) } else { (NOW + 9, false) };
+        assert_eq!(found(&rules()), believed);
     }
 }
 
@@ -202,6 +209,19 @@ fn records_cannot_lie_compressed_or_not() {
     }
 }
 
+/// Else one small batch takes two thousand million offsets, of which no record is ever found.
+#[test]
+fn a_closed_batch_cannot_claim_more_records_than_it_can_hold() {
+    for codec in Codec::ALL {
+        let mut lying = sample(codec);
+        lying[23..27].copy_from_slice(&(i32::MAX - 1).to_be_bytes());
+        lying[57..61].copy_from_slice(&i32::MAX.to_be_bytes());
+        write_crc(&mut lying);
+        let refused = validate_produced(&lying, &rules()).unwrap_err();
+        assert_eq!(refused.kind, BatchErrorKind::InvalidRecord, "{codec}: {refused}");
+    }
+}
+
 #[test]
 fn timestamps_are_held_to_the_bounds() {
     let at = |times: &[i64]| {
@@ -213,7 +233,7 @@ fn timestamps_are_held_to_the_bounds() {
     };
     let strict = ProduceRules { before_max_ms: 1000, after_max_ms: 500, ..rules() };
     let ok = validate_produced(&at(&[NOW - 1000, NOW + 500, -1]), &strict).unwrap();
-    assert_eq!((ok.max_timestamp, ok.max_timestamp_delta), (NOW + 500, Some(1)));
+    assert_eq!((ok.max_timestamp, ok.header_lies), (NOW + 500, false));
     let early = validate_produced(&at(&[NOW, NOW - 1001]), &strict).unwrap_err();
     assert_eq!((early.kind, early.record_index), (BatchErrorKind::InvalidTimestamp, Some(1)));
     // Too late, and the header hides it.
@@ -225,10 +245,10 @@ fn timestamps_are_held_to_the_bounds() {
     // The broker's own time makes all of that irrelevant.
     let append_time = ProduceRules { timestamp_type: TimestampType::LogAppendTime, ..strict };
     let ok = validate_produced(&at(&[5, NOW * 2]), &append_time).unwrap();
-    assert_eq!((ok.max_timestamp, ok.max_timestamp_delta), (NOW, Some(0)));
+    assert_eq!((ok.max_timestamp, ok.header_lies), (NOW, false));
     // No timestamps at all.
     let none = validate_produced(&at(&[-1, -1]), &rules()).unwrap();
-    assert_eq!((none.max_timestamp, none.max_timestamp_delta), (-1, None));
+    assert_eq!((none.max_timestamp, none.header_lies), (-1, false));
     // Base timestamp plus delta beyond 64 bits.
     let mut over = at(&[NOW, NOW + 1]);
     over[27..35].copy_from_slice(&i64::MAX.to_be_bytes());

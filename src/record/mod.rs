@@ -46,12 +46,13 @@ mod varint;
 
 pub use batch::{
     Attributes, BATCH_HEADER_BYTES, BatchFault, BatchHeader, BatchView, Batches,
-    LENGTH_PREFIX_BYTES, MAGIC, patch, set_log_append_time,
+    LENGTH_PREFIX_BYTES, MAGIC, patch, set_log_append_time, set_max_timestamp,
 };
 pub use builder::{BatchBuilder, BuildError, ControlKind, control_batch};
 pub use compression::{Codec, CompressionError, compress, decompress};
 pub use record::{Headers, Record, RecordFault, Records};
 pub use remainder::{emptied, with_records};
+pub use stream::RecordTimes;
 pub use validate::{
     BatchError, BatchErrorKind, BatchSummary, ProduceRules, decompressed_bytes_max,
     validate_produced,

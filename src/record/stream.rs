@@ -1,16 +1,18 @@
-//! Walking the records of a compressed batch without holding them: for the validator.
+//! Walking the records of a batch without holding them: for the validator and for lookups by time.
 //!
 //! Owns the streaming twin of `record`: the same rules, applied to bytes as they come out of the
 //! decoder, keys and values skipped. Memory is one chunk plus the decoder's window.
 
 use std::io::Read;
 
+use super::batch::BatchView;
 use super::compression::{Codec, CompressionError, open};
 use super::record::{
     BAD_COUNT, BAD_HEADER, BAD_KEY, BAD_LENGTH, BAD_OFFSET, BAD_TIMESTAMP, BAD_VALUE, LEFT_OVER,
     RECORD_BODY_BYTES_MIN, RecordFault,
 };
 use super::varint::{read_varint, read_varlong};
+use crate::model::{Offset, TimestampMs, TimestampType};
 
 /// Decompressed bytes held at a time.
 const CHUNK_BYTES: usize = 8 * 1024;
@@ -41,6 +43,61 @@ pub(super) struct RecordStream<'a> {
     end: usize,
     index: i32,
     count: i32,
+}
+
+/// The offsets and timestamps of a batch's records, one by one, compressed or not.
+pub struct RecordTimes<'a> {
+    stream: RecordStream<'a>,
+    base_offset: Offset,
+    base_timestamp: TimestampMs,
+    /// LogAppendTime: the batch's, of every record.
+    append_time: Option<TimestampMs>,
+}
+
+impl<'a> RecordTimes<'a> {
+    /// Of `batch`, reading at most `output_max` decompressed bytes of it.
+    ///
+    /// # Errors
+    /// Unknown codec, or a decoder that cannot begin.
+    pub fn new(batch: &BatchView<'a>, output_max: usize) -> Result<Self, String> {
+        let attributes = batch.attributes();
+        let codec = attributes.codec().ok_or("the codec is unknown")?;
+        let input = batch.records_bytes();
+        let stream = RecordStream::new(codec, input, batch.record_count(), output_max)
+            .map_err(|e| e.to_string())?;
+        let is_append_time = attributes.timestamp_type() == TimestampType::LogAppendTime;
+        Ok(Self {
+            stream,
+            base_offset: batch.base_offset(),
+            base_timestamp: batch.base_timestamp(),
+            append_time: is_append_time.then(|| batch.max_timestamp()),
+        })
+    }
+
+    /// Offset and timestamp of the next record; `None` after the last one.
+    ///
+    /// # Errors
+    /// When the records are not what the batch says, or are longer than was allowed.
+    pub fn next(&mut self) -> Result<Option<(Offset, TimestampMs)>, String> {
+        if self.stream.index >= self.stream.count {
+            return Ok(None);
+        }
+        let shape = match self.stream.next() {
+            Ok(Some(shape)) => shape,
+            Ok(None) => return Ok(None),
+            Err(StreamFault::Record(fault)) => return Err(fault.to_string()),
+            Err(StreamFault::Compression(error)) => return Err(error.to_string()),
+        };
+        let offset = self.base_offset.checked_add(i64::from(shape.offset_delta));
+        let time = self.base_timestamp.checked_add(shape.timestamp_delta);
+        let both = offset.zip(self.append_time.or(time));
+        both.map(Some).ok_or_else(|| "an offset or timestamp is beyond 64 bits".into())
+    }
+
+    /// Decompressed bytes that were read so far.
+    pub fn bytes_read(&self) -> usize {
+        self.stream.produced
+    }
 }
 
 /// Inside the walk a fault either has a text or comes from the decoder.

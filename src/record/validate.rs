@@ -13,7 +13,7 @@ use std::fmt;
 
 use super::batch::{Attributes, BatchFault, BatchView};
 use super::compression::{Codec, CompressionError};
-use super::record::RecordFault;
+use super::record::{RECORD_BODY_BYTES_MIN, RecordFault};
 use super::stream::{RecordShape, RecordStream, StreamFault};
 use crate::model::{ProducerEpoch, ProducerId, TimestampMs, TimestampType};
 
@@ -46,8 +46,9 @@ pub struct BatchSummary {
     /// The largest timestamp: of the records where they were read, else the header's (within the
     /// topic's bounds); with LogAppendTime the rules' `now_ms`. -1 is "no timestamp".
     pub max_timestamp: TimestampMs,
-    /// Which record (as an offset delta) has the largest timestamp first, where that is known.
-    pub max_timestamp_delta: Option<i32>,
+    /// The records were read, and the header claims another largest timestamp than
+    /// `max_timestamp`: it is to be corrected (`set_max_timestamp`) before it is stored.
+    pub header_lies: bool,
     /// -1 when the producer is not idempotent.
     pub producer_id: ProducerId,
     /// -1 when the producer is not idempotent.
@@ -143,7 +144,7 @@ pub fn validate_produced(bytes: &[u8], rules: &ProduceRules) -> Result<BatchSumm
         last_offset_delta: batch.last_offset_delta(),
         base_timestamp: batch.base_timestamp(),
         max_timestamp: batch.max_timestamp(),
-        max_timestamp_delta: None,
+        header_lies: false,
         producer_id: batch.producer_id(),
         producer_epoch: batch.producer_epoch(),
         base_sequence: batch.base_sequence(),
@@ -166,11 +167,10 @@ pub fn validate_produced(bytes: &[u8], rules: &ProduceRules) -> Result<BatchSumm
         check_compressed(&batch, codec, rules, &mut check)?
     };
     if rules.timestamp_type == TimestampType::LogAppendTime {
-        // All records get the same time, so the first one has it first.
-        (summary.max_timestamp, summary.max_timestamp_delta) = (rules.now_ms, Some(0));
+        summary.max_timestamp = rules.now_ms;
     } else if was_read {
-        (summary.max_timestamp, summary.max_timestamp_delta) =
-            (check.max_timestamp, check.max_timestamp_delta);
+        summary.max_timestamp = check.max_timestamp;
+        summary.header_lies = check.max_timestamp != batch.max_timestamp();
     }
     Ok(summary)
 }
@@ -295,20 +295,28 @@ fn check_header(batch: &BatchView<'_>) -> Result<Codec, BatchError> {
     }
 }
 
-/// Read a compressed batch's records if a rule depends on them; whether they were read.
+/// Read a compressed batch's records if a rule depends on them; whether they were read. Closed
+/// or not, it cannot take more offsets than records fit into it.
 fn check_compressed(
     batch: &BatchView<'_>,
     codec: Codec,
     rules: &ProduceRules,
     check: &mut RecordCheck,
 ) -> Result<bool, BatchError> {
+    let input = batch.records_bytes();
+    let output_max = decompressed_bytes_max(input.len(), rules.max_message_bytes);
+    let (records, least) = (batch.record_count(), 1 + RECORD_BODY_BYTES_MIN);
+    if usize::try_from(records).unwrap_or(0) > output_max / least {
+        return Err(BatchError::new(
+            BatchErrorKind::InvalidRecord,
+            format!("{records} records cannot be in {} compressed bytes", input.len()),
+        ));
+    }
     let bounds_the_past =
         rules.timestamp_type == TimestampType::CreateTime && rules.before_max_ms != i64::MAX;
     if !rules.require_keys && !bounds_the_past {
         return Ok(false);
     }
-    let input = batch.records_bytes();
-    let output_max = decompressed_bytes_max(input.len(), rules.max_message_bytes);
     let mut stream = RecordStream::new(codec, input, batch.record_count(), output_max)?;
     loop {
         match stream.next() {
@@ -329,7 +337,6 @@ struct RecordCheck {
     require_keys: bool,
     next_delta: i32,
     max_timestamp: TimestampMs,
-    max_timestamp_delta: Option<i32>,
 }
 
 impl RecordCheck {
@@ -342,7 +349,6 @@ impl RecordCheck {
             require_keys: rules.require_keys,
             next_delta: 0,
             max_timestamp: -1,
-            max_timestamp_delta: None,
         }
     }
 
@@ -401,9 +407,7 @@ impl RecordCheck {
                 format!("timestamp {timestamp} of record {index} {}", self.bounds()),
             ));
         }
-        if timestamp > self.max_timestamp {
-            (self.max_timestamp, self.max_timestamp_delta) = (timestamp, Some(index));
-        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
         // The iterator ends at the record count, an int32.
         self.next_delta = self.next_delta.wrapping_add(1);
         Ok(())

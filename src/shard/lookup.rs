@@ -1,15 +1,16 @@
 //! Offsets by timestamp: the index names a batch, the answer is a record inside it.
 //!
-//! A batch may be compressed; it is decompressed here at most once per lookup, up to the
-//! configured ceiling.
+//! A batch may be compressed: it is opened as a stream, and what all batches of one lookup may
+//! decompress to has the configured ceiling.
 
 use std::rc::Rc;
 
 use crate::config::Config;
-use crate::model::{Offset, TimestampMs, TimestampType};
+use crate::model::{Offset, TimestampMs};
 use crate::partition::Partition;
 use crate::record;
 use crate::runtime::Runtime;
+use crate::runtime::wait::step_aside;
 use crate::storage::ReadError;
 
 use super::call::{FoundOffset, OffsetRefusal};
@@ -18,10 +19,14 @@ use crate::partition::read::ReadRefusal;
 const NOTHING: FoundOffset = FoundOffset { offset: -1, timestamp: -1, epoch: -1 };
 
 /// Batches looked into before a lookup gives up: the index names the right batch at once, unless
-/// a producer understated its largest timestamp.
+/// headers claim later timestamps than their compressed records have.
 const BATCHES_LOOKED_INTO_MAX: usize = 16;
 
-/// The first record at or after `timestamp`, below `limit`.
+/// Decompressed bytes after which everybody else gets a turn.
+const TURN_BYTES: usize = 256 << 10;
+
+/// The first record at or after `timestamp`, below `limit`. Where too much would have to be opened
+/// to tell, the answer is an earlier one, so that who reads from there misses nothing.
 ///
 /// # Errors
 /// When the log cannot be read.
@@ -32,21 +37,26 @@ pub async fn first_at_or_after<R: Runtime>(
     limit: Offset,
 ) -> Result<FoundOffset, OffsetRefusal> {
     let log = partition.log();
-    let Some(mut base) = log.batch_by_timestamp(timestamp, limit).await.map_err(refusal)? else {
-        return Ok(NOTHING);
-    };
-    for _ in 0..BATCHES_LOOKED_INTO_MAX {
-        if base >= limit {
-            break;
-        }
-        let batch = read_batch(partition, base, limit).await?;
+    let epoch = partition.leader_epoch();
+    let mut bytes_left = config.limits.decompressed_bytes_max;
+    let mut from = log.start_offset();
+    for turn in 0.. {
+        let found = log.batch_by_timestamp(timestamp, from..limit).await.map_err(refusal)?;
+        let Some(base) = found else { break };
+        // The start may be in the middle of the batch.
+        let start = log.start_offset().max(base);
+        let batch = read_batch(partition, start, limit).await?;
         let Ok(view) = record::BatchView::first(&batch) else { break };
-        let start = log.start_offset();
-        let found = scan(config, &view, |offset, at| offset >= start && at >= timestamp);
-        if let Some((offset, at)) = found {
-            return Ok(FoundOffset { offset, timestamp: at, epoch: partition.leader_epoch() });
+        let earlier = FoundOffset { offset: start, timestamp: view.max_timestamp(), epoch };
+        if turn == BATCHES_LOOKED_INTO_MAX {
+            return Ok(earlier);
         }
-        base = view.last_offset() + 1;
+        let wanted = |offset, at| offset >= start && at >= timestamp;
+        match scan(&view, &mut bytes_left, wanted).await {
+            Ok(Some((offset, timestamp))) => return Ok(FoundOffset { offset, timestamp, epoch }),
+            Ok(None) => from = view.last_offset() + 1,
+            Err(_) => return Ok(earlier),
+        }
     }
     Ok(NOTHING)
 }
@@ -63,16 +73,20 @@ pub async fn largest_timestamp<R: Runtime>(
     let Some(base) = partition.log().batch_of_max_timestamp(limit).await.map_err(refusal)? else {
         return Ok(NOTHING);
     };
-    let batch = read_batch(partition, base, limit).await?;
+    let start = partition.log().start_offset().max(base);
+    let batch = read_batch(partition, start, limit).await?;
     let Ok(view) = record::BatchView::first(&batch) else { return Ok(NOTHING) };
     let mut best: Option<(Offset, TimestampMs)> = None;
-    scan(config, &view, |offset, at| {
-        if best.is_none_or(|(_, t)| at > t) {
+    let mut bytes_left = config.limits.decompressed_bytes_max;
+    let see = |offset, at| {
+        if offset >= start && best.is_none_or(|(_, t)| at > t) {
             best = Some((offset, at));
         }
         false
-    });
-    let (offset, timestamp) = best.unwrap_or((view.last_offset(), view.max_timestamp()));
+    };
+    let is_whole = scan(&view, &mut bytes_left, see).await.is_ok();
+    let guess = (view.last_offset(), view.max_timestamp());
+    let (offset, timestamp) = best.filter(|_| is_whole).unwrap_or(guess);
     Ok(FoundOffset { offset, timestamp, epoch: partition.leader_epoch() })
 }
 
@@ -101,30 +115,27 @@ async fn read_batch<R: Runtime>(
     })
 }
 
-/// Offset and timestamp of the first record that `wanted` accepts. LogAppendTime batches give
-/// every record the batch's timestamp. What does not decompress within the ceiling is not looked
-/// into.
-fn scan(
-    config: &Config,
+/// Offset and timestamp of the first record that `wanted` accepts, reading no more than
+/// `bytes_left` decompressed bytes, from which what was read is taken.
+///
+/// # Errors
+/// When the records cannot be read, or not with so few bytes.
+async fn scan(
     view: &record::BatchView<'_>,
+    bytes_left: &mut usize,
     mut wanted: impl FnMut(Offset, TimestampMs) -> bool,
-) -> Option<(Offset, TimestampMs)> {
-    let attributes = view.attributes();
-    let is_append_time = attributes.timestamp_type() == TimestampType::LogAppendTime;
-    let codec = attributes.codec()?;
-    let most = config.limits.decompressed_bytes_max;
-    let plain = record::decompress(codec, view.records_bytes(), most).ok()?;
-    for found in record::Records::new(&plain, view.record_count()) {
-        let found = found.ok()?;
-        let offset = found.offset(view.base_offset())?;
-        let timestamp = if is_append_time {
-            view.max_timestamp()
-        } else {
-            found.timestamp(view.base_timestamp())?
-        };
+) -> Result<Option<(Offset, TimestampMs)>, String> {
+    let mut times = record::RecordTimes::new(view, *bytes_left)?;
+    let mut turn_ends = TURN_BYTES;
+    while let Some((offset, timestamp)) = times.next()? {
         if wanted(offset, timestamp) {
-            return Some((offset, timestamp));
+            return Ok(Some((offset, timestamp)));
+        }
+        if times.bytes_read() > turn_ends {
+            turn_ends = times.bytes_read() + TURN_BYTES;
+            step_aside().await;
         }
     }
-    None
+    *bytes_left = bytes_left.saturating_sub(times.bytes_read());
+    Ok(None)
 }

@@ -20,11 +20,6 @@ use crate::disk::{BLOCK_U64, BlockBuffer, Disk, DiskFile, block_ceil, block_floo
 use crate::model::TimestampMs;
 use crate::runtime::{Queue, Runtime};
 
-/// How far ahead of the clock a record's timestamp is believed (Kafka's default of
-/// `message.timestamp.after.max.ms` is one hour): one lying producer must neither keep a segment
-/// for ever nor blind the time index.
-const TIMESTAMP_AHEAD_MAX_MS: i64 = 3_600_000;
-
 /// Why a batch cannot be taken right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
@@ -69,11 +64,9 @@ impl<R: Runtime> Log<R> {
             self.help_with(obstacle);
             return Err(AppendError::NoRoom);
         }
-        let latest = now_ms.saturating_add(TIMESTAMP_AHEAD_MAX_MS);
-        let max_timestamp = batch.max_timestamp.min(latest);
         let stamp = Stamp::new(&batch.bytes, batch.base_offset, batch.leader_epoch);
         state.active_since.get_or_insert(now_ms);
-        let taken = Taken { batch, stamp, max_timestamp };
+        let taken = Taken { batch, stamp };
         let extent = self.extent_of(&state, len, batch.flush);
         match extent {
             Some(extent) => self.append_direct(&mut state, &taken, extent),
@@ -278,20 +271,20 @@ impl<R: Runtime> Log<R> {
         let interval = state.config.index_interval_bytes;
         let segment = state.active_mut();
         let segment_base = segment.base;
-        segment.max_timestamp = segment.max_timestamp.max(taken.max_timestamp);
+        segment.max_timestamp = segment.max_timestamp.max(taken.batch.max_timestamp);
         segment.index.borrow_mut().note(
             interval,
             position,
             len,
             batch.last_offset,
-            taken.max_timestamp,
+            taken.batch.max_timestamp,
         );
         state.chunks.push_back(Chunk {
             segment_base,
             position,
             base_offset: batch.base_offset,
             last_offset: batch.last_offset,
-            max_timestamp: taken.max_timestamp,
+            max_timestamp: taken.batch.max_timestamp,
             pieces: pieces.clone(),
         });
         state.end_position += len;
@@ -303,7 +296,7 @@ impl<R: Runtime> Log<R> {
             batch_position: position,
             base_offset: batch.base_offset,
             last_offset: batch.last_offset,
-            max_timestamp: taken.max_timestamp,
+            max_timestamp: taken.batch.max_timestamp,
             head: place.head,
             extent: place.extent,
             tail,
@@ -333,7 +326,6 @@ impl<R: Runtime> Log<R> {
 struct Taken<'a> {
     batch: &'a Append,
     stamp: Stamp,
-    max_timestamp: TimestampMs,
 }
 
 /// Where the journal and the segment will hold it.

@@ -50,6 +50,8 @@ impl<R: Runtime> Core<R> {
                     // Appends stop when the journal is full; space may come back.
                     self.note_full(&why);
                     self.runtime.sleep(std::time::Duration::from_secs(1)).await;
+                    // Those who wait for it are not asked again.
+                    self.want_checkpoint();
                 }
                 Err(error) => {
                     self.fail(&error);

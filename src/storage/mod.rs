@@ -31,6 +31,8 @@ mod replay;
 mod restore;
 mod retention;
 mod room;
+#[cfg(test)]
+mod room_tests;
 mod run_files;
 mod scan;
 mod segment;

@@ -216,7 +216,7 @@ async fn fill(log: &Rc<Log<SimRuntime>>) -> StorageError {
         };
         match log.append(&append) {
             Ok(()) => {}
-            Err(AppendError::NoRoom) => match log.room(bytes.len()).await {
+            Err(AppendError::NoRoom) => match log.room(bytes.len(), 1).await {
                 Ok(()) => {}
                 Err(error) => return error,
             },

@@ -1,7 +1,7 @@
 //! Reading: from the batches in memory, else from a segment by index and walk.
 
 use std::cell::RefCell;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
 use super::batch::BatchHeader;
@@ -269,18 +269,18 @@ impl<R: Runtime> Log<R> {
     }
 
     /// Base offset of the first batch with records whose largest timestamp is at least
-    /// `timestamp`, below `limit`; the caller looks inside the batch.
+    /// `timestamp`, with an offset in `range`; the caller looks inside the batch.
     ///
     /// # Errors
     /// When a segment cannot be read.
     pub async fn batch_by_timestamp(
         &self,
         timestamp: TimestampMs,
-        limit: Offset,
+        range: Range<Offset>,
     ) -> Result<Option<Offset>, ReadError> {
         loop {
             let removals = self.state.borrow().removals;
-            let found = self.find_by_timestamp(timestamp, limit).await;
+            let found = self.find_by_timestamp(timestamp, &range).await;
             // A segment that is gone by now may have been passed over, or not have been there.
             if self.state.borrow().removals == removals {
                 return found;
@@ -291,13 +291,13 @@ impl<R: Runtime> Log<R> {
     async fn find_by_timestamp(
         &self,
         timestamp: TimestampMs,
-        limit: Offset,
+        range: &Range<Offset>,
     ) -> Result<Option<Offset>, ReadError> {
-        for base in self.segments_at_least(timestamp) {
+        for base in self.segments_at_least(timestamp, range.start) {
             let mut hit = None;
-            let from = self.time_hint(base, timestamp).await?;
+            let from = self.time_hint(base, timestamp).await?.max(range.start);
             self.pass(base, from, |batch| {
-                if batch.base_offset >= limit {
+                if batch.base_offset >= range.end {
                     return ControlFlow::Break(());
                 }
                 if batch.last_offset >= self.start_offset() && batch.max_timestamp >= timestamp {
@@ -355,9 +355,11 @@ impl<R: Runtime> Log<R> {
         Ok(None)
     }
 
-    fn segments_at_least(&self, timestamp: TimestampMs) -> Vec<Offset> {
+    /// Bases of the segments that reach `timestamp` and do not end before `from`.
+    fn segments_at_least(&self, timestamp: TimestampMs, from: Offset) -> Vec<Offset> {
         let state = self.state.borrow();
-        let segments = state.segments.iter().filter(|s| s.max_timestamp >= timestamp);
+        let first = state.segments.iter().rposition(|s| s.base <= from).unwrap_or(0);
+        let segments = state.segments.iter().skip(first).filter(|s| s.max_timestamp >= timestamp);
         segments.map(|s| s.base).collect()
     }
 
@@ -400,7 +402,7 @@ impl<R: Runtime> Log<R> {
         let state = self.state.borrow();
         let behind = state.chunks.iter().filter(|c| c.segment_base == base);
         let passing: Vec<Passing> = behind
-            .filter(|c| c.base_offset >= next)
+            .filter(|c| c.last_offset >= next)
             .map(|c| Passing {
                 base_offset: c.base_offset,
                 last_offset: c.last_offset,

@@ -22,24 +22,22 @@ use crate::runtime::Runtime;
 const INDEX_WRITE_BYTES: usize = 1 << 20;
 
 impl<R: Runtime> Log<R> {
-    /// Wait (allocate, write behind, roll) until an `append` of `bytes` is likely to be taken.
+    /// Wait (allocate, write behind, roll) until an `append` of `bytes` whose last offset is
+    /// `offsets` - 1 behind its first is likely to be taken.
     ///
     /// # Errors
     /// `Full` when space is missing: try again when there is some.
-    pub fn room(&self, bytes: usize) -> impl Future<Output = Result<(), StorageError>> + use<R> {
+    pub fn room(
+        &self,
+        bytes: usize,
+        offsets: i64,
+    ) -> impl Future<Output = Result<(), StorageError>> + use<R> {
         let log = self.shared();
         async move {
             loop {
                 log.check()?;
-                let obstacle = {
-                    let state = log.state.borrow();
-                    // The number of records is not known here; a relative offset that overflows
-                    // is noticed by the append itself, with the last one that fits.
-                    let now_ms = log.core.runtime.wall_ms();
-                    log.obstacle(&state, bytes, state.end_offset + (1 << 20), now_ms)
-                };
-                let Some(obstacle) = obstacle else { return Ok(()) };
-                match log.remove_obstacle(obstacle, bytes).await {
+                let Some(obstacle) = log.obstacle_now(bytes, offsets) else { return Ok(()) };
+                match log.remove_obstacle(obstacle, bytes, offsets).await {
                     // Used files are kept only while nothing else needs their space.
                     Err(StorageError::Full(_)) if log.core.empty_pool().await? => {}
                     other => other?,
@@ -48,29 +46,45 @@ impl<R: Runtime> Log<R> {
         }
     }
 
+    /// Exactly what the append itself will ask, or a batch would go round between the two for
+    /// ever.
+    fn obstacle_now(&self, bytes: usize, offsets: i64) -> Option<Obstacle> {
+        let state = self.state.borrow();
+        let last_offset = state.end_offset.saturating_add(offsets - 1);
+        self.obstacle(&state, bytes, last_offset, self.core.runtime.wall_ms())
+    }
+
     async fn remove_obstacle(
         self: &Rc<Self>,
         obstacle: Obstacle,
         bytes: usize,
+        offsets: i64,
     ) -> Result<(), StorageError> {
         let core = &self.core;
-        let gone = || {
-            let state = self.state.borrow();
-            let now_ms = core.runtime.wall_ms();
-            let now = self.obstacle(&state, bytes, state.end_offset + (1 << 20), now_ms);
-            (now != Some(obstacle)).then_some(())
-        };
+        let gone = || (self.obstacle_now(bytes, offsets) != Some(obstacle)).then_some(());
         match obstacle {
             Obstacle::Pending => {
                 core.relieve_pending();
-                return core.wait(gone).await;
+                let look = || {
+                    let is_gone = gone();
+                    if is_gone.is_none() && core.inflight_bytes.get() == 0 {
+                        // What was being written is; what is left may be tails of less than a
+                        // block, and nobody else may come to look.
+                        core.relieve_pending();
+                    }
+                    is_gone
+                };
+                return core.wait(look).await;
             }
             Obstacle::JournalFull => {
+                let before = core.stats.checkpoints.get();
                 core.want_checkpoint();
                 if core.journal.may_grow(&core.limits) {
                     return core.make_journal_file().await;
                 }
-                return core.wait(gone).await;
+                // One that had begun before may not have helped: then another one is asked for.
+                let is_made = || (core.stats.checkpoints.get() > before).then_some(());
+                return core.wait(|| gone().or_else(is_made)).await;
             }
             _ => {}
         }

@@ -222,7 +222,7 @@ pub(crate) fn recover_in(world: &SimWorld, shards: ShardId) -> Result<Found, Str
                 let headers = headers.collect();
                 let (start_offset, end_offset) = (log.start_offset(), log.end_offset());
                 let read = read_all(&log).await;
-                let why = match log.room(100).await {
+                let why = match log.room(100, 1).await {
                     Err(StorageError::Corrupt(why)) => why,
                     _ => String::new(),
                 };

@@ -115,7 +115,8 @@ async fn append(log: &Rc<Log<SimRuntime>>, history: &History, random: &mut SimRa
     loop {
         match log.append(&append) {
             Ok(()) => break,
-            Err(AppendError::NoRoom) => match log.room(append.bytes.len()).await {
+            Err(AppendError::NoRoom) => match log.room(append.bytes.len(), said.len() as i64).await
+            {
                 Ok(()) => {}
                 Err(_) => return,
             },

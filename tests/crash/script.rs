@@ -61,7 +61,7 @@ pub(crate) async fn append(
                 return true;
             }
             Err(AppendError::NoRoom) => {
-                if let Err(error) = log.room(bytes.len()).await {
+                if let Err(error) = log.room(bytes.len(), i64::from(records)).await {
                     assert!(!matches!(error, StorageError::Corrupt(_)), "{error}");
                     return false;
                 }

@@ -11,6 +11,7 @@ mod hostile;
 mod idle;
 mod kill;
 mod lifecycle;
+mod lookup;
 mod page;
 mod pressure;
 mod spread;

@@ -223,8 +223,15 @@ fn check(
         return Err(refused(code, NO_TRANSACTIONS));
     }
     let (bytes, log_append_time_ms) = match config.timestamp_type {
+        // A restart goes by the header, so it must not contradict the records.
+        TimestampType::CreateTime if summary.header_lies => {
+            let set = |batch: &mut [u8]| record::set_max_timestamp(batch, summary.max_timestamp);
+            (changed(&bytes, set), -1)
+        }
         TimestampType::CreateTime => (bytes, -1),
-        TimestampType::LogAppendTime => (stamped(&bytes, now_ms), now_ms),
+        TimestampType::LogAppendTime => {
+            (changed(&bytes, |batch| record::set_log_append_time(batch, now_ms)), now_ms)
+        }
     };
     Ok(ProduceItem {
         partition: TopicPartition { topic_id: topic.id, partition: entry.index },
@@ -243,10 +250,10 @@ fn check(
     })
 }
 
-/// The batch with the broker's time in it.
-fn stamped(bytes: &Bytes, now_ms: i64) -> Bytes {
+/// A batch with something else in its header; the frame is shared, so it is copied.
+fn changed(bytes: &Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
     let mut copy = BytesMut::from(&bytes[..]);
-    record::set_log_append_time(&mut copy, now_ms);
+    change(&mut copy);
     copy.freeze()
 }
 

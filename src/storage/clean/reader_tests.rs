@@ -134,7 +134,7 @@ fn a_lookup_by_time_finds_a_record_whose_segment_is_merged_meanwhile() {
             let mut lookup = pin!(async {
                 match asks_for_latest {
                     true => log.batch_of_max_timestamp(Offset::MAX).await,
-                    false => log.batch_by_timestamp(LATEST, Offset::MAX).await,
+                    false => log.batch_by_timestamp(LATEST, 0..Offset::MAX).await,
                 }
             });
             let early = up_to(&runtime, lookup.as_mut(), wait).await;
@@ -154,7 +154,7 @@ fn a_lookup_by_time_finds_a_record_whose_segment_is_merged_meanwhile() {
 fn readers_of_a_segment_that_is_deleted_hear_of_no_damage() {
     at_every_wait(|runtime, wait| async move {
         let (_store, log) = ready_to_merge(&runtime).await;
-        let mut lookup = pin!(log.batch_by_timestamp(0, Offset::MAX));
+        let mut lookup = pin!(log.batch_by_timestamp(0, 0..Offset::MAX));
         let early = up_to(&runtime, lookup.as_mut(), wait).await;
         log.set_start_offset(SECOND).await.unwrap();
         let is_waiting = early.is_none();

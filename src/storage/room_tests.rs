@@ -1,0 +1,59 @@
+//! Who waits for room is let in, whatever made him wait.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+
+use super::tests::{TMP, append, batch, log_config, open, run};
+use crate::model::{TopicPartition, Uuid};
+use crate::runtime::Runtime;
+
+fn id(partition: i32) -> TopicPartition {
+    TopicPartition { topic_id: Uuid([9; 16]), partition }
+}
+
+/// All that stands in memory is large batches on their way to their segments: when they are there,
+/// what is left of each is a tail of less than a block, and only a checkpoint parks those.
+#[test]
+fn batches_on_their_way_are_looked_at_again_when_they_have_arrived() {
+    let dir = tempfile::tempdir_in(TMP).unwrap();
+    let path = dir.path().to_owned();
+    run(async move {
+        let (runtime, store, _) = open(&path, 64 << 20).await;
+        let mut logs = Vec::new();
+        for partition in 0..12 {
+            let log = store.create_log(id(partition), log_config(64 << 20)).await.unwrap();
+            // Directory, file and the first megabyte are there: nothing below waits for them.
+            append(&log, batch(100, 1, 1, 1), true).await;
+            logs.push(log);
+        }
+        let large = batch(900_000, 1, 2, 2);
+        for log in &logs {
+            let joined = append(log, large.clone(), false);
+            let late = runtime.sleep(Duration::from_secs(20));
+            match select(pin!(joined), pin!(late)).await {
+                Either::Left(_) => {}
+                Either::Right(_) => panic!("a batch waits for room that nobody makes"),
+            }
+        }
+        store.close().await.unwrap();
+    });
+}
+
+/// The batch's offsets reach beyond what its segment can hold: it rolls, and it rolls for the same
+/// reason for which the append was refused.
+#[test]
+fn a_batch_of_very_many_offsets_gets_a_segment_of_its_own() {
+    let dir = tempfile::tempdir_in(TMP).unwrap();
+    let path = dir.path().to_owned();
+    run(async move {
+        let (_runtime, store, _) = open(&path, 3 << 20).await;
+        let log = store.create_log(id(0), log_config(3 << 20)).await.unwrap();
+        append(&log, batch(100, 2, 1, 1), true).await;
+        append(&log, batch(100, i32::MAX, 2, 2), true).await;
+        let bases: Vec<_> = log.segments().iter().map(|segment| segment.base_offset).collect();
+        assert_eq!((bases, log.end_offset()), (vec![0, 2], i64::from(i32::MAX) + 2));
+        store.close().await.unwrap();
+    });
+}
