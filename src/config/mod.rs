@@ -353,6 +353,28 @@ impl Layers {
             at_most(min, value, why);
             at_most(value, max, why);
         }
+        self.check_descriptors();
+    }
+
+    /// Connections admitted while the broker runs must leave descriptors to the logs; at the start
+    /// the pre-flight check asks the kernel itself.
+    fn check_descriptors(&mut self) {
+        let name = "max.connections";
+        if self.dynamic.layers(name).next().is_none() {
+            return;
+        }
+        let limit = self.machine.open_files;
+        let logs = self.long("thalweg.open.files.max").max(0).unsigned_abs();
+        let left = limit.saturating_sub(self.machine.files_of_shards()).saturating_sub(logs);
+        let value = self.long(name);
+        if value.max(0).unsigned_abs() > left {
+            let cause = format!(
+                "open files are limited to {limit}, and the shards and thalweg.open.files.max \
+                 leave {left}"
+            );
+            let fix = "lower it, or raise the hard limit (LimitNOFILE) and start the broker again";
+            self.errors.push(ConfigError::new(name, value.to_string(), cause, fix));
+        }
     }
 }
 

@@ -306,6 +306,20 @@ fn dynamic_layers_lie_above_file_and_flags() {
     assert_eq!((errors.len(), live), (1, config), "rules between settings hold");
 }
 
+/// Else connections could take the descriptors that the logs need.
+#[test]
+fn connections_set_at_run_time_leave_descriptors_to_the_logs() {
+    let config = load(&[]).unwrap();
+    let set = |most: usize| {
+        let set = overrides(&[("max.connections", &most.to_string())]);
+        let (live, errors) = config.with_dynamic(Some(&set), None);
+        (live.limits.connections_max, errors.len())
+    };
+    let left = 4096 - 96 - config.limits.open_files_max;
+    assert_eq!(set(left), (left, 0));
+    assert_eq!(set(left + 1), (config.limits.connections_max, 1));
+}
+
 #[test]
 fn group_settings_keep_to_the_brokers_bounds() {
     let config = load(&[]).unwrap();

@@ -338,6 +338,12 @@ fn ring_len(len: usize) -> DiskResult<u32> {
 fn from_io(verb: &str, path: &Path, error: &std::io::Error) -> DiskError {
     use std::io::ErrorKind;
     let text = format!("{verb} {}: {error}", path.display());
+    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+        return DiskError::Full(format!(
+            "{text}; no file descriptor is left: raise LimitNOFILE (ulimit -n), or lower \
+             max.connections"
+        ));
+    }
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskError::Full(text),
         ErrorKind::NotFound => DiskError::NotFound(text),

@@ -38,7 +38,8 @@ pub const fn block_ceil(value: u64) -> u64 {
 /// What the operating system said, as far as callers must tell it apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskError {
-    /// No space left on the device (ENOSPC, EDQUOT).
+    /// There is none left: of space on the device (ENOSPC, EDQUOT), or of descriptors (EMFILE,
+    /// ENFILE). Nothing is wrong with the device, and it may come back.
     Full(String),
     /// No such file or directory.
     NotFound(String),

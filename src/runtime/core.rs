@@ -36,11 +36,13 @@ pub struct CoreUse {
     pub is_pinned: bool,
     /// How long it could have run and something else had its core.
     pub waited: Duration,
+    /// The longest that its tasks have run since the start without a look at what has arrived.
+    pub longest_turn: Duration,
 }
 
 impl Default for CoreUse {
     fn default() -> Self {
-        Self { is_pinned: true, waited: Duration::ZERO }
+        Self { is_pinned: true, waited: Duration::ZERO, longest_turn: Duration::ZERO }
     }
 }
 

@@ -97,7 +97,8 @@ impl Runtime for GlommioRuntime {
     }
 
     fn core(&self) -> CoreUse {
-        self.inner.tasks.core().used()
+        let tasks = &self.inner.tasks;
+        CoreUse { longest_turn: tasks.longest_turn(), ..tasks.core().used() }
     }
 
     fn spawn(&self, queue: Queue, task: impl Future<Output = ()> + 'static) {

@@ -58,6 +58,7 @@ pub struct Tasks {
     is_settled: Cell<bool>,
     core: Core,
     errands: Errands,
+    longest_turn: Cell<Duration>,
 }
 
 struct Pool {
@@ -162,12 +163,19 @@ impl Tasks {
             is_settled: Cell::new(false),
             core,
             errands: Errands::default(),
+            longest_turn: Cell::default(),
         })
     }
 
     /// The start is over: sockets are served from now on.
     pub fn settle(&self) {
         self.is_settled.set(true);
+        self.longest_turn.set(Duration::ZERO);
+    }
+
+    /// The longest that tasks have run since then without a look at what has arrived.
+    pub fn longest_turn(&self) -> Duration {
+        self.longest_turn.get()
     }
 
     /// What the shard waits for in glommio.
@@ -238,6 +246,7 @@ impl Tasks {
     fn work(&self, driver: &mut Driver) -> io::Result<Rest> {
         let began = Instant::now();
         driver.last = began;
+        let mut turn_began = began;
         loop {
             self.take_spawned();
             let front = self.front.is_wanted();
@@ -246,6 +255,8 @@ impl Tasks {
             }
             let events = self.ring.turn(None)?;
             let now = Instant::now();
+            self.longest_turn.set(self.longest_turn.get().max(now - turn_began));
+            turn_began = now;
             let background = self.background.is_wanted();
             if background && (driver.debt.is_paid() || !(front || events > 0)) {
                 self.background.run();
@@ -273,6 +284,7 @@ impl Tasks {
                 return Ok(Rest::Turn);
             };
             self.wait_in_ring(left)?;
+            turn_began = Instant::now();
         }
     }
 
@@ -405,6 +417,22 @@ mod tests {
                 done.send(()).unwrap();
             });
             is_done.await.unwrap();
+        });
+    }
+
+    /// Between two looks of anybody at a timer, too: a stall is over when they look.
+    #[test]
+    fn a_task_that_holds_the_shard_is_noticed() {
+        const HELD: Duration = Duration::from_millis(30);
+        on_a_shard(|tasks| async move {
+            step_aside().await;
+            let began = Instant::now();
+            while began.elapsed() < HELD {
+                std::hint::spin_loop();
+            }
+            step_aside().await;
+            step_aside().await;
+            assert!(tasks.longest_turn() >= HELD, "{:?}", tasks.longest_turn());
         });
     }
 

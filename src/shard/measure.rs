@@ -25,6 +25,7 @@ impl<R: Runtime> Shard<R> {
         }
         self.measure_groups();
         let core = self.runtime.core();
+        self.metrics.raise(Value::LongestStall, core.longest_turn.as_micros() as u64);
         self.metrics.set(Value::CorePinned, core.is_pinned.into());
         self.metrics.set(Value::CoreWait, core.waited.as_micros() as u64);
         let status = match self.store.status() {
@@ -40,8 +41,8 @@ impl<R: Runtime> Shard<R> {
         ])
     }
 
-    /// Notice when this shard could not turn to a timer in time: something held the core. And when
-    /// the disk has little space left.
+    /// Notice when this shard could not turn to a timer in time: something outside its tasks held
+    /// the core. And when the disk has little space left.
     pub async fn keep_watch(self: std::rc::Rc<Self>) {
         loop {
             let due = self.runtime.now() + HEARTBEAT;

@@ -2,19 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use super::StorageError;
 use super::core::Core;
 use super::index::Index;
 use super::stats::add;
-use crate::disk::{Disk, DiskError, DiskFile};
+use crate::disk::{Disk, DiskError, DiskFile, DiskResult};
 use crate::model::{Offset, TimestampMs, TopicPartition};
 use crate::runtime::Runtime;
 use crate::runtime::wait::TurnLock;
 
 /// Open files looked at when one more is opened.
 const CLOSE_LOOKS: usize = 16;
+/// Rest between two attempts to open a file when no descriptor is left.
+const DESCRIPTOR_RETRY: Duration = Duration::from_millis(100);
 
 /// A segment as its log knows it.
 pub(crate) struct Segment<R: Runtime> {
@@ -105,7 +109,7 @@ impl<R: Runtime> Core<R> {
             return Ok(Rc::clone(open));
         }
         let path = self.layout.segment(file.id, file.base);
-        let opened = self.runtime.disk().open(&path, false).await.map_err(|e| match e {
+        let opened = self.open_when_possible(&path).await.map_err(|e| match e {
             DiskError::NotFound(_) => StorageError::Corrupt(format!(
                 "the segment {} is missing; restore it from a copy or delete the topic",
                 path.display()
@@ -118,6 +122,20 @@ impl<R: Runtime> Core<R> {
         let opened = Rc::new(opened);
         self.adopt_open(file, Rc::clone(&opened));
         Ok(opened)
+    }
+
+    /// Open a file that exists. When no descriptor is left, wait for one: the writes that need it
+    /// have their place in the journal, and a store must not go offline because of connections.
+    async fn open_when_possible(&self, path: &Path) -> DiskResult<<R::Disk as Disk>::File> {
+        loop {
+            match self.runtime.disk().open(path, false).await {
+                Err(DiskError::Full(why)) if !self.is_stopping() => {
+                    self.note_full(&why);
+                    self.runtime.sleep(DESCRIPTOR_RETRY).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Remember an open file, closing the longest open ones above the limit.

@@ -9,6 +9,8 @@ use crate::support::broker::POLL;
 use crate::support::{Broker, Connection, Options, wire};
 
 const TOPIC: &str = "neighbour";
+const UNWRITTEN: &str = "unwritten";
+const KAFKA_STORAGE_ERROR: i16 = 56;
 const HUNDRED_MIB: i32 = 100 << 20;
 const STALLED: usize = 200;
 const GROWTH: u64 = 64 << 20;
@@ -76,13 +78,15 @@ fn connections_beyond_the_open_files_limit() {
 }
 
 /// No file descriptor left at all: those that are there go on, new ones wait, the log says so once
-/// and not at every attempt; with a higher limit those that waited are served.
+/// and not at every attempt; with a higher limit those that waited are served. A log that needs a
+/// new file refuses records meanwhile, and the store does not go offline for it.
 #[test]
 fn new_connections_wait_while_there_are_no_descriptors() {
     let mut broker = Broker::start("no-descriptors");
     let mut old = neighbour(&broker);
     let (error, _) = old.produce(TOPIC, 0, -1, wire::batch(&[b"before"])).expect("Produce");
     assert_eq!(error, 0);
+    assert_eq!(old.create_topic(UNWRITTEN, 1, &[]).expect("CreateTopics"), 0);
     let open = fs::read_dir(format!("/proc/{}/fd", broker.pid())).expect("its descriptors").count();
     let before = limit_open_files(broker.pid(), open as u64);
     let mut waiting = Connection::open(broker.port()).expect("the kernel's queue");
@@ -94,12 +98,16 @@ fn new_connections_wait_while_there_are_no_descriptors() {
         let outcome = old.produce(TOPIC, 0, -1, wire::batch(&[b"still here"])).expect("Produce");
         assert_eq!(outcome, (0, turn), "the old connection's produce");
     }
+    let (error, _) = old.produce(UNWRITTEN, 0, -1, wire::batch(&[b"first"])).expect("Produce");
+    assert_eq!(error, KAFKA_STORAGE_ERROR);
     let said = broker.log_tail();
     assert_eq!(said.matches("cannot accept a connection").count(), 1, "{said}");
     assert!(said.contains("Too many open files") && said.contains("ulimit -n"), "{said}");
     limit_open_files(broker.pid(), before);
     waiting.set_timeout(PATIENCE);
     waiting.read_frame().expect("the answer of the one that waited");
+    let outcome = old.produce(UNWRITTEN, 0, -1, wire::batch(&[b"first"])).expect("Produce");
+    assert_eq!(outcome, (0, 0), "without a restart");
     broker.assert_alive();
 }
 
