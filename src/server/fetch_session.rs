@@ -167,7 +167,7 @@ impl FetchSessions {
         if session.epoch != epoch {
             return Err(SessionRefusal::WrongEpoch);
         }
-        if session.uses_ids != uses_ids && !(changed.is_empty() && forgotten.is_empty()) {
+        if session.uses_ids != uses_ids {
             return Err(SessionRefusal::TopicIds);
         }
         session.epoch = epoch.checked_add(1).unwrap_or(1);
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(refused(&mut sessions, id, 1), SessionRefusal::WrongEpoch);
         assert_eq!(refused(&mut sessions, id + 1, 1), SessionRefusal::NotFound);
         assert_eq!(
-            sessions.resume(id, 2, false, vec![wanted(1, 1)], vec![], NOW).unwrap_err(),
+            sessions.resume(id, 2, false, vec![], vec![], NOW).unwrap_err(),
             SessionRefusal::TopicIds
         );
     }
