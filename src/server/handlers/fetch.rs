@@ -251,7 +251,7 @@ async fn read<R: Runtime>(
     for (slots, reply) in join_all(calls).await {
         let Reply::Fetch(results) = reply else { continue };
         for (slot, result) in slots.into_iter().zip(results) {
-            found[slot] = translate(result);
+            found[slot] = translate(caller, result);
         }
     }
     trim(&mut found, bytes_max);
@@ -274,11 +274,14 @@ fn trim(found: &mut [Found], bytes_max: usize) {
     }
 }
 
-fn translate(result: FetchResult) -> Found {
+fn translate<R: Runtime>(caller: &Rc<Caller<R>>, result: FetchResult) -> Found {
     match result {
         Ok(outcome) => Ok(outcome),
         Err(FetchRefusal::Read(ReadRefusal::Storage(error))) => {
-            tracing::error!(?error, "a fetch could not be read");
+            // A client asks for an unreadable place again and again.
+            if let Some(unsaid) = caller.hangups.may_log(caller.shard.runtime.now()) {
+                tracing::error!(?error, unsaid, "a fetch could not be read");
+            }
             Err(ErrorCode::KAFKA_STORAGE_ERROR)
         }
         Err(refusal) => Err(errors::fetch(&refusal)),
