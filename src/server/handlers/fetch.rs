@@ -17,7 +17,7 @@ use futures_util::future::{FutureExt, join_all, select, select_all};
 use crate::cluster::image::Image;
 use crate::metrics::Value;
 use crate::model::{Offset, TopicPartition, Uuid};
-use crate::partition::read::{ReadOutcome, ReadRefusal};
+use crate::partition::read::{Lag, ReadOutcome, ReadRefusal};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{
     FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
@@ -97,13 +97,16 @@ fn plan<R: Runtime>(
             }
         }
     }
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(limits.fetch_bytes_max);
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0);
     let mut plan = Plan {
         wanted: Vec::new(),
         session_id: 0,
         is_incremental: false,
         uses_ids,
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(limits.fetch_bytes_max),
-        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
+        bytes_max,
+        // An answer never holds more: nobody waits for what it cannot hold.
+        bytes_min: bytes_min.min(bytes_max),
     };
     let now = caller.shard.runtime.now();
     let mut sessions = caller.sessions.borrow_mut();
@@ -169,11 +172,8 @@ async fn read_or_wait<R: Runtime>(
         let image = shard.image();
         let resolved: Vec<_> = plan.wanted.iter().map(|w| resolve(&image, w)).collect();
         let found = read(caller, plan, &resolved).await;
-        let bytes: usize =
-            found.iter().map(|f| f.as_ref().map_or(0, |outcome| outcome.batches.bytes)).sum();
-        let is_done = bytes >= plan.bytes_min || found.iter().any(Result::is_err);
         let left = deadline.saturating_sub(shard.runtime.now());
-        if is_done || plan.wanted.is_empty() || left.is_zero() {
+        if is_enough(plan, &found) || left.is_zero() {
             return found;
         }
         let waiting = shard.metrics.get(Value::WaitingFetches);
@@ -183,10 +183,28 @@ async fn read_or_wait<R: Runtime>(
         }
         caller.shard.metrics.add(Value::WaitingFetches, 1);
         let moved = moved(caller, &resolved, &found);
+        // Read again after the wait; held through it, the batches would count nowhere.
+        drop(found);
         let slept = shard.runtime.sleep(left);
         select(Box::pin(moved), Box::pin(slept)).await;
         caller.shard.metrics.sub(Value::WaitingFetches, 1);
     }
+}
+
+/// Whether to answer now: there are bytes enough, or what only an answer can say. A partition that
+/// was read up to its limit counts with that limit, as in Kafka: whole batches seldom fill it.
+fn is_enough(plan: &Plan, found: &[Found]) -> bool {
+    let mut bytes = 0_usize;
+    for (wanted, found) in plan.wanted.iter().zip(found) {
+        let Ok(outcome) = found else { return true };
+        let read = outcome.batches.bytes;
+        bytes = bytes.saturating_add(match outcome.lag {
+            Lag::None => read,
+            Lag::SameSegment => read.max(wanted.bytes_max),
+            Lag::OlderSegment => return true,
+        });
+    }
+    plan.wanted.is_empty() || bytes >= plan.bytes_min
 }
 
 /// Completes when any of the partitions has more than was found.
@@ -267,6 +285,9 @@ fn trim(found: &mut [Found], bytes_max: usize) {
         let bytes = outcome.batches.bytes;
         if bytes > left && any {
             outcome.batches = Default::default();
+            if outcome.lag == Lag::None {
+                outcome.lag = Lag::SameSegment;
+            }
             continue;
         }
         any |= bytes > 0;
