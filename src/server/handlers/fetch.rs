@@ -2,10 +2,11 @@
 //!
 //! The first batch of the first partition that has one comes whatever its size (KIP-74); when
 //! there are fewer bytes than asked for, the request waits, at no cost, until a partition's high
-//! watermark moves or its time is over. Sessions are incremental (KIP-227). There are no
-//! transactions, so the last stable offset is the high watermark and nothing is aborted.
-//! Versions below 10 are given zstd, too: Kafka refuses it to them only where the topic's own
-//! `compression.type` is zstd, which no topic here can have; kafka-python 2.0.2 reads it with 4.
+//! watermark moves or its time is over; a partition that does not exist is told of and not waited
+//! for. Sessions are incremental (KIP-227). There are no transactions, so the last stable offset is
+//! the high watermark and nothing is aborted. Versions below 10 are given zstd, too: Kafka refuses
+//! it to them only where the topic's own `compression.type` is zstd, which no topic here can have;
+//! kafka-python 2.0.2 reads it with 4.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -42,6 +43,9 @@ struct Plan {
     bytes_max: usize,
     bytes_min: usize,
 }
+
+/// The partition that is meant, or why there is none.
+type Resolved = Result<TopicPartition, ErrorCode>;
 
 /// One partition's result beside what was wanted of it.
 type Found = Result<ReadOutcome, ErrorCode>;
@@ -147,7 +151,7 @@ fn topic_ref(uses_ids: bool, id: Uuid, name: crate::wire::StrBytes) -> TopicRef 
 }
 
 /// The partition a client means, or why there is none.
-fn resolve(image: &Image, wanted: &Wanted) -> Result<TopicPartition, ErrorCode> {
+fn resolve(image: &Image, wanted: &Wanted) -> Resolved {
     let topic = match &wanted.topic {
         TopicRef::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
         TopicRef::Name(name) => image.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
@@ -168,12 +172,13 @@ async fn read_or_wait<R: Runtime>(
 ) -> Vec<Found> {
     let shard = &caller.shard;
     let deadline = shard.runtime.now() + wait;
+    let image = shard.image();
+    let resolved: Vec<_> = plan.wanted.iter().map(|w| resolve(&image, w)).collect();
+    drop(image);
     loop {
-        let image = shard.image();
-        let resolved: Vec<_> = plan.wanted.iter().map(|w| resolve(&image, w)).collect();
         let found = read(caller, plan, &resolved).await;
         let left = deadline.saturating_sub(shard.runtime.now());
-        if is_enough(plan, &found) || left.is_zero() {
+        if is_enough(plan, &resolved, &found) || left.is_zero() {
             return found;
         }
         let waiting = shard.metrics.get(Value::WaitingFetches);
@@ -193,9 +198,15 @@ async fn read_or_wait<R: Runtime>(
 
 /// Whether to answer now: there are bytes enough, or what only an answer can say. A partition that
 /// was read up to its limit counts with that limit, as in Kafka: whole batches seldom fill it.
-fn is_enough(plan: &Plan, found: &[Found]) -> bool {
+fn is_enough(plan: &Plan, resolved: &[Resolved], found: &[Found]) -> bool {
     let mut bytes = 0_usize;
-    for (wanted, found) in plan.wanted.iter().zip(found) {
+    let mut is_any_here = false;
+    for ((wanted, id), found) in plan.wanted.iter().zip(resolved).zip(found) {
+        // One that was not there from the beginning stays so: it would never be worth a wait.
+        if id.is_err() {
+            continue;
+        }
+        is_any_here = true;
         let Ok(outcome) = found else { return true };
         let read = outcome.batches.bytes;
         bytes = bytes.saturating_add(match outcome.lag {
@@ -204,13 +215,13 @@ fn is_enough(plan: &Plan, found: &[Found]) -> bool {
             Lag::OlderSegment => return true,
         });
     }
-    plan.wanted.is_empty() || bytes >= plan.bytes_min
+    !is_any_here || bytes >= plan.bytes_min
 }
 
 /// Completes when any of the partitions has more than was found.
 fn moved<R: Runtime>(
     caller: &Rc<Caller<R>>,
-    resolved: &[Result<TopicPartition, ErrorCode>],
+    resolved: &[Resolved],
     found: &[Found],
 ) -> impl Future<Output = ()> + use<R> {
     let shard = &caller.shard;
@@ -234,7 +245,7 @@ fn moved<R: Runtime>(
 async fn read<R: Runtime>(
     caller: &Rc<Caller<R>>,
     plan: &Plan,
-    resolved: &[Result<TopicPartition, ErrorCode>],
+    resolved: &[Resolved],
 ) -> Vec<Found> {
     let shard = &caller.shard;
     let mut by_owner: Vec<(Vec<usize>, Vec<FetchItem>)> = Vec::new();
@@ -369,5 +380,64 @@ fn push(response: &mut FetchResponse, uses_ids: bool, topic: &TopicRef, data: Pa
     }
     if let Some(entry) = response.responses.last_mut() {
         entry.partitions.push(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::ReadBatches;
+
+    fn wanted(bytes_max: usize) -> Wanted {
+        let topic = TopicRef::Id(Uuid([1; 16]));
+        Wanted { topic, partition: 0, offset: 0, bytes_max, epoch: -1, told: None }
+    }
+
+    fn read(bytes: usize, lag: Lag) -> Found {
+        let batches = ReadBatches { bytes, is_cut: lag != Lag::None, ..Default::default() };
+        Ok(ReadOutcome { batches, high_watermark: 9, log_start: 0, lag })
+    }
+
+    /// Partitions as (limit, what was found), `None` for one that is not there.
+    fn enough(bytes_min: usize, partitions: Vec<(usize, Option<Found>)>) -> bool {
+        let here = TopicPartition { topic_id: Uuid([1; 16]), partition: 0 };
+        let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let mut plan = Plan {
+            wanted: Vec::new(),
+            session_id: 0,
+            is_incremental: false,
+            uses_ids: true,
+            bytes_max: 1 << 20,
+            bytes_min,
+        };
+        let (mut resolved, mut all) = (Vec::new(), Vec::new());
+        for (bytes_max, found) in partitions {
+            plan.wanted.push(wanted(bytes_max));
+            resolved.push(if found.is_some() { Ok(here) } else { Err(missing) });
+            all.push(found.unwrap_or(Err(missing)));
+        }
+        is_enough(&plan, &resolved, &all)
+    }
+
+    #[test]
+    fn a_partition_read_to_its_limit_counts_with_the_limit() {
+        let behind = || Some(read(90, Lag::SameSegment));
+        assert!(enough(100, vec![(100, behind())]));
+        assert!(!enough(101, vec![(100, behind())]), "others may still bring what is missing");
+        assert!(enough(200, vec![(100, behind()), (100, behind())]));
+        assert!(!enough(100, vec![(100, Some(read(90, Lag::None)))]));
+        assert!(enough(90, vec![(100, Some(read(90, Lag::None)))]));
+        assert!(enough(1000, vec![(100, Some(read(90, Lag::OlderSegment)))]));
+        assert!(enough(150, vec![(100, Some(read(150, Lag::SameSegment)))]), "one large batch");
+    }
+
+    #[test]
+    fn partitions_that_are_not_there_decide_nothing() {
+        let idle = || Some(read(0, Lag::None));
+        assert!(!enough(1, vec![(100, None), (100, idle())]));
+        assert!(enough(1, vec![(100, None)]), "there is nothing to wait for");
+        assert!(enough(1, vec![]));
+        let fenced = Some(Err(ErrorCode::FENCED_LEADER_EPOCH));
+        assert!(enough(1, vec![(100, idle()), (100, fenced)]));
     }
 }
