@@ -283,18 +283,19 @@ async fn read<R: Runtime>(
             found[slot] = translate(caller, result);
         }
     }
-    trim(&mut found, bytes_max);
+    trim(&plan.wanted, &mut found, bytes_max);
     found
 }
 
-/// Each owner gave at least one batch; keep to the budget in the order wanted. The first batch
+/// Each owner gave at least one batch; keep to the budgets in the order wanted. The first batch
 /// stays whatever its size.
-fn trim(found: &mut [Found], bytes_max: usize) {
+fn trim(wanted: &[Wanted], found: &mut [Found], bytes_max: usize) {
     let mut left = bytes_max;
     let mut any = false;
-    for outcome in found.iter_mut().flatten() {
+    for (wanted, outcome) in wanted.iter().zip(found) {
+        let Ok(outcome) = outcome else { continue };
         let bytes = outcome.batches.bytes;
-        if bytes > left && any {
+        if any && bytes > left.min(wanted.bytes_max) {
             outcome.batches = Default::default();
             if outcome.lag == Lag::None {
                 outcome.lag = Lag::SameSegment;
@@ -439,5 +440,17 @@ mod tests {
         assert!(enough(1, vec![]));
         let fenced = Some(Err(ErrorCode::FENCED_LEADER_EPOCH));
         assert!(enough(1, vec![(100, idle()), (100, fenced)]));
+    }
+
+    #[test]
+    fn budgets_hold_behind_the_first_partition_with_bytes() {
+        let wanted: Vec<Wanted> = [10, 10, 10, 500, 500].map(wanted).into();
+        let sizes = [0, 60, 60, 60, 60];
+        let mut found: Vec<Found> = sizes.map(|bytes| read(bytes, Lag::None)).into();
+        trim(&wanted, &mut found, 130);
+        let kept: Vec<_> =
+            found.iter().flatten().map(|outcome| (outcome.batches.bytes, outcome.lag)).collect();
+        let cut = (0, Lag::SameSegment);
+        assert_eq!(kept, [(0, Lag::None), (60, Lag::None), cut, (60, Lag::None), cut]);
     }
 }
