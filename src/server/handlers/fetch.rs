@@ -21,18 +21,24 @@ use crate::model::{Offset, TopicPartition, Uuid};
 use crate::partition::read::{Lag, ReadOutcome, ReadRefusal};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{
-    FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::step_aside;
 use crate::server::dispatch::check_count;
 use crate::server::errors;
-use crate::server::fetch_session::{FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted};
+use crate::server::fetch_session::{
+    Changes, FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted,
+};
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
 use crate::wire::Records;
 
 /// Longest wait for bytes; a dead client's request must not be kept for ever.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Partitions that are worked at before others have a turn.
+const PARTITIONS_PER_TURN: usize = 4096;
 
 /// What is read for one request: all that the client wants, and the session it belongs to.
 struct Plan {
@@ -65,46 +71,30 @@ pub async fn handle<R: Runtime>(
     let named: usize = request.topics.iter().map(|t| t.partitions.len()).sum();
     let key = "thalweg.request.partitions.max";
     check_count("partitions", named, limits.request_partitions_max, key)?;
+    let forgotten = request.forgotten_topics_data.iter().map(|t| t.partitions.len()).sum();
+    check_count("forgotten partitions", forgotten, limits.request_partitions_max, key)?;
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0);
-    let plan = match plan(&caller, version, request) {
+    let plan = match plan(&caller, version, request).await {
         Ok(plan) => plan,
         Err(error_code) => return Ok(FetchResponse { error_code, ..Default::default() }),
     };
     let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
     let found = read_or_wait(&caller, &plan, wait).await;
-    Ok(answer(&caller, &plan, found))
+    Ok(answer(&caller, &plan, found).await)
 }
 
 /// What to read, by session or without one.
-fn plan<R: Runtime>(
+async fn plan<R: Runtime>(
     caller: &Rc<Caller<R>>,
     version: i16,
     request: FetchRequest,
 ) -> Result<Plan, ErrorCode> {
     let uses_ids = version >= 13;
-    let limits = &caller.shard.config.limits;
-    let mut wanted = Vec::new();
-    let mut seen = HashSet::new();
-    for topic in request.topics {
-        let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
-        for p in topic.partitions {
-            // A partition named twice is read once.
-            if seen.insert((reference.clone(), p.partition)) {
-                wanted.push(Wanted {
-                    topic: reference.clone(),
-                    partition: p.partition,
-                    offset: p.fetch_offset,
-                    bytes_max: usize::try_from(p.partition_max_bytes).unwrap_or(0),
-                    epoch: p.current_leader_epoch,
-                    told: None,
-                });
-            }
-        }
-    }
-    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(limits.fetch_bytes_max);
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
+    let bytes_max = bytes_max.min(caller.shard.config.limits.fetch_bytes_max);
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0);
     let mut plan = Plan {
-        wanted: Vec::new(),
+        wanted: wanted(uses_ids, request.topics).await,
         session_id: 0,
         is_incremental: false,
         uses_ids,
@@ -120,29 +110,62 @@ fn plan<R: Runtime>(
                 sessions.remove(request.session_id);
             }
             if request.session_epoch == INITIAL_EPOCH {
-                plan.session_id = sessions.create(wanted.clone(), uses_ids, now);
+                plan.session_id = sessions.create(&plan.wanted, uses_ids, now);
             }
-            plan.wanted = wanted;
         }
         epoch => {
             let forgotten = request.forgotten_topics_data.into_iter().flat_map(|topic| {
                 let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
                 topic.partitions.into_iter().map(move |p| (reference.clone(), p))
             });
-            let forgotten = forgotten.collect();
+            let changes = Changes { wanted: plan.wanted, forgotten: forgotten.collect() };
             let id = request.session_id;
-            plan.wanted = sessions.resume(id, epoch, uses_ids, wanted, forgotten, now).map_err(
-                |refusal| match refusal {
-                    SessionRefusal::NotFound => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
-                    SessionRefusal::WrongEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
-                    SessionRefusal::TopicIds => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
-                },
-            )?;
+            plan.wanted =
+                sessions.resume(id, epoch, uses_ids, changes, now).map_err(refused_session)?;
             plan.session_id = id;
             plan.is_incremental = true;
         }
     }
     Ok(plan)
+}
+
+fn refused_session(refusal: SessionRefusal) -> ErrorCode {
+    match refusal {
+        SessionRefusal::NotFound => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+        SessionRefusal::WrongEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+        SessionRefusal::TopicIds => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
+    }
+}
+
+/// The partitions that a request names; one named twice is read once.
+async fn wanted(uses_ids: bool, topics: Vec<FetchTopic>) -> Vec<Wanted> {
+    let count = topics.iter().map(|t| t.partitions.len()).sum();
+    let mut wanted = Vec::with_capacity(count);
+    let mut seen = HashSet::with_capacity(count);
+    for topic in topics {
+        let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
+        for p in topic.partitions {
+            give_way(seen.len()).await;
+            if seen.insert((reference.clone(), p.partition)) {
+                wanted.push(Wanted {
+                    topic: reference.clone(),
+                    partition: p.partition,
+                    offset: p.fetch_offset,
+                    bytes_max: usize::try_from(p.partition_max_bytes).unwrap_or(0),
+                    epoch: p.current_leader_epoch,
+                    told: None,
+                });
+            }
+        }
+    }
+    wanted
+}
+
+/// A fetch may be of very many partitions: let others have a turn each time so many are done.
+async fn give_way(done: usize) {
+    if done % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1 {
+        step_aside().await;
+    }
 }
 
 fn topic_ref(uses_ids: bool, id: Uuid, name: crate::wire::StrBytes) -> TopicRef {
@@ -173,7 +196,11 @@ async fn read_or_wait<R: Runtime>(
     let shard = &caller.shard;
     let deadline = shard.runtime.now() + wait;
     let image = shard.image();
-    let resolved: Vec<_> = plan.wanted.iter().map(|w| resolve(&image, w)).collect();
+    let mut resolved = Vec::with_capacity(plan.wanted.len());
+    for (at, wanted) in plan.wanted.iter().enumerate() {
+        give_way(at).await;
+        resolved.push(resolve(&image, wanted));
+    }
     drop(image);
     loop {
         let found = read(caller, plan, &resolved).await;
@@ -252,6 +279,7 @@ async fn read<R: Runtime>(
     by_owner.resize_with(usize::from(shard.shards), Default::default);
     let mut found: Vec<Found> = Vec::with_capacity(resolved.len());
     for (at, (id, wanted)) in resolved.iter().zip(&plan.wanted).enumerate() {
+        give_way(at).await;
         found.push(Err(match id {
             Ok(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             Err(code) => *code,
@@ -322,21 +350,26 @@ fn translate<R: Runtime>(caller: &Rc<Caller<R>>, result: FetchResult) -> Found {
 }
 
 /// The response: everything for a full fetch, what has something to say for an incremental one.
-fn answer<R: Runtime>(caller: &Rc<Caller<R>>, plan: &Plan, found: Vec<Found>) -> FetchResponse {
-    let mut sessions = caller.sessions.borrow_mut();
+async fn answer<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    plan: &Plan,
+    found: Vec<Found>,
+) -> FetchResponse {
     let mut response = FetchResponse { session_id: plan.session_id, ..Default::default() };
-    for (wanted, found) in plan.wanted.iter().zip(found) {
+    for (at, (wanted, found)) in plan.wanted.iter().zip(found).enumerate() {
+        give_way(at).await;
         let marks = found.as_ref().ok().map(|o| (o.high_watermark, o.log_start));
-        let has_news = match &found {
-            Ok(outcome) => outcome.batches.bytes > 0 || wanted.told != marks,
-            Err(_) => true,
-        };
-        if plan.session_id != 0 {
+        let is_told = wanted.told == marks;
+        if plan.session_id != 0 && !is_told {
+            let mut sessions = caller.sessions.borrow_mut();
             sessions.told(plan.session_id, &wanted.topic, wanted.partition, marks);
         }
+        let has_news = match &found {
+            Ok(outcome) => outcome.batches.bytes > 0 || !is_told,
+            Err(_) => true,
+        };
         if has_news || !plan.is_incremental {
-            let data = partition_data(wanted, found);
-            push(&mut response, plan.uses_ids, &wanted.topic, data);
+            push(&mut response, plan.uses_ids, &wanted.topic, partition_data(wanted, found));
         }
     }
     response
