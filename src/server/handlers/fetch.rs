@@ -21,7 +21,8 @@ use crate::model::{Offset, TopicPartition, Uuid};
 use crate::partition::read::{Lag, ReadOutcome, ReadRefusal};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{
-    FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
+    FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch,
+    NodeEndpoint, PartitionData,
 };
 use crate::runtime::Runtime;
 use crate::runtime::wait::step_aside;
@@ -30,7 +31,7 @@ use crate::server::errors;
 use crate::server::fetch_session::{
     Changes, FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted,
 };
-use crate::server::request::{Caller, Hangup};
+use crate::server::request::{Caller, Hangup, Identity};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
 use crate::wire::Records;
 
@@ -39,13 +40,15 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Partitions that are worked at before others have a turn.
 const PARTITIONS_PER_TURN: usize = 4096;
+/// From this version on a client is told who leads where this broker does not (KIP-951).
+const LEADERS_VERSION_MIN: i16 = 16;
 
 /// What is read for one request: all that the client wants, and the session it belongs to.
 struct Plan {
     wanted: Vec<Wanted>,
     session_id: i32,
     is_incremental: bool,
-    uses_ids: bool,
+    version: i16,
     bytes_max: usize,
     bytes_min: usize,
 }
@@ -97,7 +100,7 @@ async fn plan<R: Runtime>(
         wanted: wanted(uses_ids, request.topics).await,
         session_id: 0,
         is_incremental: false,
-        uses_ids,
+        version,
         bytes_max,
         // An answer never holds more: nobody waits for what it cannot hold.
         bytes_min: bytes_min.min(bytes_max),
@@ -369,8 +372,11 @@ async fn answer<R: Runtime>(
             Err(_) => true,
         };
         if has_news || !plan.is_incremental {
-            push(&mut response, plan.uses_ids, &wanted.topic, partition_data(wanted, found));
+            push(&mut response, &wanted.topic, partition_data(wanted, found));
         }
+    }
+    if plan.version >= LEADERS_VERSION_MIN {
+        name_leaders(&mut response, &caller.shard.image(), &caller.identity);
     }
     response
 }
@@ -398,7 +404,7 @@ fn partition_data(wanted: &Wanted, found: Found) -> PartitionData {
 }
 
 /// Add a partition's data under its topic.
-fn push(response: &mut FetchResponse, uses_ids: bool, topic: &TopicRef, data: PartitionData) {
+fn push(response: &mut FetchResponse, topic: &TopicRef, data: PartitionData) {
     let is_same = response.responses.last().is_some_and(|last| match topic {
         TopicRef::Id(id) => last.topic_id == *id,
         TopicRef::Name(name) => last.topic == *name,
@@ -409,11 +415,37 @@ fn push(response: &mut FetchResponse, uses_ids: bool, topic: &TopicRef, data: Pa
             TopicRef::Id(id) => entry.topic_id = *id,
             TopicRef::Name(name) => entry.topic = name.clone(),
         }
-        debug_assert_eq!(uses_ids, matches!(topic, TopicRef::Id(_)));
         response.responses.push(entry);
     }
     if let Some(entry) = response.responses.last_mut() {
         entry.partitions.push(data);
+    }
+}
+
+/// Beside each error that says that the client knows an old leader: who leads now.
+fn name_leaders(response: &mut FetchResponse, image: &Image, identity: &Identity) {
+    let mut is_named = false;
+    for topic in &mut response.responses {
+        for data in &mut topic.partitions {
+            let is_stale = matches!(
+                data.error_code,
+                ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH
+            );
+            let known = if is_stale { image.topic_by_id(topic.topic_id) } else { None };
+            if let Some(leader) = known.and_then(|t| t.leader(data.partition_index)) {
+                let (leader_id, leader_epoch) = leader;
+                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+                is_named |= leader_id == identity.node_id;
+            }
+        }
+    }
+    if is_named {
+        response.node_endpoints = vec![NodeEndpoint {
+            node_id: identity.node_id,
+            host: identity.host.as_str().into(),
+            port: i32::from(identity.port),
+            rack: identity.rack.as_deref().map(Into::into),
+        }];
     }
 }
 
@@ -440,7 +472,7 @@ mod tests {
             wanted: Vec::new(),
             session_id: 0,
             is_incremental: false,
-            uses_ids: true,
+            version: 17,
             bytes_max: 1 << 20,
             bytes_min,
         };
