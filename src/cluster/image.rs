@@ -23,6 +23,14 @@ pub struct Topic {
     pub overrides: ConfigOverrides,
 }
 
+impl Topic {
+    /// Who leads a partition, and since which epoch.
+    pub fn leader(&self, partition: PartitionIndex) -> Option<(NodeId, LeaderEpoch)> {
+        let state = self.partitions.get(usize::try_from(partition).ok()?)?;
+        Some((state.leader, state.leader_epoch))
+    }
+}
+
 /// Leadership of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionState {

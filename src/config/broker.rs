@@ -56,6 +56,13 @@ fn share(machine: &Machine, percent: u64, min: u64, max: u64) -> String {
     (machine.memory_bytes / 100 * percent / shards).clamp(min, max).to_string()
 }
 
+/// Partitions in the fetch sessions of a shard: all that is kept and at work for one is less than
+/// a KiB, an eighth of what there is of memory for each.
+fn session_partitions(machine: &Machine) -> String {
+    let shards = machine.cores.len().max(1) as u64;
+    (machine.memory_bytes / (8 << 10) / shards).clamp(10_000, 500_000).to_string()
+}
+
 /// Every broker setting that is not a topic default, by theme.
 #[rustfmt::skip]
 pub static BROKER_KEYS: &[Key] = &[
@@ -128,6 +135,11 @@ pub static BROKER_KEYS: &[Key] = &[
         Default::Derived(|m| share(m, 10, 16 * MIB, 256 * MIB),
             "10 % of the memory over the shards, 16 to 256 MiB"),
         Check::Range(1 << 20, i64::MAX), Honoured, "Bytes read for answers held per shard."),
+    row("thalweg.fetch.session.partitions.max", Long, Plain,
+        Default::Derived(session_partitions,
+            "one for 8 KiB of the memory over the shards, 10000 to 500000"),
+        FROM_1, Honoured,
+        "Partitions in all fetch sessions of a shard; without room a fetch gets no session."),
     row("thalweg.cache.bytes.max", Long, Bytes,
         Default::Derived(|m| share(m, 15, 8 * MIB, 128 * MIB),
             "15 % of the memory over the shards, 8 to 128 MiB"),

@@ -29,6 +29,8 @@ pub struct Limits {
     pub fetch_bytes_max: usize,
     /// `max.incremental.fetch.session.cache.slots`: of the whole broker.
     pub fetch_sessions_max: usize,
+    /// `thalweg.fetch.session.partitions.max`: per shard, in all fetch sessions.
+    pub session_partitions_max: usize,
     /// `thalweg.waiters.max`: per shard.
     pub waiters_max: usize,
     /// `thalweg.mesh.calls.max`: messages from one shard to another before further ones wait.
@@ -89,6 +91,7 @@ impl Limits {
             fetch_memory_bytes_max: size("thalweg.fetch.memory.bytes.max"),
             fetch_bytes_max: size("fetch.max.bytes"),
             fetch_sessions_max: size("max.incremental.fetch.session.cache.slots"),
+            session_partitions_max: size("thalweg.fetch.session.partitions.max"),
             waiters_max: size("thalweg.waiters.max"),
             mesh_calls_max: size("thalweg.mesh.calls.max"),
             open_files_max: size("thalweg.open.files.max"),

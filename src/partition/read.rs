@@ -18,6 +18,19 @@ pub struct ReadOutcome {
     pub high_watermark: Offset,
     /// First offset that may be read.
     pub log_start: Offset,
+    /// What was left below the mark.
+    pub lag: Lag,
+}
+
+/// How far below the high watermark a read stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lag {
+    /// It reached the mark.
+    None,
+    /// Its limit of bytes ended it.
+    SameSegment,
+    /// The same, and a segment has ended since: the reader is far behind.
+    OlderSegment,
 }
 
 /// Why a read was refused.
@@ -66,12 +79,20 @@ impl<R: Runtime> Partition<R> {
         at_least_one: bool,
     ) -> Result<ReadOutcome, ReadRefusal> {
         let (high_watermark, log_start) = self.readable()?;
-        let nothing = |batches| ReadOutcome { batches, high_watermark, log_start };
+        let outcome = |batches: ReadBatches| {
+            let lag = match batches.is_cut {
+                false => Lag::None,
+                true if from < self.log.active_segment() => Lag::OlderSegment,
+                true => Lag::SameSegment,
+            };
+            ReadOutcome { batches, high_watermark, log_start, lag }
+        };
         if from < log_start || from > self.log.end_offset() {
             return Err(ReadRefusal::OutOfRange { log_start, high_watermark });
         }
         if from >= high_watermark || (bytes_max == 0 && !at_least_one) {
-            return Ok(nothing(ReadBatches::default()));
+            let is_cut = from < high_watermark;
+            return Ok(outcome(ReadBatches { is_cut, ..Default::default() }));
         }
         let refuse = |error| match error {
             // The start may have risen (retention) since it was looked at.
@@ -89,7 +110,7 @@ impl<R: Runtime> Partition<R> {
                 .await
                 .map_err(refuse)?,
         };
-        Ok(nothing(batches))
+        Ok(outcome(batches))
     }
 
     /// (high watermark, log start).
@@ -104,10 +125,12 @@ impl<R: Runtime> Partition<R> {
         Ok((state.marks.high_watermark(), self.log.start_offset()))
     }
 
-    /// Park `waiter` until the high watermark passes `seen`; fires at once if it has already.
+    /// Park `waiter` until the high watermark passes `seen`; fires at once if it has already, or if
+    /// the topic is gone. A log that takes no appends is waited for in vain, but not in a circle.
     pub fn park_fetch(&self, seen: Offset, waiter: &Rc<FetchWaiter>) {
         let mut state = self.state.borrow_mut();
-        let passed = state.marks.high_watermark() > seen || state.closed.is_some();
+        let passed =
+            state.marks.high_watermark() > seen || matches!(state.closed, Some(Closed::Deleted));
         if passed {
             drop(state);
             waiter.fire();

@@ -23,7 +23,7 @@ use crate::shard::mesh::Message;
 
 use super::admissions::Admissions;
 use super::connection::{self, ConnectionLimits};
-use super::fetch_session::FetchSessions;
+use super::fetch_session::{FetchSessions, SessionLimits};
 use super::frames::FrameReader;
 use super::memory::FrameMemory;
 use super::readiness::Readiness;
@@ -71,7 +71,12 @@ impl Serving {
     ) -> Rc<Self> {
         let readiness = Readiness::new(Rc::clone(shard.runtime.ring()));
         let limits = &shard.config.limits;
-        let sessions = limits.fetch_sessions_max.div_ceil(usize::from(shard.shards));
+        let sessions = SessionLimits {
+            sessions_max: limits.fetch_sessions_max.div_ceil(usize::from(shard.shards)),
+            partitions_max: limits.session_partitions_max,
+            session_partitions_max: limits.request_partitions_max,
+            idle_max: Duration::from_millis(limits.connection_idle_ms_max),
+        };
         let seed = shard.runtime.wall_ms() as u32 ^ (u32::from(shard.id) << 24);
         let serving = Rc::new(Self {
             identity: identity.clone(),

@@ -16,12 +16,16 @@ use crate::partition::Partition;
 use crate::partition::read::ReadRefusal;
 use crate::partition::waiters::FetchWaiter;
 use crate::runtime::Runtime;
+use crate::runtime::wait::step_aside;
 
 use super::Shard;
 use super::call::{
     Call, FetchCall, FetchItem, FetchRefusal, FetchResult, KnownProducer, OffsetQuery,
     OffsetRefusal, OffsetTarget, ProduceItem, ProduceRefusal, ProduceResult, Produced, Reply,
 };
+
+/// Partitions read side by side; the shard's other work has a turn after so many.
+const WAVE_MAX: usize = 1024;
 
 /// A call that has begun.
 pub type Begun = Pin<Box<dyn Future<Output = Reply>>>;
@@ -145,12 +149,16 @@ impl<R: Runtime> Shard<R> {
     async fn fetch(self: Rc<Self>, fetch: FetchCall) -> Vec<FetchResult> {
         let mut left = fetch.bytes_max;
         let mut any = false;
+        let mut rested = 0;
         let mut results = Vec::with_capacity(fetch.items.len());
         let mut items = fetch.items.iter().peekable();
         while items.peek().is_some() {
             let mut reserved = 0;
             let mut wave = Vec::new();
-            while let Some(item) = items.next_if(|_| wave.is_empty() || reserved < left) {
+            let is_room = |wave: usize, reserved| wave < WAVE_MAX && reserved < left;
+            while let Some(item) =
+                items.next_if(|_| wave.is_empty() || is_room(wave.len(), reserved))
+            {
                 let share = left.saturating_sub(reserved);
                 wave.push(self.read(item, share, !any));
                 reserved += item.bytes_max.min(share);
@@ -161,6 +169,10 @@ impl<R: Runtime> Shard<R> {
                     any |= outcome.batches.bytes > 0;
                 }
                 results.push(result);
+            }
+            if results.len() >= rested + WAVE_MAX {
+                rested = results.len();
+                step_aside().await;
             }
         }
         results

@@ -239,6 +239,11 @@ impl<R: Runtime> Log<R> {
         self.state.borrow().start_offset
     }
 
+    /// Base offset of the segment that takes appends.
+    pub fn active_segment(&self) -> Offset {
+        self.state.borrow().segments.last().map_or(0, |segment| segment.base)
+    }
+
     /// Offset the next record gets.
     pub fn end_offset(&self) -> Offset {
         self.state.borrow().end_offset

@@ -193,6 +193,8 @@ pub struct ReadBatches {
     pub pieces: Vec<Bytes>,
     /// Sum of their lengths.
     pub bytes: usize,
+    /// There is more below the limit than was read.
+    pub is_cut: bool,
 }
 
 /// Why a read gave nothing.

@@ -59,7 +59,11 @@ impl<R: Runtime> Log<R> {
             let len = chunk.len();
             let too_much = found.bytes + len > bytes_max;
             let is_allowed = found.bytes == 0 && at_least_one;
-            if chunk.last_offset >= limit || (too_much && !is_allowed) {
+            if chunk.last_offset >= limit {
+                break;
+            }
+            if too_much && !is_allowed {
+                found.is_cut = true;
                 break;
             }
             found.bytes += len;
@@ -157,7 +161,11 @@ impl<R: Runtime> Log<R> {
             let len = to_usize(header.len);
             let too_much = found.bytes + len > bytes_max;
             let is_allowed = found.bytes == 0 && at_least_one;
-            if header.last_offset >= limit || (too_much && !is_allowed) {
+            if header.last_offset >= limit {
+                break;
+            }
+            if too_much && !is_allowed {
+                found.is_cut = true;
                 break;
             }
             scan.take(&header, &mut found.pieces).await?;
@@ -188,6 +196,8 @@ impl<R: Runtime> Log<R> {
             };
             return Ok(ControlFlow::Continue(next.max(from + 1)));
         }
+        // A segment ended: what lies behind it is another read's.
+        found.is_cut |= is_end && next_offset < limit;
         Ok(ControlFlow::Break(found))
     }
 

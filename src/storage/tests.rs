@@ -130,7 +130,7 @@ pub(super) async fn read_all<R: Runtime>(log: &Rc<Log<R>>, step: usize) -> Vec<u
     let mut from = log.start_offset();
     let mut all = Vec::new();
     while from < log.end_offset() {
-        let found = log.read(from, i64::MAX, step, true).await.unwrap();
+        let found = log.read(from, log.end_offset(), step, true).await.unwrap();
         assert!(found.bytes > 0, "nothing at offset {from} of {}", log.end_offset());
         let bytes: Vec<u8> = found.pieces.concat();
         assert_eq!(bytes.len(), found.bytes);
@@ -141,6 +141,7 @@ pub(super) async fn read_all<R: Runtime>(log: &Rc<Log<R>>, step: usize) -> Vec<u
             at += usize::try_from(header.len).unwrap();
         }
         assert_eq!(at, bytes.len(), "whole batches only");
+        assert_eq!(found.is_cut, from < log.end_offset(), "read up to {from}");
         all.extend_from_slice(&bytes);
     }
     all

@@ -6,6 +6,7 @@ mod support;
 mod admin;
 mod cores;
 mod deletion;
+mod fetching;
 mod flushing;
 mod hostile;
 mod idle;

@@ -236,7 +236,8 @@ impl Broker {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") * 1024
     }
 
-    fn log_path(&self) -> PathBuf {
+    /// Where everything it says is kept.
+    pub fn log_path(&self) -> PathBuf {
         self.directory.join("log")
     }
 

@@ -2,10 +2,11 @@
 //!
 //! The first batch of the first partition that has one comes whatever its size (KIP-74); when
 //! there are fewer bytes than asked for, the request waits, at no cost, until a partition's high
-//! watermark moves or its time is over. Sessions are incremental (KIP-227). There are no
-//! transactions, so the last stable offset is the high watermark and nothing is aborted.
-//! Versions below 10 are given zstd, too: Kafka refuses it to them only where the topic's own
-//! `compression.type` is zstd, which no topic here can have; kafka-python 2.0.2 reads it with 4.
+//! watermark moves or its time is over; a partition that does not exist is told of and not waited
+//! for. Sessions are incremental (KIP-227). There are no transactions, so the last stable offset is
+//! the high watermark and nothing is aborted. Versions below 10 are given zstd, too: Kafka refuses
+//! it to them only where the topic's own `compression.type` is zstd, which no topic here can have;
+//! kafka-python 2.0.2 reads it with 4.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -17,31 +18,43 @@ use futures_util::future::{FutureExt, join_all, select, select_all};
 use crate::cluster::image::Image;
 use crate::metrics::Value;
 use crate::model::{Offset, TopicPartition, Uuid};
-use crate::partition::read::{ReadOutcome, ReadRefusal};
+use crate::partition::read::{Lag, ReadOutcome, ReadRefusal};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{
-    FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch,
+    NodeEndpoint, PartitionData,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::step_aside;
 use crate::server::dispatch::check_count;
 use crate::server::errors;
-use crate::server::fetch_session::{FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted};
-use crate::server::request::{Caller, Hangup};
+use crate::server::fetch_session::{
+    Changes, FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted,
+};
+use crate::server::request::{Caller, Hangup, Identity};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
 use crate::wire::Records;
 
 /// Longest wait for bytes; a dead client's request must not be kept for ever.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// Partitions that are worked at before others have a turn.
+const PARTITIONS_PER_TURN: usize = 4096;
+/// From this version on a client is told who leads where this broker does not (KIP-951).
+const LEADERS_VERSION_MIN: i16 = 16;
+
 /// What is read for one request: all that the client wants, and the session it belongs to.
 struct Plan {
     wanted: Vec<Wanted>,
     session_id: i32,
     is_incremental: bool,
-    uses_ids: bool,
+    version: i16,
     bytes_max: usize,
     bytes_min: usize,
 }
+
+/// The partition that is meant, or why there is none.
+type Resolved = Result<TopicPartition, ErrorCode>;
 
 /// One partition's result beside what was wanted of it.
 type Found = Result<ReadOutcome, ErrorCode>;
@@ -61,30 +74,81 @@ pub async fn handle<R: Runtime>(
     let named: usize = request.topics.iter().map(|t| t.partitions.len()).sum();
     let key = "thalweg.request.partitions.max";
     check_count("partitions", named, limits.request_partitions_max, key)?;
+    let forgotten = request.forgotten_topics_data.iter().map(|t| t.partitions.len()).sum();
+    check_count("forgotten partitions", forgotten, limits.request_partitions_max, key)?;
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0);
-    let plan = match plan(&caller, version, request) {
+    let plan = match plan(&caller, version, request).await {
         Ok(plan) => plan,
         Err(error_code) => return Ok(FetchResponse { error_code, ..Default::default() }),
     };
     let wait = Duration::from_millis(wait_ms).min(WAIT_MAX);
     let found = read_or_wait(&caller, &plan, wait).await;
-    Ok(answer(&caller, &plan, found))
+    Ok(answer(&caller, &plan, found).await)
 }
 
 /// What to read, by session or without one.
-fn plan<R: Runtime>(
+async fn plan<R: Runtime>(
     caller: &Rc<Caller<R>>,
     version: i16,
     request: FetchRequest,
 ) -> Result<Plan, ErrorCode> {
     let uses_ids = version >= 13;
-    let limits = &caller.shard.config.limits;
-    let mut wanted = Vec::new();
-    let mut seen = HashSet::new();
-    for topic in request.topics {
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
+    let bytes_max = bytes_max.min(caller.shard.config.limits.fetch_bytes_max);
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0);
+    let mut plan = Plan {
+        wanted: wanted(uses_ids, request.topics).await,
+        session_id: 0,
+        is_incremental: false,
+        version,
+        bytes_max,
+        // An answer never holds more: nobody waits for what it cannot hold.
+        bytes_min: bytes_min.min(bytes_max),
+    };
+    let now = caller.shard.runtime.now();
+    let mut sessions = caller.sessions.borrow_mut();
+    match request.session_epoch {
+        FINAL_EPOCH | INITIAL_EPOCH => {
+            if request.session_id != 0 {
+                sessions.remove(request.session_id);
+            }
+            if request.session_epoch == INITIAL_EPOCH {
+                plan.session_id = sessions.create(&plan.wanted, uses_ids, now);
+            }
+        }
+        epoch => {
+            let forgotten = request.forgotten_topics_data.into_iter().flat_map(|topic| {
+                let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
+                topic.partitions.into_iter().map(move |p| (reference.clone(), p))
+            });
+            let changes = Changes { wanted: plan.wanted, forgotten: forgotten.collect() };
+            let id = request.session_id;
+            plan.wanted =
+                sessions.resume(id, epoch, uses_ids, changes, now).map_err(refused_session)?;
+            plan.session_id = id;
+            plan.is_incremental = true;
+        }
+    }
+    Ok(plan)
+}
+
+fn refused_session(refusal: SessionRefusal) -> ErrorCode {
+    match refusal {
+        SessionRefusal::NotFound => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+        SessionRefusal::WrongEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
+        SessionRefusal::TopicIds => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
+    }
+}
+
+/// The partitions that a request names; one named twice is read once.
+async fn wanted(uses_ids: bool, topics: Vec<FetchTopic>) -> Vec<Wanted> {
+    let count = topics.iter().map(|t| t.partitions.len()).sum();
+    let mut wanted = Vec::with_capacity(count);
+    let mut seen = HashSet::with_capacity(count);
+    for topic in topics {
         let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
         for p in topic.partitions {
-            // A partition named twice is read once.
+            give_way(seen.len()).await;
             if seen.insert((reference.clone(), p.partition)) {
                 wanted.push(Wanted {
                     topic: reference.clone(),
@@ -97,45 +161,14 @@ fn plan<R: Runtime>(
             }
         }
     }
-    let mut plan = Plan {
-        wanted: Vec::new(),
-        session_id: 0,
-        is_incremental: false,
-        uses_ids,
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(limits.fetch_bytes_max),
-        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
-    };
-    let now = caller.shard.runtime.now();
-    let mut sessions = caller.sessions.borrow_mut();
-    match request.session_epoch {
-        FINAL_EPOCH | INITIAL_EPOCH => {
-            if request.session_id != 0 {
-                sessions.remove(request.session_id);
-            }
-            if request.session_epoch == INITIAL_EPOCH {
-                plan.session_id = sessions.create(wanted.clone(), uses_ids, now);
-            }
-            plan.wanted = wanted;
-        }
-        epoch => {
-            let forgotten = request.forgotten_topics_data.into_iter().flat_map(|topic| {
-                let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
-                topic.partitions.into_iter().map(move |p| (reference.clone(), p))
-            });
-            let forgotten = forgotten.collect();
-            let id = request.session_id;
-            plan.wanted = sessions.resume(id, epoch, uses_ids, wanted, forgotten, now).map_err(
-                |refusal| match refusal {
-                    SessionRefusal::NotFound => ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
-                    SessionRefusal::WrongEpoch => ErrorCode::INVALID_FETCH_SESSION_EPOCH,
-                    SessionRefusal::TopicIds => ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR,
-                },
-            )?;
-            plan.session_id = id;
-            plan.is_incremental = true;
-        }
+    wanted
+}
+
+/// A fetch may be of very many partitions: let others have a turn each time so many are done.
+async fn give_way(done: usize) {
+    if done % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1 {
+        step_aside().await;
     }
-    Ok(plan)
 }
 
 fn topic_ref(uses_ids: bool, id: Uuid, name: crate::wire::StrBytes) -> TopicRef {
@@ -144,7 +177,7 @@ fn topic_ref(uses_ids: bool, id: Uuid, name: crate::wire::StrBytes) -> TopicRef 
 }
 
 /// The partition a client means, or why there is none.
-fn resolve(image: &Image, wanted: &Wanted) -> Result<TopicPartition, ErrorCode> {
+fn resolve(image: &Image, wanted: &Wanted) -> Resolved {
     let topic = match &wanted.topic {
         TopicRef::Id(id) => image.topic_by_id(*id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
         TopicRef::Name(name) => image.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
@@ -165,15 +198,17 @@ async fn read_or_wait<R: Runtime>(
 ) -> Vec<Found> {
     let shard = &caller.shard;
     let deadline = shard.runtime.now() + wait;
+    let image = shard.image();
+    let mut resolved = Vec::with_capacity(plan.wanted.len());
+    for (at, wanted) in plan.wanted.iter().enumerate() {
+        give_way(at).await;
+        resolved.push(resolve(&image, wanted));
+    }
+    drop(image);
     loop {
-        let image = shard.image();
-        let resolved: Vec<_> = plan.wanted.iter().map(|w| resolve(&image, w)).collect();
         let found = read(caller, plan, &resolved).await;
-        let bytes: usize =
-            found.iter().map(|f| f.as_ref().map_or(0, |outcome| outcome.batches.bytes)).sum();
-        let is_done = bytes >= plan.bytes_min || found.iter().any(Result::is_err);
         let left = deadline.saturating_sub(shard.runtime.now());
-        if is_done || plan.wanted.is_empty() || left.is_zero() {
+        if is_enough(plan, &resolved, &found) || left.is_zero() {
             return found;
         }
         let waiting = shard.metrics.get(Value::WaitingFetches);
@@ -183,16 +218,40 @@ async fn read_or_wait<R: Runtime>(
         }
         caller.shard.metrics.add(Value::WaitingFetches, 1);
         let moved = moved(caller, &resolved, &found);
+        // Read again after the wait; held through it, the batches would count nowhere.
+        drop(found);
         let slept = shard.runtime.sleep(left);
         select(Box::pin(moved), Box::pin(slept)).await;
         caller.shard.metrics.sub(Value::WaitingFetches, 1);
     }
 }
 
+/// Whether to answer now: there are bytes enough, or what only an answer can say. A partition that
+/// was read up to its limit counts with that limit, as in Kafka: whole batches seldom fill it.
+fn is_enough(plan: &Plan, resolved: &[Resolved], found: &[Found]) -> bool {
+    let mut bytes = 0_usize;
+    let mut is_any_here = false;
+    for ((wanted, id), found) in plan.wanted.iter().zip(resolved).zip(found) {
+        // One that was not there from the beginning stays so: it would never be worth a wait.
+        if id.is_err() {
+            continue;
+        }
+        is_any_here = true;
+        let Ok(outcome) = found else { return true };
+        let read = outcome.batches.bytes;
+        bytes = bytes.saturating_add(match outcome.lag {
+            Lag::None => read,
+            Lag::SameSegment => read.max(wanted.bytes_max),
+            Lag::OlderSegment => return true,
+        });
+    }
+    !is_any_here || bytes >= plan.bytes_min
+}
+
 /// Completes when any of the partitions has more than was found.
 fn moved<R: Runtime>(
     caller: &Rc<Caller<R>>,
-    resolved: &[Result<TopicPartition, ErrorCode>],
+    resolved: &[Resolved],
     found: &[Found],
 ) -> impl Future<Output = ()> + use<R> {
     let shard = &caller.shard;
@@ -216,13 +275,14 @@ fn moved<R: Runtime>(
 async fn read<R: Runtime>(
     caller: &Rc<Caller<R>>,
     plan: &Plan,
-    resolved: &[Result<TopicPartition, ErrorCode>],
+    resolved: &[Resolved],
 ) -> Vec<Found> {
     let shard = &caller.shard;
     let mut by_owner: Vec<(Vec<usize>, Vec<FetchItem>)> = Vec::new();
     by_owner.resize_with(usize::from(shard.shards), Default::default);
     let mut found: Vec<Found> = Vec::with_capacity(resolved.len());
     for (at, (id, wanted)) in resolved.iter().zip(&plan.wanted).enumerate() {
+        give_way(at).await;
         found.push(Err(match id {
             Ok(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             Err(code) => *code,
@@ -251,22 +311,26 @@ async fn read<R: Runtime>(
     for (slots, reply) in join_all(calls).await {
         let Reply::Fetch(results) = reply else { continue };
         for (slot, result) in slots.into_iter().zip(results) {
-            found[slot] = translate(result);
+            found[slot] = translate(caller, result);
         }
     }
-    trim(&mut found, bytes_max);
+    trim(&plan.wanted, &mut found, bytes_max);
     found
 }
 
-/// Each owner gave at least one batch; keep to the budget in the order wanted. The first batch
+/// Each owner gave at least one batch; keep to the budgets in the order wanted. The first batch
 /// stays whatever its size.
-fn trim(found: &mut [Found], bytes_max: usize) {
+fn trim(wanted: &[Wanted], found: &mut [Found], bytes_max: usize) {
     let mut left = bytes_max;
     let mut any = false;
-    for outcome in found.iter_mut().flatten() {
+    for (wanted, outcome) in wanted.iter().zip(found) {
+        let Ok(outcome) = outcome else { continue };
         let bytes = outcome.batches.bytes;
-        if bytes > left && any {
+        if any && bytes > left.min(wanted.bytes_max) {
             outcome.batches = Default::default();
+            if outcome.lag == Lag::None {
+                outcome.lag = Lag::SameSegment;
+            }
             continue;
         }
         any |= bytes > 0;
@@ -274,11 +338,14 @@ fn trim(found: &mut [Found], bytes_max: usize) {
     }
 }
 
-fn translate(result: FetchResult) -> Found {
+fn translate<R: Runtime>(caller: &Rc<Caller<R>>, result: FetchResult) -> Found {
     match result {
         Ok(outcome) => Ok(outcome),
         Err(FetchRefusal::Read(ReadRefusal::Storage(error))) => {
-            tracing::error!(?error, "a fetch could not be read");
+            // A client asks for an unreadable place again and again.
+            if let Some(unsaid) = caller.hangups.may_log(caller.shard.runtime.now()) {
+                tracing::error!(?error, unsaid, "a fetch could not be read");
+            }
             Err(ErrorCode::KAFKA_STORAGE_ERROR)
         }
         Err(refusal) => Err(errors::fetch(&refusal)),
@@ -286,22 +353,30 @@ fn translate(result: FetchResult) -> Found {
 }
 
 /// The response: everything for a full fetch, what has something to say for an incremental one.
-fn answer<R: Runtime>(caller: &Rc<Caller<R>>, plan: &Plan, found: Vec<Found>) -> FetchResponse {
-    let mut sessions = caller.sessions.borrow_mut();
+async fn answer<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    plan: &Plan,
+    found: Vec<Found>,
+) -> FetchResponse {
     let mut response = FetchResponse { session_id: plan.session_id, ..Default::default() };
-    for (wanted, found) in plan.wanted.iter().zip(found) {
+    for (at, (wanted, found)) in plan.wanted.iter().zip(found).enumerate() {
+        give_way(at).await;
         let marks = found.as_ref().ok().map(|o| (o.high_watermark, o.log_start));
-        let has_news = match &found {
-            Ok(outcome) => outcome.batches.bytes > 0 || wanted.told != marks,
-            Err(_) => true,
-        };
-        if plan.session_id != 0 {
+        let is_told = wanted.told == marks;
+        if plan.session_id != 0 && !is_told {
+            let mut sessions = caller.sessions.borrow_mut();
             sessions.told(plan.session_id, &wanted.topic, wanted.partition, marks);
         }
+        let has_news = match &found {
+            Ok(outcome) => outcome.batches.bytes > 0 || !is_told,
+            Err(_) => true,
+        };
         if has_news || !plan.is_incremental {
-            let data = partition_data(wanted, found);
-            push(&mut response, plan.uses_ids, &wanted.topic, data);
+            push(&mut response, &wanted.topic, partition_data(wanted, found));
         }
+    }
+    if plan.version >= LEADERS_VERSION_MIN {
+        name_leaders(&mut response, &caller.shard.image(), &caller.identity);
     }
     response
 }
@@ -329,7 +404,7 @@ fn partition_data(wanted: &Wanted, found: Found) -> PartitionData {
 }
 
 /// Add a partition's data under its topic.
-fn push(response: &mut FetchResponse, uses_ids: bool, topic: &TopicRef, data: PartitionData) {
+fn push(response: &mut FetchResponse, topic: &TopicRef, data: PartitionData) {
     let is_same = response.responses.last().is_some_and(|last| match topic {
         TopicRef::Id(id) => last.topic_id == *id,
         TopicRef::Name(name) => last.topic == *name,
@@ -340,10 +415,107 @@ fn push(response: &mut FetchResponse, uses_ids: bool, topic: &TopicRef, data: Pa
             TopicRef::Id(id) => entry.topic_id = *id,
             TopicRef::Name(name) => entry.topic = name.clone(),
         }
-        debug_assert_eq!(uses_ids, matches!(topic, TopicRef::Id(_)));
         response.responses.push(entry);
     }
     if let Some(entry) = response.responses.last_mut() {
         entry.partitions.push(data);
+    }
+}
+
+/// Beside each error that says that the client knows an old leader: who leads now.
+fn name_leaders(response: &mut FetchResponse, image: &Image, identity: &Identity) {
+    let mut is_named = false;
+    for topic in &mut response.responses {
+        for data in &mut topic.partitions {
+            let is_stale = matches!(
+                data.error_code,
+                ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH
+            );
+            let known = if is_stale { image.topic_by_id(topic.topic_id) } else { None };
+            if let Some(leader) = known.and_then(|t| t.leader(data.partition_index)) {
+                let (leader_id, leader_epoch) = leader;
+                data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+                is_named |= leader_id == identity.node_id;
+            }
+        }
+    }
+    if is_named {
+        response.node_endpoints = vec![NodeEndpoint {
+            node_id: identity.node_id,
+            host: identity.host.as_str().into(),
+            port: i32::from(identity.port),
+            rack: identity.rack.as_deref().map(Into::into),
+        }];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::ReadBatches;
+
+    fn wanted(bytes_max: usize) -> Wanted {
+        let topic = TopicRef::Id(Uuid([1; 16]));
+        Wanted { topic, partition: 0, offset: 0, bytes_max, epoch: -1, told: None }
+    }
+
+    fn read(bytes: usize, lag: Lag) -> Found {
+        let batches = ReadBatches { bytes, is_cut: lag != Lag::None, ..Default::default() };
+        Ok(ReadOutcome { batches, high_watermark: 9, log_start: 0, lag })
+    }
+
+    /// Partitions as (limit, what was found), `None` for one that is not there.
+    fn enough(bytes_min: usize, partitions: Vec<(usize, Option<Found>)>) -> bool {
+        let here = TopicPartition { topic_id: Uuid([1; 16]), partition: 0 };
+        let missing = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let mut plan = Plan {
+            wanted: Vec::new(),
+            session_id: 0,
+            is_incremental: false,
+            version: 17,
+            bytes_max: 1 << 20,
+            bytes_min,
+        };
+        let (mut resolved, mut all) = (Vec::new(), Vec::new());
+        for (bytes_max, found) in partitions {
+            plan.wanted.push(wanted(bytes_max));
+            resolved.push(if found.is_some() { Ok(here) } else { Err(missing) });
+            all.push(found.unwrap_or(Err(missing)));
+        }
+        is_enough(&plan, &resolved, &all)
+    }
+
+    #[test]
+    fn a_partition_read_to_its_limit_counts_with_the_limit() {
+        let behind = || Some(read(90, Lag::SameSegment));
+        assert!(enough(100, vec![(100, behind())]));
+        assert!(!enough(101, vec![(100, behind())]), "others may still bring what is missing");
+        assert!(enough(200, vec![(100, behind()), (100, behind())]));
+        assert!(!enough(100, vec![(100, Some(read(90, Lag::None)))]));
+        assert!(enough(90, vec![(100, Some(read(90, Lag::None)))]));
+        assert!(enough(1000, vec![(100, Some(read(90, Lag::OlderSegment)))]));
+        assert!(enough(150, vec![(100, Some(read(150, Lag::SameSegment)))]), "one large batch");
+    }
+
+    #[test]
+    fn partitions_that_are_not_there_decide_nothing() {
+        let idle = || Some(read(0, Lag::None));
+        assert!(!enough(1, vec![(100, None), (100, idle())]));
+        assert!(enough(1, vec![(100, None)]), "there is nothing to wait for");
+        assert!(enough(1, vec![]));
+        let fenced = Some(Err(ErrorCode::FENCED_LEADER_EPOCH));
+        assert!(enough(1, vec![(100, idle()), (100, fenced)]));
+    }
+
+    #[test]
+    fn budgets_hold_behind_the_first_partition_with_bytes() {
+        let wanted: Vec<Wanted> = [10, 10, 10, 500, 500].map(wanted).into();
+        let sizes = [0, 60, 60, 60, 60];
+        let mut found: Vec<Found> = sizes.map(|bytes| read(bytes, Lag::None)).into();
+        trim(&wanted, &mut found, 130);
+        let kept: Vec<_> =
+            found.iter().flatten().map(|outcome| (outcome.batches.bytes, outcome.lag)).collect();
+        let cut = (0, Lag::SameSegment);
+        assert_eq!(kept, [(0, Lag::None), (60, Lag::None), cut, (60, Lag::None), cut]);
     }
 }

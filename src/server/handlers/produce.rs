@@ -17,13 +17,14 @@ use crate::partition::append::{Acks, ProduceBatch};
 use crate::partition::producers::Sequenced;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
-    ProduceResponse, TopicProduceData, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
+    TopicProduceResponse,
 };
 use crate::record::{self, ProduceRules};
 use crate::runtime::Runtime;
 use crate::server::errors;
-use crate::server::request::{Caller, Hangup};
+use crate::server::request::{Caller, Hangup, Identity};
 use crate::shard::call::{Call, ProduceItem, Reply};
 
 /// Produce versions below this one must not carry zstd (KIP-110).
@@ -57,10 +58,15 @@ pub fn begin<R: Runtime>(
     let shard = caller.shard.clone();
     let send = |bound: Bound| (bound.slots, shard.call(bound.owner, Call::Produce(bound.items)));
     let waiting: Vec<_> = bound.into_iter().map(send).collect();
+    let caller = caller.clone();
     async move {
         // All are under way; one after the other is heard.
+        let mut is_moved = false;
         for (slots, reply) in waiting {
-            settle(&mut response, &slots, reply.await);
+            is_moved |= settle(&mut response, &slots, reply.await);
+        }
+        if is_moved {
+            name_leaders(&mut response, &caller.shard.image(), &caller.identity);
         }
         if acks != Some(Acks::None) {
             return Ok(Some(response));
@@ -257,8 +263,9 @@ fn changed(bytes: &Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
     copy.freeze()
 }
 
-/// Put what the owner answered into the response.
-fn settle(response: &mut ProduceResponse, slots: &[Slot], reply: Reply) {
+/// Put what the owner answered into the response; whether a client is to look for another leader.
+fn settle(response: &mut ProduceResponse, slots: &[Slot], reply: Reply) -> bool {
+    let mut is_moved = false;
     let mut results = match reply {
         Reply::Produce(results) => results.into_iter(),
         _ => Vec::new().into_iter(),
@@ -276,7 +283,86 @@ fn settle(response: &mut ProduceResponse, slots: &[Slot], reply: Reply) {
                 fail(answer, (code, text, None));
             }
             // The owner is stopping: the client looks for the leader again.
-            None => fail(answer, (ErrorCode::NOT_LEADER_OR_FOLLOWER, None, None)),
+            None => {
+                fail(answer, (ErrorCode::NOT_LEADER_OR_FOLLOWER, None, None));
+                is_moved = true;
+            }
+        }
+    }
+    is_moved
+}
+
+/// Beside each NOT_LEADER_OR_FOLLOWER: who leads, as far as is known (KIP-951).
+fn name_leaders(response: &mut ProduceResponse, image: &Image, identity: &Identity) {
+    let mut is_named = false;
+    for data in &mut response.responses {
+        let topic = match data.topic_id {
+            Uuid::ZERO => image.topic(&data.name),
+            id => image.topic_by_id(id),
+        };
+        for answer in &mut data.partition_responses {
+            let is_stale = answer.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER;
+            let leader = topic.filter(|_| is_stale).and_then(|t| t.leader(answer.index));
+            if let Some((leader_id, leader_epoch)) = leader {
+                answer.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+                is_named |= leader_id == identity.node_id;
+            }
+        }
+    }
+    if is_named {
+        response.node_endpoints = vec![NodeEndpoint {
+            node_id: identity.node_id,
+            host: identity.host.as_str().into(),
+            port: i32::from(identity.port),
+            rack: identity.rack.as_deref().map(Into::into),
+        }];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::change::Change;
+    use crate::cluster::image::PartitionState;
+    use crate::model::TopicName;
+
+    /// Who leads is told by name before version 13, by id from it on.
+    #[test]
+    fn a_client_that_has_to_look_for_the_leader_is_told_who_it_is() {
+        let topic_id = Uuid([1; 16]);
+        let name = TopicName::new("topic").unwrap();
+        let mut state = PartitionState::new_on(7, Vec::new());
+        state.leader_epoch = 4;
+        let mut image = Image::default();
+        image.apply(&Change::Topic { id: topic_id, name }).unwrap();
+        image.apply(&Change::Partition { topic_id, index: 0, state }).unwrap();
+        let identity = Identity {
+            cluster_id: "cluster".into(),
+            directory_id: Uuid([3; 16]),
+            node_id: 7,
+            host: "kafka.example".into(),
+            port: 9092,
+            rack: None,
+        };
+        let answer = |index| PartitionProduceResponse { index, ..Default::default() };
+        let by_name = TopicProduceResponse { name: "topic".into(), ..Default::default() };
+        let by_id = TopicProduceResponse { topic_id, ..Default::default() };
+        for topic in [by_name, by_id] {
+            let partition_responses = vec![answer(0), answer(0), answer(9)];
+            let topic = TopicProduceResponse { partition_responses, ..topic };
+            let mut response =
+                ProduceResponse { responses: vec![topic], ..ProduceResponse::default() };
+            assert!(!settle(&mut response, &[], Reply::Gone));
+            assert!(settle(&mut response, &[(0, 1), (0, 2)], Reply::Gone));
+            name_leaders(&mut response, &image, &identity);
+            let told: Vec<_> = response.responses[0]
+                .partition_responses
+                .iter()
+                .map(|p| (p.current_leader.leader_id, p.current_leader.leader_epoch))
+                .collect();
+            assert_eq!(told, [(-1, -1), (7, 4), (-1, -1)]);
+            let node = &response.node_endpoints[0];
+            assert_eq!((node.node_id, &node.host[..], node.port), (7, "kafka.example", 9092));
         }
     }
 }
