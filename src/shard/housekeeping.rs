@@ -34,8 +34,8 @@ impl<R: Runtime> Shard<R> {
                 let mark = partition.high_watermark();
                 let now = self.runtime.wall_ms();
                 match partition.log().apply_retention(mark, now).await {
-                    // Deleted meanwhile, or the store has said why it is offline.
-                    Ok(_) | Err(StorageError::Offline(_)) => {}
+                    // Deleted meanwhile, or log or store has said why it is offline.
+                    Ok(_) | Err(StorageError::Offline(_) | StorageError::Corrupt(_)) => {}
                     Err(error) => tracing::warn!(topic_id = %partition.id().topic_id,
                         partition = partition.id().partition, %error,
                         "retention could not be applied; it is tried again at the next pass"),

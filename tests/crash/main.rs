@@ -150,7 +150,8 @@ fn flushed_bytes_that_rot_put_the_log_offline_and_are_never_cut_off() {
                 image.damage(Path::new(&path), at);
             }
         }
-        let Ok(found) = check::recover_once(image, 1, 7) else { continue };
+        let rotten = SimWorld::new(7, image);
+        let Ok(found) = check::recover_in(&rotten, 1) else { continue };
         noticed += found.logs.values().filter(|log| log.broken).count();
         for (id, log) in &found.logs {
             let promised = promises.known_flushed_of(id);
@@ -162,4 +163,44 @@ fn flushed_bytes_that_rot_put_the_log_offline_and_are_never_cut_off() {
         }
     }
     assert!(noticed > 0, "no damage was noticed at any point");
+}
+
+#[test]
+fn a_log_that_is_offline_is_whole_again_when_its_files_are() {
+    let last = points(5);
+    let mut healed = 0;
+    for point in (last / 2..last).step_by(5) {
+        let (promises, world) = run(5, DiskImage::with_dir(&data_dir()), Some(point), false);
+        let mut image = world.disk().image().crashed(Crash::KeepNothing, &mut SimRandom::new(1));
+        let before = image.clone();
+        for path in image.find(".log") {
+            let len = image.content(&path).map_or(0, |content| content.len() as u64);
+            for at in (100..len).step_by(16 << 10) {
+                image.damage(&path, at);
+            }
+        }
+        for seed in 7..9 {
+            let rotten = SimWorld::new(seed, image.clone());
+            if check::recover_in(&rotten, 1).is_err() {
+                break;
+            }
+            image = rotten.disk().image().crashed(Crash::KeepNothing, &mut SimRandom::new(seed));
+        }
+        for path in image.find(".log") {
+            let (Some(right), Some(now)) = (before.content(&path), image.content(&path)) else {
+                continue;
+            };
+            for (at, _) in right.iter().zip(&now).enumerate().filter(|(_, (a, b))| a != b) {
+                if now[at] == right[at] ^ 0x41 {
+                    image.damage(&path, at as u64);
+                }
+            }
+        }
+        healed += usize::from(!image.find("KEEP").is_empty());
+        let world = SimWorld::new(9, image);
+        let found = check::recover_in(&world, 1).expect("a start on files that are right");
+        assert_eq!(promises.check(&found, Crash::KeepNothing), Ok(()), "at point {point}");
+        assert_eq!(world.disk().image().find("KEEP"), [PathBuf::new(); 0], "at point {point}");
+    }
+    assert!(healed > 0, "no log was offline at any point");
 }

@@ -28,6 +28,7 @@ use crate::server::errors;
 use crate::server::fetch_session::{FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted};
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
+use crate::storage::StorageError;
 use crate::wire::Records;
 
 /// Longest wait for bytes; a dead client's request must not be kept for ever.
@@ -277,6 +278,10 @@ fn trim(found: &mut [Found], bytes_max: usize) {
 fn translate(result: FetchResult) -> Found {
     match result {
         Ok(outcome) => Ok(outcome),
+        // The log has said so when it was found, and readers ask for it again and again.
+        Err(FetchRefusal::Read(ReadRefusal::Storage(StorageError::Corrupt(_)))) => {
+            Err(ErrorCode::KAFKA_STORAGE_ERROR)
+        }
         Err(FetchRefusal::Read(ReadRefusal::Storage(error))) => {
             tracing::error!(?error, "a fetch could not be read");
             Err(ErrorCode::KAFKA_STORAGE_ERROR)
