@@ -288,6 +288,16 @@ impl<R: Runtime> Log<R> {
         self.broken.replace(Some(error));
     }
 
+    /// An error on its way out: one that says that bytes do not check takes the log offline.
+    pub(crate) fn noting(&self, error: StorageError) -> StorageError {
+        if matches!(error, StorageError::Corrupt(_)) && !self.deleted.get() {
+            self.note_broken(error.clone());
+            // So that the next start says so, too.
+            self.shared().note_changed();
+        }
+        error
+    }
+
     /// Why it is offline as damaged, if it is: then nobody knows where it ends.
     pub fn broken(&self) -> Option<StorageError> {
         self.broken.borrow().clone()

@@ -102,3 +102,62 @@ fn what_was_kept_for_a_damaged_partition_goes_with_its_topic() {
     broker.restart();
     assert_eq!(runs(&broker), 1);
 }
+
+#[test]
+fn a_segment_that_lost_its_end_takes_no_appends() {
+    if Broker::is_kafka() {
+        return;
+    }
+    let mut broker = Broker::start("damage-short");
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.create_topic(TOPIC, 1, &[]).expect("CreateTopics"), 0);
+    for offset in 0..30 {
+        let batch = wire::batch(&[&[b'y'; 3000]]);
+        assert_eq!(connection.produce(TOPIC, 0, 1, batch).expect("Produce"), (0, offset));
+    }
+    broker.stop();
+    let segment = segment(&broker);
+    let whole = fs::read(&segment).expect("the segment");
+    fs::write(&segment, &whole[..50_000]).expect("cutting the segment");
+    for turn in 0..2 {
+        broker.restart();
+        let mut connection = Connection::open(broker.port()).expect("connecting");
+        let outcome = connection.produce(TOPIC, 0, -1, wire::batch(&[b"x"])).expect("Produce");
+        assert_eq!(outcome.0, KAFKA_STORAGE_ERROR, "start {turn}");
+        let latest = connection.list_offset(TOPIC, 0, LATEST).expect("ListOffsets");
+        assert_eq!(latest, (KAFKA_STORAGE_ERROR, -1), "start {turn}");
+        assert!(broker.log_tail().contains("has 50000 bytes, shorter than the"));
+        broker.stop();
+        assert_eq!(fs::metadata(&segment).expect("the segment").len(), 50_000, "start {turn}");
+    }
+    fs::write(&segment, &whole).expect("restoring the segment");
+    broker.restart();
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    let outcome = connection.produce(TOPIC, 0, -1, wire::batch(&[b"x"])).expect("Produce");
+    assert_eq!(outcome, (0, 30));
+    assert_eq!(connection.read_partition(TOPIC, 0).expect("reading").len(), 31);
+}
+
+#[test]
+fn a_batch_that_a_reader_finds_damaged_is_told_once_and_takes_the_partition_offline() {
+    if Broker::is_kafka() {
+        return;
+    }
+    let mut broker = Broker::start("damage-cold");
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.create_topic(TOPIC, 1, &[]).expect("CreateTopics"), 0);
+    for offset in 0..3 {
+        let batch = wire::batch(&[&[b'y'; 300_000]]);
+        assert_eq!(connection.produce(TOPIC, 0, 1, batch).expect("Produce"), (0, offset));
+    }
+    broker.stop();
+    damage(&segment(&broker), 0);
+    broker.restart();
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    for _ in 0..3 {
+        assert_eq!(connection.fetch(TOPIC, 0, 0).expect("Fetch").0, KAFKA_STORAGE_ERROR);
+    }
+    let outcome = connection.produce(TOPIC, 0, -1, wire::batch(&[b"x"])).expect("Produce");
+    assert_eq!(outcome.0, KAFKA_STORAGE_ERROR);
+    assert_eq!(broker.log_tail().matches("ERROR").count(), 1, "{}", broker.log_tail());
+}
