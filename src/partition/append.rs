@@ -189,6 +189,10 @@ impl<R: Runtime> Partition<R> {
                     // The original was promised more than this retry asks for.
                     need = Need::Flushed;
                 }
+                if need == Need::Flushed && state.marks.flushed() < end {
+                    // Nobody else may: the original may have been promised less than this.
+                    self.log.flush_through(end);
+                }
                 state.answer_when(need, queued.acks, end, appended, queued.answer);
                 return Attempt::Done;
             }

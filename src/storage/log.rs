@@ -356,6 +356,16 @@ impl<R: Runtime> Log<R> {
         moved
     }
 
+    /// Have what was appended up to `end` flushed soon, although nobody was promised that when it
+    /// was taken.
+    pub fn flush_through(&self, end: Offset) {
+        let mut state = self.state.borrow_mut();
+        match state.unwritten.iter_mut().find(|append| append.end >= end) {
+            Some(append) => append.flush = true,
+            None => self.core.journal.flush_soon(),
+        }
+    }
+
     /// What the flush about to be submitted covers.
     pub(crate) fn take_unflushed(&self) -> Offset {
         self.in_unflushed.set(false);

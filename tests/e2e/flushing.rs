@@ -37,3 +37,20 @@ fn flush_messages_tightens_every_third_record() {
     let timed = all("thalweg_journal_write_seconds_count", "shard=");
     assert_eq!(timed, commits, "so has each commit");
 }
+
+/// The original was promised less than its repetition asks for, and nobody else flushes.
+#[test]
+fn a_repeated_batch_is_flushed_when_it_asks_for_it() {
+    let broker = Broker::start("flush-repeated");
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.create_topic(TOPIC, 1, &[]).expect("CreateTopics"), 0);
+    let producer = connection.init_producer().expect("InitProducerId");
+    // One goes through the journal, the other straight to its segment.
+    for (sequence, len) in [(0, 100), (1, 900_000)] {
+        let batch = wire::sequenced_batch(&[&vec![b'x'; len]], producer, sequence);
+        for acks in [1, -1] {
+            let outcome = connection.produce(TOPIC, 0, acks, batch.clone()).expect("Produce");
+            assert_eq!(outcome, (0, i64::from(sequence)), "acks={acks}");
+        }
+    }
+}
