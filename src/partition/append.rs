@@ -178,9 +178,14 @@ impl<R: Runtime> Partition<R> {
                 return Attempt::Done;
             }
             Ok(Admission::Duplicate(original)) => {
+                let log_append_time_ms = match queued.batch.log_append_time_ms {
+                    -1 => -1,
+                    // When the original was stamped, not now.
+                    _ => original.timestamp_ms,
+                };
                 let appended = Appended {
                     base_offset: original.base_offset,
-                    log_append_time_ms: queued.batch.log_append_time_ms,
+                    log_append_time_ms,
                     duplicate: true,
                 };
                 let end = original.last_offset + 1;

@@ -1,5 +1,7 @@
 //! What an acknowledgement waits for, as the counters tell it.
 
+use std::time::Instant;
+
 use crate::page::{counted, free_port, page};
 use crate::support::{Broker, Connection, Options, wire};
 
@@ -53,4 +55,25 @@ fn a_repeated_batch_is_flushed_when_it_asks_for_it() {
             assert_eq!(outcome, (0, i64::from(sequence)), "acks={acks}");
         }
     }
+}
+
+/// As Apache Kafka does: what is stored has the time of the first attempt.
+#[test]
+fn a_repeated_batch_is_answered_with_the_time_of_the_original() {
+    let broker = Broker::start("repeated-time");
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    let stamped = [("message.timestamp.type", "LogAppendTime")];
+    assert_eq!(connection.create_topic(TOPIC, 1, &stamped).expect("CreateTopics"), 0);
+    let producer = connection.init_producer().expect("InitProducerId");
+    let batch = wire::sequenced_batch(&[b"x"], producer, 0);
+    let request = wire::produce_request(TOPIC, 0, 1, batch);
+    let mut time = || {
+        let answer = connection.call(wire::PRODUCE_VERSION, &request).expect("Produce");
+        answer.responses[0].partition_responses[0].log_append_time_ms
+    };
+    let (first, begun) = (time(), Instant::now());
+    while begun.elapsed().as_millis() < 3 {
+        std::thread::yield_now();
+    }
+    assert_eq!(time(), first);
 }
