@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::model::TimestampMs;
 use crate::runtime::Runtime;
 use crate::storage::StorageError;
 
@@ -20,6 +21,28 @@ impl<R: Runtime> Shard<R> {
                 .sleep(Duration::from_millis(self.config.retention_check_interval_ms))
                 .await;
             self.keep_house_once().await;
+        }
+    }
+
+    /// Forget the producers unseen for longest when the partitions together remember more than
+    /// they may, an eighth at a time: a flood of new producers costs constant time each.
+    pub(super) fn bound_producers(&self) {
+        let max = self.config.limits.producers_max;
+        if self.producers_held.get() <= max {
+            return;
+        }
+        let partitions = self.partitions();
+        let mut seen: Vec<TimestampMs> = Vec::with_capacity(self.producers_held.get());
+        for partition in &partitions {
+            partition.with_producers(|p| seen.extend(p.iter().map(|(_, each)| each.seen_ms)));
+        }
+        let excess = (seen.len() - (max - max / 8)).min(seen.len() - 1);
+        let (_, oldest_kept, _) = seen.select_nth_unstable(excess);
+        // Of those seen at the same moment all stay, unless that is too many.
+        for before in [*oldest_kept, oldest_kept.saturating_add(1)] {
+            if self.producers_held.get() > max {
+                partitions.iter().for_each(|partition| partition.expire_producers(before));
+            }
         }
     }
 

@@ -119,6 +119,7 @@ impl<R: Runtime> Shard<R> {
                 (p, answer)
             }));
         }
+        self.bound_producers();
         Box::pin(async move {
             let mut results: Vec<ProduceResult> = Vec::with_capacity(answers.len());
             for answer in answers {
