@@ -36,7 +36,11 @@ impl<R: Runtime> Shard<R> {
         for partition in &partitions {
             partition.with_producers(|p| seen.extend(p.iter().map(|(_, each)| each.seen_ms)));
         }
-        let excess = (seen.len() - (max - max / 8)).min(seen.len() - 1);
+        // Partitions that are being deleted hold some, too.
+        let excess = seen.len().saturating_sub(max - max / 8);
+        if excess == 0 {
+            return;
+        }
         let (_, oldest_kept, _) = seen.select_nth_unstable(excess);
         // Of those seen at the same moment all stay, unless that is too many.
         for before in [*oldest_kept, oldest_kept.saturating_add(1)] {
