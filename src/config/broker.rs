@@ -182,7 +182,7 @@ pub static BROKER_KEYS: &[Key] = &[
     row("thalweg.partition.producers.max", Int, Plain, of("1000"), FROM_1, Honoured,
         "Idempotent producers remembered per partition; the longest idle goes first."),
     row("thalweg.producers.max", Int, Plain, of("200000"), FROM_1, Honoured,
-        "Idempotent producers remembered per shard."),
+        "Idempotent producers remembered per shard; the longest idle go first."),
     row("producer.id.expiration.ms", Int, Millis, of("86400000"), FROM_1, Honoured,
         "How long an idle idempotent producer is remembered."),
 

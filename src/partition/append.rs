@@ -181,9 +181,14 @@ impl<R: Runtime> Partition<R> {
                 return Attempt::Done;
             }
             Ok(Admission::Duplicate(original)) => {
+                let log_append_time_ms = match queued.batch.log_append_time_ms {
+                    -1 => -1,
+                    // When the original was stamped, not now.
+                    _ => original.timestamp_ms,
+                };
                 let appended = Appended {
                     base_offset: original.base_offset,
-                    log_append_time_ms: queued.batch.log_append_time_ms,
+                    log_append_time_ms,
                     duplicate: true,
                 };
                 let end = original.last_offset + 1;
@@ -191,6 +196,10 @@ impl<R: Runtime> Partition<R> {
                 if need == Need::Written && state.marks.owes_flush(end) {
                     // The original was promised more than this retry asks for.
                     need = Need::Flushed;
+                }
+                if need == Need::Flushed && state.marks.flushed() < end {
+                    // Nobody else may: the original may have been promised less than this.
+                    self.log.flush_through(end);
                 }
                 state.answer_when(need, queued.acks, end, appended, queued.answer);
                 return Attempt::Done;

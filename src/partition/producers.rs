@@ -8,9 +8,12 @@
 //! 2^31-1 to 0.
 //!
 //! State is bounded: beyond [`ProducerLimits::producers_max`] the producer unseen for longest is
-//! forgotten, which costs it nothing but the recognition of a repeated batch.
+//! forgotten, which costs it nothing but the recognition of a repeated batch. What all partitions
+//! of a shard hold is counted in [`ProducerLimits::held`]; their shard sees to that limit.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -23,10 +26,12 @@ pub const BATCHES_REMEMBERED: usize = 5;
 const SNAPSHOT_VERSION: u8 = 1;
 
 /// How much producer state a partition keeps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ProducerLimits {
     /// Producers per partition.
     pub producers_max: usize,
+    /// Producers of all partitions that were given this counter.
+    pub held: Rc<Cell<usize>>,
 }
 
 /// The producer fields of a batch header.
@@ -115,12 +120,14 @@ pub enum Refusal {
 pub struct Producers {
     by_id: HashMap<ProducerId, Producer>,
     limits: ProducerLimits,
+    /// Of [`ProducerLimits::held`], what is counted for this partition.
+    counted: usize,
 }
 
 impl Producers {
     /// No producers yet.
     pub fn new(limits: ProducerLimits) -> Self {
-        Self { by_id: HashMap::new(), limits }
+        Self { by_id: HashMap::new(), limits, counted: 0 }
     }
 
     /// Decide about a batch; changes nothing.
@@ -195,6 +202,14 @@ impl Producers {
             timestamp_ms,
         });
         producer.seen_ms = seen_ms;
+        self.count();
+    }
+
+    /// Bring the shard's count up to date.
+    fn count(&mut self) {
+        let held = &self.limits.held;
+        held.set(held.get() + self.by_id.len() - self.counted);
+        self.counted = self.by_id.len();
     }
 
     /// Remember the batch of a 61-byte header found at recovery.
@@ -221,6 +236,7 @@ impl Producers {
     /// Forget producers not seen since `before_ms` (`producer.id.expiration.ms`).
     pub fn expire(&mut self, before_ms: TimestampMs) {
         self.by_id.retain(|_, p| p.seen_ms >= before_ms);
+        self.count();
     }
 
     /// Producers with state.
@@ -305,8 +321,16 @@ impl Producers {
                 });
             }
             producers.by_id.insert(id, producer);
+            producers.count();
         }
         Ok(producers)
+    }
+}
+
+impl Drop for Producers {
+    fn drop(&mut self) {
+        self.by_id.clear();
+        self.count();
     }
 }
 
@@ -314,7 +338,9 @@ impl Producers {
 mod tests {
     use super::*;
 
-    const LIMITS: ProducerLimits = ProducerLimits { producers_max: 100 };
+    fn limits() -> ProducerLimits {
+        ProducerLimits { producers_max: 100, held: Rc::default() }
+    }
 
     fn batch(id: i64, epoch: i16, base_sequence: i32, records: i32) -> Sequenced {
         Sequenced { producer_id: id, epoch, base_sequence, records }
@@ -327,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_five_last_batches_are_recognised_and_nothing_else() {
-        let mut p = Producers::new(LIMITS);
+        let mut p = Producers::new(limits());
         for i in 0..7 {
             feed(&mut p, batch(1, 0, i * 10, 10), i64::from(i) * 10);
         }
@@ -347,7 +373,7 @@ mod tests {
 
     #[test]
     fn epochs_fence_and_start_at_zero() {
-        let mut p = Producers::new(LIMITS);
+        let mut p = Producers::new(limits());
         feed(&mut p, batch(1, 5, 100, 1), 0); // unknown producers start anywhere
         assert_eq!(p.admit(&batch(1, 4, 101, 1)), Err(Refusal::StaleEpoch { current: 5, got: 4 }));
         assert_eq!(
@@ -360,7 +386,7 @@ mod tests {
 
     #[test]
     fn sequences_wrap() {
-        let mut p = Producers::new(LIMITS);
+        let mut p = Producers::new(limits());
         feed(&mut p, batch(1, 0, i32::MAX - 1, 4), 0); // MAX-1, MAX, 0, 1
         assert!(matches!(p.admit(&batch(1, 0, i32::MAX - 1, 4)), Ok(Admission::Duplicate(_))));
         feed(&mut p, batch(1, 0, 2, 1), 4);
@@ -368,20 +394,24 @@ mod tests {
 
     #[test]
     fn state_is_bounded_and_snapshots_round_trip() {
-        let mut p = Producers::new(LIMITS);
+        let mut p = Producers::new(limits());
         for id in 0..1000 {
             p.appended(&batch(id, 1, 0, 1), id, id, id);
         }
         assert!(p.by_id.len() <= 100);
         assert!(p.by_id.contains_key(&999), "the newest stays");
-        let again = Producers::decode(&p.encode(), LIMITS).unwrap();
+        let again = Producers::decode(&p.encode(), limits()).unwrap();
         assert_eq!(again.by_id, p.by_id);
         assert_eq!(again.encode(), p.encode());
         let bytes = p.encode();
         for cut in 1..bytes.len() {
-            assert!(Producers::decode(&bytes[..cut], LIMITS).is_err(), "cut at {cut}");
+            assert!(Producers::decode(&bytes[..cut], limits()).is_err(), "cut at {cut}");
         }
         p.expire(990);
         assert_eq!(p.by_id.len(), 10);
+        assert_eq!(p.limits.held.get(), 10);
+        let held = p.limits.held.clone();
+        drop(p);
+        assert_eq!(held.get(), 0);
     }
 }

@@ -87,6 +87,9 @@ impl<R: Runtime> Partition<R> {
             };
             ReadOutcome { batches, high_watermark, log_start, lag }
         };
+        if from >= self.log.end_offset() {
+            self.check_end()?;
+        }
         if from < log_start || from > self.log.end_offset() {
             return Err(ReadRefusal::OutOfRange { log_start, high_watermark });
         }
@@ -123,6 +126,15 @@ impl<R: Runtime> Partition<R> {
             return Err(ReadRefusal::Deleted);
         }
         Ok((state.marks.high_watermark(), self.log.start_offset()))
+    }
+
+    /// Whether it is known where this log ends. Of one that is offline as damaged it is not:
+    /// whoever heard of an end below its own position would begin anew (Kafka's consumers reset).
+    ///
+    /// # Errors
+    /// Says why it is offline.
+    pub fn check_end(&self) -> Result<(), ReadRefusal> {
+        self.log.broken().map_or(Ok(()), |why| Err(ReadRefusal::Storage(why)))
     }
 
     /// Park `waiter` until the high watermark passes `seen`; fires at once if it has already, or if

@@ -314,7 +314,10 @@ impl<R: Runtime> Shard<R> {
         let id = log.id();
         let (settings, rules) = self.settings(image, id);
         log.set_config(settings);
-        let limits = ProducerLimits { producers_max: self.config.limits.partition_producers_max };
+        let limits = ProducerLimits {
+            producers_max: self.config.limits.partition_producers_max,
+            held: self.producers_held.clone(),
+        };
         let epoch = image
             .topic_by_id(id.topic_id)
             .and_then(|t| t.partitions.get(id.partition as usize))

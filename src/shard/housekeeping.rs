@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::model::TimestampMs;
 use crate::runtime::Runtime;
 use crate::storage::StorageError;
 
@@ -23,6 +24,32 @@ impl<R: Runtime> Shard<R> {
         }
     }
 
+    /// Forget the producers unseen for longest when the partitions together remember more than
+    /// they may, an eighth at a time: a flood of new producers costs constant time each.
+    pub(super) fn bound_producers(&self) {
+        let max = self.config.limits.producers_max;
+        if self.producers_held.get() <= max {
+            return;
+        }
+        let partitions = self.partitions();
+        let mut seen: Vec<TimestampMs> = Vec::with_capacity(self.producers_held.get());
+        for partition in &partitions {
+            partition.with_producers(|p| seen.extend(p.iter().map(|(_, each)| each.seen_ms)));
+        }
+        // Partitions that are being deleted hold some, too.
+        let excess = seen.len().saturating_sub(max - max / 8);
+        if excess == 0 {
+            return;
+        }
+        let (_, oldest_kept, _) = seen.select_nth_unstable(excess);
+        // Of those seen at the same moment all stay, unless that is too many.
+        for before in [*oldest_kept, oldest_kept.saturating_add(1)] {
+            if self.producers_held.get() > max {
+                partitions.iter().for_each(|partition| partition.expire_producers(before));
+            }
+        }
+    }
+
     /// One pass over all partitions.
     pub async fn keep_house_once(&self) {
         let partitions = self.partitions();
@@ -34,8 +61,8 @@ impl<R: Runtime> Shard<R> {
                 let mark = partition.high_watermark();
                 let now = self.runtime.wall_ms();
                 match partition.log().apply_retention(mark, now).await {
-                    // Deleted meanwhile, or the store has said why it is offline.
-                    Ok(_) | Err(StorageError::Offline(_)) => {}
+                    // Deleted meanwhile, or log or store has said why it is offline.
+                    Ok(_) | Err(StorageError::Offline(_) | StorageError::Corrupt(_)) => {}
                     Err(error) => tracing::warn!(topic_id = %partition.id().topic_id,
                         partition = partition.id().partition, %error,
                         "retention could not be applied; it is tried again at the next pass"),

@@ -69,6 +69,8 @@ pub struct Shard<R: Runtime> {
     controller: Option<Rc<Controller>>,
     /// Producer ids of the current block: next, end.
     producer_ids: Cell<(ProducerId, ProducerId)>,
+    /// Idempotent producers that its partitions remember.
+    producers_held: Rc<Cell<usize>>,
     groups: Groups<R>,
 }
 
@@ -98,6 +100,7 @@ impl<R: Runtime> Shard<R> {
             topic_configs: RefCell::default(),
             controller,
             producer_ids: Cell::new((0, 0)),
+            producers_held: Rc::default(),
             groups,
         })
     }

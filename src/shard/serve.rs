@@ -75,6 +75,7 @@ impl<R: Runtime> Shard<R> {
                 let ends = items.into_iter().map(|(id, current, epoch)| {
                     let partition = self.partition(id).ok_or(OffsetRefusal::UnknownPartition)?;
                     partition.check_epoch(current).map_err(OffsetRefusal::Read)?;
+                    partition.check_end().map_err(OffsetRefusal::Read)?;
                     // One broker, one history: every epoch up to ours ends where the log ends.
                     let ours = partition.leader_epoch();
                     let known = (0..=ours).contains(&epoch);
@@ -122,6 +123,7 @@ impl<R: Runtime> Shard<R> {
                 (p, answer)
             }));
         }
+        self.bound_producers();
         Box::pin(async move {
             let mut results: Vec<ProduceResult> = Vec::with_capacity(answers.len());
             for answer in answers {
@@ -202,6 +204,9 @@ impl<R: Runtime> Shard<R> {
         let partition = self.partition(query.partition).ok_or(OffsetRefusal::UnknownPartition)?;
         partition.check_epoch(query.epoch).map_err(OffsetRefusal::Read)?;
         let (high_watermark, log_start) = partition.readable().map_err(OffsetRefusal::Read)?;
+        if !matches!(query.target, OffsetTarget::Earliest | OffsetTarget::LastTiered) {
+            partition.check_end().map_err(OffsetRefusal::Read)?;
+        }
         let epoch = partition.leader_epoch();
         let found =
             |offset, timestamp, epoch| super::call::FoundOffset { offset, timestamp, epoch };
@@ -232,6 +237,9 @@ impl<R: Runtime> Shard<R> {
             && !config.delete
         {
             return Err(OffsetRefusal::Policy);
+        }
+        if offset == -1 || offset > high_watermark {
+            partition.check_end().map_err(OffsetRefusal::Read)?;
         }
         let target = if offset == -1 { high_watermark } else { offset };
         if target < 0 || target > high_watermark {

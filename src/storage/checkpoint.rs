@@ -202,6 +202,7 @@ impl<R: Runtime> Log<R> {
             end_offset: state.end_offset,
             segments: segments.collect(),
             broken,
+            kept_run: self.kept_run.get(),
             snapshot,
             headers,
             is_cut: state.is_cut,

@@ -21,6 +21,11 @@ const MAGIC: u32 = u32::from_le_bytes(*b"TWCP");
 /// Bytes before the records.
 pub(crate) const CHECKPOINT_HEADER_LEN: usize = 64;
 
+/// The record is all there is about a log.
+pub(crate) const NO_RUN: u64 = 0;
+/// An earlier version kept a run for a log and did not say how to read it.
+pub(crate) const LOST_RUN: u64 = u64::MAX;
+
 /// Which checkpoint it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CheckpointHeader {
@@ -50,6 +55,8 @@ pub(crate) struct LogRecord {
     pub(crate) segments: Vec<SegmentRecord>,
     /// Why the log is offline, if it is.
     pub(crate) broken: String,
+    /// The run whose journal holds what could not be recovered; see [`NO_RUN`] and [`LOST_RUN`].
+    pub(crate) kept_run: u64,
     /// The partition's state as of some batch of the log.
     pub(crate) snapshot: Bytes,
     /// Headers of the batches behind that, one after another: at the start of a run nobody has
@@ -70,6 +77,7 @@ impl LogRecord {
             end_offset: 0,
             segments: vec![SegmentRecord { base: 0, bytes: 0, max_timestamp: -1 }],
             broken: String::new(),
+            kept_run: NO_RUN,
             snapshot: Bytes::new(),
             headers: Bytes::new(),
             is_cut: false,
@@ -95,6 +103,7 @@ impl LogRecord {
         put_sized(&mut out, &self.headers);
         out.put_u8(u8::from(self.is_cut));
         out.put_i64_le(self.cleaned_to);
+        out.put_u64_le(self.kept_run);
         out.freeze()
     }
 
@@ -127,6 +136,11 @@ impl LogRecord {
         let is_cut = fields.u8()? == 1;
         // Records of before compaction end here.
         let cleaned_to = if fields.left() == 0 { 0 } else { fields.i64()? };
+        let kept_run = match fields.left() {
+            0 if broken.is_empty() => NO_RUN,
+            0 => LOST_RUN,
+            _ => fields.u64()?,
+        };
         let log = LogKey { id: TopicPartition { topic_id, partition }, incarnation };
         if start_offset < 0
             || end_offset < start_offset
@@ -140,6 +154,7 @@ impl LogRecord {
             end_offset,
             segments,
             broken,
+            kept_run,
             snapshot,
             headers,
             is_cut,
@@ -219,7 +234,8 @@ mod tests {
                 SegmentRecord { base: 0, bytes: 4000, max_timestamp: 17 },
                 SegmentRecord { base: 50, bytes: 123, max_timestamp: -1 },
             ],
-            broken: String::new(),
+            broken: "rotten".into(),
+            kept_run: 7,
             snapshot: Bytes::from_static(b"producers"),
             headers: Bytes::from_static(&[3; 2 * HEADER_LEN]),
             is_cut: true,

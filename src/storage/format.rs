@@ -4,6 +4,7 @@
 //! CURRENT                                  which run's journals and checkpoints count
 //! runs/<generation>/shard-<n>/journal-<k>  the journal's files, written round and round
 //! runs/<generation>/shard-<n>/checkpoint-a and -b
+//! runs/<generation>/KEEP                   the run is kept for a log that is offline
 //! logs/<topic id>/<partition>/<base offset, 20 digits>.log .index .timeindex
 //! pool/<generation>-<shard>-<n>            written files of deleted segments, to be used again;
 //!                                          cleaned segments and their indexes, until renamed
@@ -49,8 +50,8 @@ impl Layout {
         self.runs().join(generation.to_string())
     }
 
-    /// Marks a run that is kept although another one is current: a log could not be recovered
-    /// from it.
+    /// Marks a run that is kept although another one is current (a log could not be recovered
+    /// from it), and says how it is read.
     pub(crate) fn run_kept(&self, generation: u64) -> PathBuf {
         self.run(generation).join("KEEP")
     }

@@ -13,6 +13,7 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
+use super::checkpoint_file::NO_RUN;
 use super::chunk::Chunk;
 use super::core::Core;
 use super::entry::LogKey;
@@ -49,6 +50,8 @@ pub struct Log<R: Runtime> {
     pub(crate) is_uncleanable: Cell<bool>,
     /// Why this log takes and gives nothing, if so.
     pub(crate) broken: RefCell<Option<StorageError>>,
+    /// As in [`super::checkpoint_file::LogRecord`].
+    pub(crate) kept_run: Cell<u64>,
     pub(crate) deleted: Cell<bool>,
     /// The checkpoint round that last found it changed.
     pub(crate) changed_in: Cell<u64>,
@@ -211,6 +214,7 @@ impl<R: Runtime> Log<R> {
             front_turn: TurnLock::default(),
             is_uncleanable: Cell::new(false),
             broken: RefCell::new(None),
+            kept_run: Cell::new(NO_RUN),
             deleted: Cell::new(false),
             changed_in: Cell::new(0),
             replayed: RefCell::default(),
@@ -279,17 +283,40 @@ impl<R: Runtime> Log<R> {
         infos.collect()
     }
 
-    /// Its bytes do not check: offline from here on.
+    /// Its bytes do not check: offline from here on. The first finding is told, no other.
     pub(crate) fn note_broken(&self, error: StorageError) {
+        if self.broken.borrow().is_some() {
+            return;
+        }
         let TopicPartition { topic_id, partition } = self.key.id;
         tracing::error!(%topic_id, partition, "{error}");
         self.broken.replace(Some(error));
+    }
+
+    /// An error on its way out: one that says that bytes do not check takes the log offline.
+    pub(crate) fn noting(&self, error: StorageError) -> StorageError {
+        if matches!(error, StorageError::Corrupt(_)) && !self.deleted.get() {
+            self.note_broken(error.clone());
+            // So that the next start says so, too.
+            self.shared().note_changed();
+        }
+        error
+    }
+
+    /// Why it is offline as damaged, if it is: then nobody knows where it ends.
+    pub fn broken(&self) -> Option<StorageError> {
+        self.broken.borrow().clone()
     }
 
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         if let Some(broken) = &*self.broken.borrow() {
             return Err(broken.clone());
         }
+        self.check_there()
+    }
+
+    /// The same, whatever its bytes are.
+    pub(crate) fn check_there(&self) -> Result<(), StorageError> {
         if self.deleted.get() {
             return Err(StorageError::Offline(format!("log {:?} is deleted", self.key.id)));
         }
@@ -332,6 +359,16 @@ impl<R: Runtime> Log<R> {
             journal.flush_soon();
         }
         moved
+    }
+
+    /// Have what was appended up to `end` flushed soon, although nobody was promised that when it
+    /// was taken.
+    pub fn flush_through(&self, end: Offset) {
+        let mut state = self.state.borrow_mut();
+        match state.unwritten.iter_mut().find(|append| append.end >= end) {
+            Some(append) => append.flush = true,
+            None => self.core.journal.flush_soon(),
+        }
     }
 
     /// What the flush about to be submitted covers.

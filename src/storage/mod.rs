@@ -18,6 +18,7 @@ mod frame;
 mod hostile;
 mod index;
 mod journal;
+mod kept;
 mod limits;
 mod log;
 mod memory;

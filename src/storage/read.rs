@@ -98,8 +98,15 @@ impl<R: Runtime> Log<R> {
                 _ if source.file.is_gone.get() => {}
                 // No batch of this segment reaches `from`: it lies in a gap before the next.
                 Ok(ControlFlow::Continue(next)) => from = next,
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.noting_read(error)),
             }
+        }
+    }
+
+    fn noting_read(&self, error: ReadError) -> ReadError {
+        match error {
+            ReadError::Storage(error) => ReadError::Storage(self.noting(error)),
+            other => other,
         }
     }
 
@@ -293,7 +300,7 @@ impl<R: Runtime> Log<R> {
             let found = self.find_by_timestamp(timestamp, &range).await;
             // A segment that is gone by now may have been passed over, or not have been there.
             if self.state.borrow().removals == removals {
-                return found;
+                return found.map_err(|error| self.noting_read(error));
             }
         }
     }
@@ -333,7 +340,7 @@ impl<R: Runtime> Log<R> {
             let removals = self.state.borrow().removals;
             let found = self.find_max_timestamp(limit).await;
             if self.state.borrow().removals == removals {
-                return found;
+                return found.map_err(|error| self.noting_read(error));
             }
         }
     }

@@ -4,11 +4,14 @@
 //! its journal still holds and names of cleaned segments that it tells of, so a crash in here is
 //! repaired by doing it again.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::checkpoint::{prepare_checkpoint, write_checkpoint};
 use super::checkpoint_file::{CheckpointHeader, encode_checkpoint};
-use super::format::{Layout, base_offset_of, shard_of};
+use super::format::{Layout, base_offset_of};
+use super::kept::{KeptRuns, keep_run, remove_runs};
 use super::replay::{LogPlan, Plans, apply, drop_below_start, plans_of};
 use super::restore::Restore;
 use super::run_files::{Current, read_current, read_shard, write_current};
@@ -44,13 +47,15 @@ pub async fn recover<R: Runtime>(
         (plans, next_incarnation) = read_run(disk, &layout, old).await?;
     }
     let mut logs = Vec::new();
+    let mut kept = KeptRuns::new(disk, &layout);
     for (id, plan) in plans {
         if let Some((shard, config)) = owner(id) {
-            let restore = Restore { disk, layout: &layout };
-            logs.push((shard.min(shards.saturating_sub(1)), config, restore.log(plan).await?));
+            let plan = kept.try_again(plan).await;
+            let restored = Restore { disk, layout: &layout }.log(plan).await?;
+            logs.push((shard.min(shards.saturating_sub(1)), config, restored));
         }
     }
-    let is_damaged = logs.iter().any(|(_, _, plan)| plan.newly_broken);
+    let needed: BTreeSet<u64> = logs.iter().map(|(_, _, log)| log.record.kept_run).collect();
     let current = begin_run(disk, &layout, shards, old.as_ref()).await?;
     let mut starts: Vec<ShardStart> = (0..shards)
         .map(|shard| ShardStart {
@@ -83,18 +88,18 @@ pub async fn recover<R: Runtime>(
         prepare_checkpoint(disk, &layout, &header, bytes.len()).await?;
         write_checkpoint(disk, &layout, &header, &bytes).await?;
     }
-    if is_damaged && let Some(old) = &old {
-        // Bytes of the damaged log may be only in this run's journal.
-        disk.open(&layout.run_kept(old.generation), true).await?;
-        disk.sync_dir(&layout.run(old.generation)).await?;
+    if let Some(old) = old.filter(|old| needed.contains(&old.generation)) {
+        // Bytes of a damaged log may be only in this run's journal.
+        keep_run(disk, &layout, &old).await?;
     }
     write_current(disk, &layout, &current).await?;
-    clean_up(disk, &layout, &current, &starts).await?;
+    remove_runs(disk, &layout, current.generation, &needed).await?;
+    clean_up(disk, &layout, &starts).await?;
     Ok(starts)
 }
 
 /// Checkpoints and journals of a run, as one plan per log.
-async fn read_run<D: Disk>(
+pub(crate) async fn read_run<D: Disk>(
     disk: &D,
     layout: &Layout,
     run: &Current,
@@ -121,6 +126,7 @@ async fn read_run<D: Disk>(
         for plan in plans.values_mut() {
             settle_misfit(plan, files.flushed_sequence);
             plan.flushed_sequence = files.flushed_sequence;
+            plan.run = run.generation;
         }
         for (id, plan) in plans {
             let incarnation = plan.record.log.incarnation;
@@ -165,24 +171,12 @@ async fn begin_run<D: Disk>(
     Ok(Current { shards, generation, salt })
 }
 
-/// Remove what no longer counts: other runs (unless kept), logs nobody owns, files of no segment.
+/// Remove what no longer counts: logs nobody owns, files of no segment, the pool.
 async fn clean_up<D: Disk>(
     disk: &D,
     layout: &Layout,
-    current: &Current,
     starts: &[ShardStart],
 ) -> Result<(), StorageError> {
-    for entry in disk.list(&layout.runs()).await? {
-        let Ok(generation) = entry.name.parse::<u64>() else { continue };
-        if generation == current.generation {
-            continue;
-        }
-        let content = disk.list(&layout.run(generation)).await?;
-        let is_kept = content.iter().any(|e| e.name == "KEEP");
-        if !is_kept && content.iter().all(|e| shard_of(&e.name).is_some()) {
-            disk.remove_dir_all(&layout.run(generation)).await?;
-        }
-    }
     for entry in disk.list(&layout.pool()).await? {
         disk.remove_file(&layout.pool().join(entry.name)).await?;
     }

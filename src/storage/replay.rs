@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::checkpoint_file::{LogRecord, SegmentRecord};
+use super::checkpoint_file::{LogRecord, NO_RUN, SegmentRecord};
 use super::entry::{Change, Cleaned, DataEntry, Entry, batch_header};
 use super::format::Pooled;
 use crate::model::{Offset, TopicPartition};
@@ -28,6 +28,10 @@ pub(crate) struct LogPlan {
     pub(crate) is_touched: bool,
     /// What is wrong with it for good.
     pub(crate) damage: Option<String>,
+    /// The run whose journal this is from.
+    pub(crate) run: u64,
+    /// What an earlier start or run found damaged, if this one looks again.
+    pub(crate) found_before: Option<String>,
     /// Sequence up to which its journal is known to have been flushed.
     pub(crate) flushed_sequence: u64,
     /// Cleaned segments that may still have their names in the pool, by base.
@@ -43,6 +47,8 @@ impl LogPlan {
             misfit: None,
             is_touched: false,
             damage: None,
+            run: NO_RUN,
+            found_before: None,
             flushed_sequence: 0,
             pooled: BTreeMap::new(),
         }

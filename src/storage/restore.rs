@@ -1,19 +1,21 @@
 //! Restoring one log: check what was written directly, write what only the journal holds.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::StorageError;
 use super::batch::batch_checks;
-use super::checkpoint_file::LogRecord;
+use super::checkpoint_file::{LogRecord, NO_RUN};
 use super::chunk::to_usize;
 use super::entry::{DataEntry, batch_header};
 use super::format::Layout;
 use super::recover::finish;
 use super::replay::LogPlan;
 use crate::disk::{BLOCK, BLOCK_U64, BlockBuffer, Disk, DiskError, DiskFile, block_floor};
+use crate::model::TopicPartition;
 
 /// Most bytes written at once.
 const WRITE_BYTES_MAX: u64 = 1 << 20;
@@ -21,8 +23,6 @@ const WRITE_BYTES_MAX: u64 = 1 << 20;
 /// A log as it stands on the device now.
 pub(crate) struct Restored {
     pub(crate) record: LogRecord,
-    /// Found damaged by this recovery.
-    pub(crate) newly_broken: bool,
     /// The journal had something about it.
     pub(crate) is_touched: bool,
 }
@@ -42,25 +42,55 @@ impl<D: Disk> Restore<'_, D> {
         if !plan.record.broken.is_empty() {
             plan.appends.clear();
             finish(&mut plan);
-            return Ok(Restored { record: plan.record, newly_broken: false, is_touched });
+            return Ok(Restored { record: plan.record, is_touched });
         }
-        let damage = match plan.damage.take() {
-            Some(why) => Some(why),
-            None if plan.appends.is_empty() => None,
-            None => self.restore_appends(&mut plan).await?,
-        };
-        let newly_broken = damage.is_some();
-        if let Some(why) = damage {
+        plan.record.kept_run = NO_RUN;
+        if let Some((why, run)) = self.damage(&mut plan).await? {
             let id = plan.record.log.id;
-            plan.record.broken = format!(
-                "{why}; the log is offline and its files are untouched: restore {} from a copy \
-                 or delete the topic",
-                self.layout.log(id).display()
-            );
+            plan.record.broken = offline(&why, &self.layout.log(id));
+            plan.record.kept_run = run;
             plan.appends.clear();
+        } else if let Some(why) = &plan.found_before {
+            let TopicPartition { topic_id, partition } = plan.record.log.id;
+            tracing::warn!(%topic_id, partition, "this log was offline; a start finds nothing \
+                wrong with it any more and takes it up again. What was found: {why}");
         }
         finish(&mut plan);
-        Ok(Restored { record: plan.record, newly_broken, is_touched })
+        Ok(Restored { record: plan.record, is_touched })
+    }
+
+    /// Restore the appends, or say what is damaged and which run's journal is still needed.
+    async fn damage(&self, plan: &mut LogPlan) -> Result<Option<(String, u64)>, StorageError> {
+        if let Some(why) = plan.damage.take() {
+            return Ok(Some((why, plan.run)));
+        }
+        let run = if plan.appends.is_empty() { NO_RUN } else { plan.run };
+        // Only then: a start does not look at every segment of every log.
+        if plan.found_before.is_some()
+            && let Some(why) = self.short_segment(&plan.record).await?
+        {
+            return Ok(Some((why, run)));
+        }
+        if plan.appends.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.restore_appends(plan).await?.map(|why| (why, run)))
+    }
+
+    /// What is wrong with the lengths of the segments, if anything is.
+    async fn short_segment(&self, record: &LogRecord) -> Result<Option<String>, StorageError> {
+        for segment in record.segments.iter().filter(|segment| segment.bytes > 0) {
+            let path = self.layout.segment(record.log.id, segment.base);
+            let len = match self.disk.open(&path, false).await {
+                Ok(file) => Some(file.len()?),
+                Err(DiskError::NotFound(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+            if len.is_none_or(|len| len < segment.bytes) {
+                return Ok(Some(short(&path, len, segment.bytes)));
+            }
+        }
+        Ok(None)
     }
 
     /// Give cleaned segments their names, as far as that was not done before the crash. Their
@@ -100,16 +130,13 @@ impl<D: Disk> Restore<'_, D> {
         let file = match self.disk.open(&path, is_new).await {
             Ok(file) => file,
             Err(DiskError::NotFound(_)) => {
-                return Ok(Some(format!("the segment {} is missing", path.display())));
+                return Ok(Some(short(&path, None, active.bytes)));
             }
             Err(error) => return Err(error.into()),
         };
-        if file.len()? < active.bytes {
-            return Ok(Some(format!(
-                "the segment {} is shorter than the {} bytes that were flushed",
-                path.display(),
-                active.bytes
-            )));
+        let len = file.len()?;
+        if len < active.bytes {
+            return Ok(Some(short(&path, Some(len), active.bytes)));
         }
         let mut accepted = plan.appends.len();
         for (number, (sequence, data)) in plan.appends.iter().enumerate() {
@@ -230,6 +257,26 @@ impl<D: Disk> Restore<'_, D> {
         }
         file.write_at(start, Rc::new(buffer)).await?;
         Ok(())
+    }
+}
+
+/// What to tell of a log that is offline as damaged.
+pub(crate) fn offline(why: &str, dir: &Path) -> String {
+    format!(
+        "{why}; the log is offline and its files are untouched: stop the broker, restore {} as it \
+         was and start the broker, which looks again at each start; or delete the topic",
+        dir.display()
+    )
+}
+
+/// Says that a segment does not have the bytes that were flushed.
+pub(crate) fn short(path: &Path, len: Option<u64>, flushed: u64) -> String {
+    match len {
+        Some(len) => format!(
+            "the segment {} has {len} bytes, shorter than the {flushed} that were flushed",
+            path.display()
+        ),
+        None => format!("the segment {} is missing", path.display()),
     }
 }
 

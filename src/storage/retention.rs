@@ -13,7 +13,8 @@ impl<R: Runtime> Log<R> {
     /// # Errors
     /// When the store is offline, or the offset is above the end.
     pub async fn set_start_offset(&self, offset: Offset) -> Result<(), StorageError> {
-        self.check()?;
+        // Of a damaged log, too: it may be what lies below the new start that is damaged.
+        self.check_there()?;
         let (start, end) = (self.start_offset(), self.end_offset());
         if offset > end {
             return Err(StorageError::Io(format!(

@@ -12,7 +12,8 @@ use super::chunk::to_usize;
 use super::entry::{Change, Entry};
 use super::index::Index;
 use super::log::Tail;
-use super::segment::Segment;
+use super::restore::{offline, short};
+use super::segment::{Segment, SegmentFile};
 use super::stats::add;
 use super::{Log, StorageError};
 use crate::disk::{BLOCK, BlockBuffer, Disk, DiskError, DiskFile, block_ceil};
@@ -139,9 +140,14 @@ impl<R: Runtime> Log<R> {
             let most = block_ceil(state.config.segment_bytes).max(needed);
             (Rc::clone(&state.active().file), (needed + step).min(most))
         };
-        let open = self.core.open_segment(&file).await?;
+        let open = self.core.open_segment(&file).await.map_err(|error| self.noting(error))?;
         // A recycled file or one from before a restart may have the space already.
         let present = open.len()?;
+        // No append has gone into it since the start: what is missing was flushed before.
+        let end = self.state.borrow().end_position;
+        if present < end {
+            return Err(self.too_short(&file, present, end));
+        }
         if present < wanted {
             self.core.claim(&open, present, wanted).await?;
         }
@@ -162,21 +168,20 @@ impl<R: Runtime> Log<R> {
         let read = open.read_at(block, BLOCK).await?;
         let used = to_usize(end - block);
         if read.len() < used {
-            let error = StorageError::Corrupt(format!(
-                "log {:?}: segment {} has no byte at position {}, though its end was recorded \
-                 there; restore the file from a copy or delete the topic",
-                self.key.id,
-                file.base,
-                block + read.len() as u64
-            ));
-            self.note_broken(error.clone());
-            return Err(error);
+            return Err(self.too_short(&file, block + read.len() as u64, end));
         }
         let mut state = self.state.borrow_mut();
         if state.parked == Some(block) && state.parked_tail().is_none() {
             state.keep_tail(Tail { position: block, bytes: Bytes::copy_from_slice(&read[..used]) });
         }
         Ok(())
+    }
+
+    /// The active file has lost its end: nothing may be written behind the hole.
+    fn too_short(&self, file: &SegmentFile<R>, present: u64, end: u64) -> StorageError {
+        let layout = &self.core.layout;
+        let why = short(&layout.segment(file.id, file.base), Some(present), end);
+        self.noting(StorageError::Corrupt(offline(&why, &layout.log(file.id))))
     }
 
     /// Seal the active segment and begin another one at the log's end.

@@ -82,13 +82,8 @@ pub(crate) async fn read_current<D: Disk>(
     layout: &Layout,
 ) -> Result<Option<Current>, StorageError> {
     let path = layout.current();
-    match read_file(disk, &path).await {
-        Ok(bytes) => Current::decode(&bytes).map(Some).map_err(|why| {
-            StorageError::Corrupt(format!(
-                "{} cannot be used: {why}; restore it from a copy of the data directory",
-                path.display()
-            ))
-        }),
+    match read_current_file(disk, &path).await {
+        Ok(decoded) => decoded.map(Some),
         Err(DiskError::NotFound(_)) => {
             let logs = disk.list(&layout.logs()).await.unwrap_or_default();
             if logs.is_empty() {
@@ -105,6 +100,33 @@ pub(crate) async fn read_current<D: Disk>(
     }
 }
 
+/// What a file in the format of `CURRENT` says; the outer error is the disk's.
+pub(crate) async fn read_current_file<D: Disk>(
+    disk: &D,
+    path: &Path,
+) -> Result<Result<Current, StorageError>, DiskError> {
+    let bytes = read_file(disk, path).await?;
+    Ok(Current::decode(&bytes).map_err(|why| {
+        StorageError::Corrupt(format!(
+            "{} cannot be used: {why}; restore it from a copy of the data directory",
+            path.display()
+        ))
+    }))
+}
+
+/// Write a file in the format of `CURRENT`, and flush it.
+pub(crate) async fn write_current_file<D: Disk>(
+    disk: &D,
+    path: &Path,
+    current: &Current,
+) -> Result<(), DiskError> {
+    let file = disk.open(path, true).await?;
+    let mut buffer = disk.buffer(BLOCK);
+    buffer.bytes_mut().copy_from_slice(&current.encode());
+    file.write_at(0, Rc::new(buffer)).await?;
+    file.flush().await
+}
+
 /// Make `current` the run that counts: durable once this returns.
 pub(crate) async fn write_current<D: Disk>(
     disk: &D,
@@ -112,11 +134,7 @@ pub(crate) async fn write_current<D: Disk>(
     current: &Current,
 ) -> Result<(), DiskError> {
     let next = layout.current_next();
-    let file = disk.open(&next, true).await?;
-    let mut buffer = disk.buffer(BLOCK);
-    buffer.bytes_mut().copy_from_slice(&current.encode());
-    file.write_at(0, Rc::new(buffer)).await?;
-    file.flush().await?;
+    write_current_file(disk, &next, current).await?;
     disk.rename(&next, &layout.current()).await?;
     disk.sync_dir(layout.root()).await
 }

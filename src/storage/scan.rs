@@ -150,8 +150,8 @@ impl<'a, R: Runtime> Scan<'a, R> {
 
     fn damage(&self, why: &str) -> ReadError {
         ReadError::Storage(StorageError::Corrupt(format!(
-            "segment {} holds no batch at position {}: {why}; restore the file from a copy, or \
-             delete the records up to the next segment",
+            "segment {} holds no batch at position {}: {why}; restore the file, or delete the \
+             records up to the next segment, and restart the broker",
             self.name, self.position
         )))
     }

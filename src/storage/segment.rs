@@ -111,7 +111,7 @@ impl<R: Runtime> Core<R> {
         let path = self.layout.segment(file.id, file.base);
         let opened = self.open_when_possible(&path).await.map_err(|e| match e {
             DiskError::NotFound(_) => StorageError::Corrupt(format!(
-                "the segment {} is missing; restore it from a copy or delete the topic",
+                "the segment {} is missing; restore it and restart the broker, or delete the topic",
                 path.display()
             )),
             other => StorageError::from(other),

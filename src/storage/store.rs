@@ -225,6 +225,7 @@ fn open_log<R: Runtime>(core: &Rc<Core<R>>, record: LogRecord, config: LogConfig
         active_since: None,
     };
     let log = Log::new(Rc::clone(core), record.log, state);
+    log.kept_run.set(record.kept_run);
     if !record.broken.is_empty() {
         log.note_broken(StorageError::Corrupt(record.broken));
     }

@@ -265,11 +265,6 @@ pub(crate) async fn read_all(log: &Rc<Log<SimRuntime>>) -> Result<Vec<u8>, Strin
     Ok(all)
 }
 
-/// Recover, and read what there is.
-pub(crate) fn recover_once(image: DiskImage, shards: ShardId, seed: u64) -> Result<Found, String> {
-    recover_in(&SimWorld::new(seed, image), shards)
-}
-
 /// Recover; then, with another number of shards, recover what that left after yet another cut
 /// of the power. Both must find the same.
 pub(crate) fn recovered_twice(image: DiskImage, seed: u64) -> Result<Found, String> {

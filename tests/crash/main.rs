@@ -150,7 +150,8 @@ fn flushed_bytes_that_rot_put_the_log_offline_and_are_never_cut_off() {
                 image.damage(Path::new(&path), at);
             }
         }
-        let Ok(found) = check::recover_once(image, 1, 7) else { continue };
+        let rotten = SimWorld::new(7, image);
+        let Ok(found) = check::recover_in(&rotten, 1) else { continue };
         noticed += found.logs.values().filter(|log| log.broken).count();
         for (id, log) in &found.logs {
             let promised = promises.known_flushed_of(id);
@@ -162,4 +163,48 @@ fn flushed_bytes_that_rot_put_the_log_offline_and_are_never_cut_off() {
         }
     }
     assert!(noticed > 0, "no damage was noticed at any point");
+}
+
+/// Damage all logs, or undo that where it still shows.
+fn rot(image: &mut DiskImage, right: &DiskImage, undo: bool) {
+    for path in image.find(".log") {
+        let (Some(before), Some(now)) = (right.content(&path), image.content(&path)) else {
+            continue;
+        };
+        for at in (100..before.len().min(now.len())).step_by(16 << 10) {
+            if !undo || now[at] != before[at] {
+                image.damage(&path, at as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_offline_is_whole_again_when_its_files_are() {
+    let last = points(5);
+    let mut healed = 0;
+    for point in (last / 2..last).step_by(5) {
+        let (_, world) = run(5, DiskImage::with_dir(&data_dir()), Some(point), false);
+        let right = world.disk().image().crashed(Crash::KeepNothing, &mut SimRandom::new(1));
+        let expected = check::recover_in(&SimWorld::new(6, right.clone()), 1).expect("a start");
+        let mut image = right.clone();
+        rot(&mut image, &right, false);
+        let mut offline = Vec::new();
+        // Twice: what is kept stays kept.
+        for seed in 7..9 {
+            let rotten = SimWorld::new(seed, image.clone());
+            let Ok(found) = check::recover_in(&rotten, 1) else { break };
+            image = rotten.disk().image().crashed(Crash::KeepNothing, &mut SimRandom::new(seed));
+            offline.extend(found.logs.into_iter().filter(|(_, log)| log.broken).map(|(id, _)| id));
+        }
+        rot(&mut image, &right, true);
+        healed += usize::from(!image.find("KEEP").is_empty());
+        let world = SimWorld::new(9, image);
+        let found = check::recover_in(&world, 1).expect("a start on files that are right");
+        for id in offline {
+            assert_eq!(found.logs[&id], expected.logs[&id], "log {id:?} at point {point}");
+        }
+        assert!(world.disk().image().find("KEEP").is_empty(), "at point {point}");
+    }
+    assert!(healed > 0, "no log was offline at any point");
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod admin;
 mod cores;
+mod damage;
 mod deletion;
 mod fetching;
 mod flushing;

@@ -1,4 +1,5 @@
-//! Many at once: connections that promise much and send little, and more connections than files.
+//! Many at once: connections that promise much and send little, more connections than files, more
+//! producers than are remembered.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,7 +7,8 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::ApiVersionsRequest;
 
 use crate::support::broker::POLL;
-use crate::support::{Broker, Connection, Options, wire};
+use crate::support::wire::{self, Producer};
+use crate::support::{Broker, Connection, Options};
 
 const TOPIC: &str = "neighbour";
 const UNWRITTEN: &str = "unwritten";
@@ -144,4 +146,28 @@ fn await_service(broker: &Broker) {
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// However many partitions they write to.
+#[test]
+fn a_shard_remembers_so_many_idempotent_producers() {
+    const PRODUCERS_MAX: usize = 16;
+    if Broker::is_kafka() {
+        return;
+    }
+    let arguments = ["--shards", "1", "--set", "thalweg.producers.max=16"];
+    let broker = Broker::start_with("producers", Options::with_arguments(&arguments));
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.create_topic("many", 10, &[]).expect("CreateTopics"), 0);
+    let batch = |id| wire::sequenced_batch(&[b"x"], Producer { id, epoch: 0 }, 0);
+    let mut produce = |id: i64| {
+        let partition = (id % 10) as i32;
+        connection.produce("many", partition, 1, batch(id)).expect("Produce")
+    };
+    for id in 0..100 {
+        assert_eq!(produce(id), (0, id / 10));
+    }
+    // Repeated from the newest on: who is forgotten is appended again, and forgets another.
+    let recognised = (0..100).rev().take_while(|id| produce(*id) == (0, id / 10)).count();
+    assert!((1..=PRODUCERS_MAX).contains(&recognised), "{recognised} are remembered");
 }

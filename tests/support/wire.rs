@@ -13,8 +13,9 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
+    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, ProduceRequest, RequestHeader, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
@@ -27,6 +28,9 @@ use kafka_protocol::records::{
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The last version with topic names instead of ids.
 pub const PRODUCE_VERSION: i16 = 9;
+/// The timestamp that asks for the end of what can be read, and for its beginning.
+pub const LATEST: i64 = -1;
+pub const EARLIEST: i64 = -2;
 const FETCH_VERSION: i16 = 12;
 /// No frame of these tests is larger; more means that the length was read at a wrong place.
 const MAX_FRAME: usize = 64 << 20;
@@ -236,11 +240,32 @@ impl Connection {
 
     /// The offset behind the last record that can be read.
     pub fn end_offset(&mut self, topic: &str, partition: i32) -> io::Result<i64> {
-        const LATEST: i64 = -1;
+        let (error, offset) = self.list_offset(topic, partition, LATEST)?;
+        assert_eq!(error, 0, "ListOffsets");
+        Ok(offset)
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(&mut self, topic: &str) -> io::Result<()> {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![TopicName(string(topic))])
+            .with_timeout_ms(30_000);
+        let answer = self.call(5, &request)?;
+        assert_eq!(answer.responses[0].error_code, 0, "DeleteTopics");
+        Ok(())
+    }
+
+    /// The first offset at or after a timestamp, or a special one: (error code, offset).
+    pub fn list_offset(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+    ) -> io::Result<(i16, i64)> {
         let wanted = ListOffsetsPartition::default()
             .with_partition_index(partition)
             .with_current_leader_epoch(-1)
-            .with_timestamp(LATEST);
+            .with_timestamp(timestamp);
         let topic = ListOffsetsTopic::default()
             .with_name(TopicName(string(topic)))
             .with_partitions(vec![wanted]);
@@ -248,8 +273,7 @@ impl Connection {
             ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
         let answer = self.call(5, &request)?;
         let outcome = &answer.topics[0].partitions[0];
-        assert_eq!(outcome.error_code, 0, "ListOffsets");
-        Ok(outcome.offset)
+        Ok((outcome.error_code, outcome.offset))
     }
 }
 

@@ -33,6 +33,7 @@ use crate::server::fetch_session::{
 };
 use crate::server::request::{Caller, Hangup, Identity};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
+use crate::storage::StorageError;
 use crate::wire::Records;
 
 /// Longest wait for bytes; a dead client's request must not be kept for ever.
@@ -341,6 +342,10 @@ fn trim(wanted: &[Wanted], found: &mut [Found], bytes_max: usize) {
 fn translate<R: Runtime>(caller: &Rc<Caller<R>>, result: FetchResult) -> Found {
     match result {
         Ok(outcome) => Ok(outcome),
+        // The log has said so when it was found, and readers ask for it again and again.
+        Err(FetchRefusal::Read(ReadRefusal::Storage(StorageError::Corrupt(_)))) => {
+            Err(ErrorCode::KAFKA_STORAGE_ERROR)
+        }
         Err(FetchRefusal::Read(ReadRefusal::Storage(error))) => {
             // A client asks for an unreadable place again and again.
             if let Some(unsaid) = caller.hangups.may_log(caller.shard.runtime.now()) {
