@@ -5,6 +5,7 @@
 //! runs/<generation>/shard-<n>/journal-<k>  the journal's files, written round and round
 //! runs/<generation>/shard-<n>/checkpoint-a and -b
 //! logs/<topic id>/<partition>/<base offset, 20 digits>.log .index .timeindex
+//! logs/<topic id>/<partition>-stray-<generation>  kept aside: nobody knew whose it is
 //! pool/<generation>-<shard>-<n>            written files of deleted segments, to be used again;
 //!                                          cleaned segments and their indexes, until renamed
 //! ```
@@ -78,6 +79,11 @@ impl Layout {
 
     pub(crate) fn log(&self, id: TopicPartition) -> PathBuf {
         self.topic(id.topic_id).join(id.partition.to_string())
+    }
+
+    /// Where a log is put that nobody knows the owner of, by the run that found it.
+    pub(crate) fn stray(&self, id: TopicPartition, generation: u64) -> PathBuf {
+        self.topic(id.topic_id).join(format!("{}-stray-{generation}", id.partition))
     }
 
     pub(crate) fn segment(&self, id: TopicPartition, base: Offset) -> PathBuf {

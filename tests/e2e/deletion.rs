@@ -4,9 +4,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use kafka_protocol::messages::{DeleteTopicsRequest, TopicName};
-use kafka_protocol::protocol::StrBytes;
-
 use crate::support::broker::Broker;
 use crate::support::wire::{self, Connection};
 
@@ -35,11 +32,7 @@ fn a_deleted_topic_gives_its_space_back_at_once() {
         assert_eq!(outcome, (0, turn));
     }
     assert!(held_bytes(broker.pid()) > 18_000_000, "what was written is in a file that is open");
-    let request = DeleteTopicsRequest::default()
-        .with_topic_names(vec![TopicName(StrBytes::from_static_str(TOPIC))])
-        .with_timeout_ms(30_000);
-    let answer = connection.call(5, &request).expect("DeleteTopics");
-    assert_eq!(answer.responses[0].error_code, 0);
+    assert_eq!(connection.delete_topic(TOPIC).expect("DeleteTopics"), 0);
     let deleted = Instant::now();
     while held_bytes(broker.pid()) > 0 {
         assert!(

@@ -13,8 +13,9 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
+    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest,
+    InitProducerIdRequest, ListOffsetsRequest, ProduceRequest, RequestHeader, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
@@ -162,6 +163,14 @@ impl Connection {
         let request =
             CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
         Ok(self.call(6, &request)?.topics[0].error_code)
+    }
+
+    /// Deletes a topic; its error code.
+    pub fn delete_topic(&mut self, name: &str) -> io::Result<i16> {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![TopicName(string(name))])
+            .with_timeout_ms(30_000);
+        Ok(self.call(5, &request)?.responses[0].error_code)
     }
 
     /// A new producer id; an error when there is none to be had yet.
