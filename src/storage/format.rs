@@ -3,6 +3,7 @@
 //! ```text
 //! CURRENT                                  which run's journals and checkpoints count
 //! runs/<generation>/shard-<n>/journal-<k>  the journal's files, written round and round
+//! runs/<generation>/shard-<n>/journals     which of them there are
 //! runs/<generation>/shard-<n>/checkpoint-a and -b
 //! logs/<topic id>/<partition>/<base offset, 20 digits>.log .index .timeindex
 //! logs/<topic id>/<partition>-stray-<generation>  kept aside: nobody knew whose it is
@@ -62,6 +63,10 @@ impl Layout {
 
     pub(crate) fn journal(&self, generation: u64, shard: ShardId, number: u32) -> PathBuf {
         self.shard(generation, shard).join(format!("journal-{number}"))
+    }
+
+    pub(crate) fn journal_list(&self, generation: u64, shard: ShardId) -> PathBuf {
+        self.shard(generation, shard).join("journals")
     }
 
     pub(crate) fn checkpoint(&self, generation: u64, shard: ShardId, sequence: u64) -> PathBuf {

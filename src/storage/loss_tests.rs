@@ -1,4 +1,4 @@
-//! What a start does with logs that nobody owns.
+//! What a start does with logs that nobody owns and with a journal of which files are gone.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -63,6 +63,10 @@ fn start(image: &DiskImage, owner: Owner) -> (Result<ShardStart, StorageError>, 
     (started.expect("a start comes to its end"), world.disk().image())
 }
 
+fn end_offset(start: &ShardStart) -> i64 {
+    start.logs.iter().map(|log| log.record.end_offset).sum()
+}
+
 #[test]
 fn a_log_that_nobody_knows_is_kept_aside_whole_and_a_removed_one_goes() {
     let (image, written) = left();
@@ -80,4 +84,29 @@ fn a_log_that_nobody_knows_is_kept_aside_whole_and_a_removed_one_goes() {
     let (started, after) = start(&image, Owner::Removed);
     assert!(started.unwrap().logs.is_empty());
     assert_eq!(after.find("/logs/"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_start_without_what_the_journal_held_is_refused_until_that_is_given_up() {
+    let (image, _) = left();
+    let (started, _) = start(&image, owned());
+    assert_eq!(end_offset(&started.unwrap()), 20);
+    let journal = image.find("/journal-1").remove(0);
+    let list = image.find("/journals").remove(0);
+    for len in [None, Some(0), Some(20 << 10), Some((64 << 10) - 1)] {
+        let mut lacking = image.clone();
+        match len {
+            None => lacking.remove(&journal),
+            Some(len) => lacking.cut(&journal, len),
+        }
+        let (started, after) = start(&lacking, owned());
+        let why = started.unwrap_err().to_string();
+        assert!(why.contains("/journal-1 ") && why.contains("/journals"), "{len:?}: {why}");
+        assert_eq!(after.find("/logs/"), image.find("/logs/"), "nothing was changed");
+        // As the messages advise.
+        lacking.remove(&list);
+        image.find("/journal-").iter().for_each(|journal| lacking.remove(journal));
+        let (started, _) = start(&lacking, owned());
+        assert!(end_offset(&started.unwrap()) < 20, "{len:?}");
+    }
 }

@@ -18,6 +18,7 @@ mod frame;
 mod hostile;
 mod index;
 mod journal;
+mod journal_list;
 mod limits;
 mod log;
 #[cfg(test)]

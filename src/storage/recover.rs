@@ -11,6 +11,8 @@ use bytes::Bytes;
 use super::checkpoint::{prepare_checkpoint, write_checkpoint};
 use super::checkpoint_file::{CheckpointHeader, LogRecord, encode_checkpoint};
 use super::format::{Layout, base_offset_of, shard_of};
+use super::journal_list::begin_list;
+use super::limits::Limits;
 use super::replay::{LogPlan, Plans, apply, drop_below_start, plans_of};
 use super::restore::Restore;
 use super::run_files::{Current, read_current, read_shard, write_current};
@@ -92,6 +94,8 @@ pub async fn recover<R: Runtime>(
         let records: Vec<Bytes> = start.logs.iter().map(|log| log.record.encode()).collect();
         let bytes = encode_checkpoint(&header, &records);
         prepare_checkpoint(disk, &layout, &header, bytes.len()).await?;
+        let journal = (header.generation, header.shard);
+        begin_list(disk, &layout, journal, Limits::new(config).journal_files_max).await?;
         write_checkpoint(disk, &layout, &header, &bytes).await?;
     }
     if is_damaged && let Some(old) = &old {

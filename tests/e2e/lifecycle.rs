@@ -167,7 +167,7 @@ fn file_below(directory: &Path, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_start_without_all_the_metadata_is_refused_and_leaves_the_data_alone() {
+fn a_start_without_all_the_metadata_or_journal_is_refused_and_leaves_the_data_alone() {
     if Broker::is_kafka() {
         return; // other files
     }
@@ -180,7 +180,8 @@ fn a_start_without_all_the_metadata_is_refused_and_leaves_the_data_alone() {
     let meta = broker.data_dir().join("meta");
     let log = meta.join("__cluster_metadata-0/00000000000000000000.log");
     let away = broker.data_dir().join("away");
-    for moved in [meta, log.clone(), broker.data_dir().join("meta.properties")] {
+    let journal = file_below(&broker.data_dir(), "journal-1");
+    for moved in [meta, log.clone(), broker.data_dir().join("meta.properties"), journal] {
         fs::rename(&moved, &away).expect("moving it away");
         let (status, said) = broker.start_refused();
         assert!(!status.success() && said.contains("missing"), "{}: {said}", moved.display());
