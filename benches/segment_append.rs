@@ -14,7 +14,8 @@ use thalweg::runtime::core::Core;
 use thalweg::runtime::glommio::GlommioRuntime;
 use thalweg::runtime::wait::WaitList;
 use thalweg::storage::{
-    Append, AppendError, Log, LogConfig, LogObserver, StorageConfig, StorageError, Store, recover,
+    Append, AppendError, Log, LogConfig, LogObserver, Owner, StorageConfig, StorageError, Store,
+    recover,
 };
 
 /// Batch size, logs, batches in flight per log.
@@ -113,7 +114,8 @@ async fn row(
         delete: true,
         compaction: None,
     };
-    let mut starts = recover(&runtime, &config, 1, &|_| None).await.expect("an empty directory");
+    let mut starts =
+        recover(&runtime, &config, 1, &|_| Owner::Unknown).await.expect("an empty directory");
     let store = Store::open(runtime, config, starts.remove(0)).await.expect("open");
     let count = (total / (size * logs) as u64).clamp(1, 2_000 * in_flight as u64) as i64;
     let mut opened = Vec::new();

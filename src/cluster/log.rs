@@ -1,14 +1,16 @@
 //! The file that makes changes durable, and the identity of the data directory beside it.
 //!
 //! `meta/__cluster_metadata-0/00000000000000000000.log` holds one record batch for each set of
-//! changes; a set applies whole or not at all. Every append is flushed before it counts. A torn
-//! last batch is what a crash leaves of an append that nobody was told of: it is cut off. A batch
-//! that does not check and is followed by more is damage: the broker refuses to start. When the
-//! file has grown far beyond its image, the image is written anew beside it and takes its place by
-//! rename.
+//! changes; a set applies whole or not at all. Every append is flushed before it counts, and how
+//! far that went is kept beside the log ([`FlushedEnd`]). A torn batch behind that is what a crash
+//! leaves of an append that nobody was told of: it is cut off. Whatever else does not check or is
+//! not there is damage: the broker refuses to start, for without its metadata a topic's data
+//! belongs to nobody. When the file has grown far beyond its image, the image is written anew
+//! beside it and takes its place by rename.
 //!
 //! Appending is done by a thread of its own, so that no shard waits in a system call.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -19,15 +21,18 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use crate::model::{NodeId, Uuid};
+use crate::model::{NodeId, TopicName, Uuid};
 use crate::record::{BatchBuilder, Batches, Codec, decompress};
+use crate::storage;
 
 use super::change::Change;
+use super::flushed_end::FlushedEnd;
 use super::image::Image;
 use super::record;
 
 const LOG_DIR: &str = "__cluster_metadata-0";
 const LOG_FILE: &str = "00000000000000000000.log";
+const FLUSHED_END_FILE: &str = "flushed-end";
 const PROPERTIES_FILE: &str = "meta.properties";
 /// Size from which the log is rewritten, if most of it is history.
 const REWRITE_BYTES_MIN: u64 = 4 << 20;
@@ -52,6 +57,8 @@ pub struct Opened {
     pub properties: Properties,
     /// The image that the log leads to.
     pub image: Image,
+    /// Topics that the log removes: what is still on the disk of them has to go.
+    pub removed: HashSet<Uuid>,
     /// Continues the log.
     pub writer: MetadataWriter,
 }
@@ -61,17 +68,28 @@ pub struct Opened {
 /// # Errors
 /// What failed, where, and what to do.
 pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
-    let properties = open_properties(data_dir, node_id)?;
-    let dir = data_dir.join("meta").join(LOG_DIR);
-    let said =
-        |what: &str, path: &Path, e: &io::Error| format!("cannot {what} {}: {e}", path.display());
+    let holds_logs = storage::holds_logs(data_dir)
+        .map_err(|e| format!("cannot read {}: {e}", data_dir.display()))?;
+    let meta = data_dir.join("meta");
+    let properties = open_properties(data_dir, node_id, holds_logs || meta.exists())?;
+    let dir = meta.join(LOG_DIR);
+    let path = dir.join(LOG_FILE);
+    if holds_logs && !path.exists() {
+        return Err(format!(
+            "{} is missing, but there is data in {}: without it nobody knows whose that is. \
+             Restore {} from a backup, or empty the data directory to begin without data; nothing \
+             was changed",
+            path.display(),
+            data_dir.display(),
+            meta.display()
+        ));
+    }
     if !dir.exists() {
         fs::create_dir_all(&dir).map_err(|e| said("create", &dir, &e))?;
         sync_dir(&dir)?;
-        sync_dir(&data_dir.join("meta"))?;
+        sync_dir(&meta)?;
         sync_dir(data_dir)?;
     }
-    let path = dir.join(LOG_FILE);
     let is_new = !path.exists();
     let file = OpenOptions::new()
         .read(true)
@@ -84,47 +102,92 @@ pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
         sync_dir(&dir)?;
     }
     let bytes = Bytes::from(fs::read(&path).map_err(|e| said("read", &path, &e))?);
-    let (image, end, next_offset) = replay(&bytes, &path)?;
+    let Replayed { image, removed, end, next_offset } = replay(&bytes, &path)?;
+    let flushed = open_flushed_end(&dir, &path, end, bytes.len() as u64)?;
     if end < bytes.len() as u64 {
         tracing::warn!(path = %path.display(), cut = bytes.len() as u64 - end,
             "cut off a metadata change that was being written when the broker stopped");
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(|e| said("cut", &path, &e))?;
+        file.set_len(end).map_err(|e| said("cut", &path, &e))?;
     }
-    let log = Log { path, file, end, next_offset, failed: None };
-    Ok(Opened { properties, image, writer: MetadataWriter::start(log) })
+    let data_dir = data_dir.to_owned();
+    let mut log = Log { path, data_dir, file, end, next_offset, flushed, failed: None };
+    log.flush_what_was_found()?;
+    Ok(Opened { properties, image, removed, writer: MetadataWriter::start(log) })
 }
 
-/// The image, the end of the last whole batch, and the next offset.
-fn replay(bytes: &Bytes, path: &Path) -> Result<(Image, u64, i64), String> {
-    let mut image = Image::default();
+fn said(what: &str, path: &Path, e: &io::Error) -> String {
+    format!("cannot {what} {}: {e}", path.display())
+}
+
+/// How much of the log was acknowledged, if it holds that much: it checks up to `end` and has
+/// `len` bytes.
+fn open_flushed_end(dir: &Path, log: &Path, end: u64, len: u64) -> Result<FlushedEnd, String> {
+    let path = dir.join(FLUSHED_END_FILE);
+    let Some(flushed) = FlushedEnd::open(&path)? else {
+        // A log of an older version, or one whose rest was given up by hand.
+        return FlushedEnd::create(&path, end);
+    };
+    let known = flushed.get();
+    if end >= known {
+        return Ok(flushed);
+    }
+    let what = match len < known {
+        true => format!("has {len} bytes of the {known} that were acknowledged"),
+        false => format!("is damaged at byte {end}: what follows was acknowledged up to {known}"),
+    };
+    Err(format!(
+        "{} {what}. Restore {} from a backup; or remove {} to go on with the {end} bytes that \
+         check, which keeps the data of topics that are in none of them aside under logs/. \
+         Nothing was changed.",
+        log.display(),
+        dir.display(),
+        path.display()
+    ))
+}
+
+/// What a log leads to.
+struct Replayed {
+    image: Image,
+    removed: HashSet<Uuid>,
+    /// Of the last whole batch.
+    end: u64,
+    next_offset: i64,
+}
+
+fn replay(bytes: &Bytes, path: &Path) -> Result<Replayed, String> {
+    let mut found =
+        Replayed { image: Image::default(), removed: HashSet::new(), end: 0, next_offset: 0 };
     let mut batches = Batches::new(bytes);
-    let (mut end, mut next_offset) = (0, 0);
     for batch in batches.by_ref() {
-        let at = batches_end(end, batch.len());
-        if !batch.crc_matches() || batch.base_offset() != next_offset {
+        let at = batches_end(found.end, batch.len());
+        if !batch.crc_matches() || batch.base_offset() != found.next_offset {
             if at < bytes.len() as u64 {
                 return Err(format!(
-                    "{} is damaged at byte {end}: a record batch does not check and is not the \
+                    "{} is damaged at byte {}: a record batch does not check and is not the \
                      last one. Restore the file from a backup; nothing was changed.",
-                    path.display()
+                    path.display(),
+                    found.end
                 ));
             }
-            return Ok((image, end, next_offset));
+            return Ok(found);
         }
         let codec = batch.attributes().codec().unwrap_or(Codec::None);
         let plain = decompress(codec, batch.records_bytes(), 1 << 30).map_err(|e| e.to_string())?;
-        let mut next = image.clone();
-        for found in crate::record::Records::new(&plain, batch.record_count()) {
-            let found = found.map_err(|e| format!("{}: {e}", path.display()))?;
-            let value = Bytes::copy_from_slice(found.value.unwrap_or_default());
+        let mut next = found.image.clone();
+        for record in crate::record::Records::new(&plain, batch.record_count()) {
+            let record = record.map_err(|e| format!("{}: {e}", path.display()))?;
+            let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
             let change = record::decode(value).map_err(|e| format!("{}: {e}", path.display()))?;
             next.apply(&change).map_err(|e| format!("{}: {e}", path.display()))?;
+            if let Change::RemoveTopic { id } = change {
+                found.removed.insert(id);
+            }
         }
-        image = next;
-        next_offset = batch.last_offset() + 1;
-        end = at;
+        found.image = next;
+        found.next_offset = batch.last_offset() + 1;
+        found.end = at;
     }
-    Ok((image, end, next_offset))
+    Ok(found)
 }
 
 fn batches_end(end: u64, len: usize) -> u64 {
@@ -146,9 +209,11 @@ fn batch(changes: &[Change], base_offset: i64) -> Result<Vec<u8>, String> {
 #[derive(Debug)]
 struct Log {
     path: PathBuf,
+    data_dir: PathBuf,
     file: File,
     end: u64,
     next_offset: i64,
+    flushed: FlushedEnd,
     /// A failed write or flush is never retried: what the file holds is unknown until a restart.
     failed: Option<String>,
 }
@@ -164,15 +229,11 @@ impl Log {
         allocate(&self.file, self.end, bytes.len() as u64)
             .map_err(|e| format!("no space for {path}: {e}; free some and try again"))?;
         let written = self.file.write_all_at(&bytes, self.end).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
-            let why = format!(
-                "cannot write {path}: {error}; metadata cannot change until the broker is restarted"
-            );
-            self.failed = Some(why.clone());
-            return Err(why);
-        }
+        let written = written.map_err(|e| format!("cannot write {path}: {e}"));
+        self.done(written)?;
         self.end += bytes.len() as u64;
         self.next_offset += changes.len() as i64;
+        self.note_flushed(self.end)?;
         if self.end >= REWRITE_BYTES_MIN
             && let Err(error) = self.rewrite_if_mostly_history(image)
         {
@@ -181,9 +242,36 @@ impl Log {
         Ok(())
     }
 
+    /// What a start found it goes by: from now on that is as good as acknowledged.
+    fn flush_what_was_found(&mut self) -> Result<(), String> {
+        self.file.sync_all().map_err(|e| said("flush", &self.path, &e))?;
+        if self.flushed.get() == self.end {
+            return Ok(());
+        }
+        self.note_flushed(self.end)
+    }
+
+    fn note_flushed(&mut self, end: u64) -> Result<(), String> {
+        let noted = self.flushed.set(end);
+        self.done(noted)
+    }
+
+    /// A failed write is the end of all changes.
+    fn done(&mut self, written: Result<(), String>) -> Result<(), String> {
+        written.map_err(|why| {
+            let why = format!("{why}; metadata cannot change until the broker is restarted");
+            self.failed = Some(why.clone());
+            why
+        })
+    }
+
     /// Write the image as a fresh log beside this one and put it in its place.
     fn rewrite_if_mostly_history(&mut self, image: &Image) -> Result<(), String> {
-        let changes = image.as_changes();
+        let is_known = |id| image.topic_by_id(id).is_some();
+        let removals = storage::half_removed_topics(&self.data_dir, &is_known)
+            .map_err(|e| format!("cannot look for removed topics' files: {e}"))?;
+        let mut changes = removal_of(&removals)?;
+        changes.extend(image.as_changes());
         if (changes.len() as i64).saturating_mul(2) > self.next_offset {
             return Ok(());
         }
@@ -198,12 +286,25 @@ impl Log {
             next_offset += changes.len() as i64;
         }
         file.sync_all().map_err(said)?;
+        // Before the rename: whichever of the two a crash leaves must be long enough.
+        self.note_flushed(end.min(self.end))?;
         fs::rename(&fresh, &self.path).map_err(said)?;
-        sync_dir(self.path.parent().unwrap_or(&self.path))?;
-        self.file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(said)?;
-        (self.end, self.next_offset) = (end, next_offset);
-        Ok(())
+        (self.file, self.end, self.next_offset) = (file, end, next_offset);
+        // Appends to the new file are lost with its name.
+        let named = sync_dir(self.path.parent().unwrap_or(&self.path));
+        self.done(named)?;
+        self.note_flushed(end)
     }
+}
+
+/// Changes that lead to nothing and say of each of these topics that it was removed.
+fn removal_of(topics: &[Uuid]) -> Result<Vec<Change>, String> {
+    let mut changes = Vec::new();
+    for id in topics {
+        let name = TopicName::new(&format!("removed-{id}")).map_err(|e| e.to_string())?;
+        changes.extend([Change::Topic { id: *id, name }, Change::RemoveTopic { id: *id }]);
+    }
+    Ok(changes)
 }
 
 /// Reserve blocks, keeping the size: the file's length is what its batches are.
@@ -256,7 +357,11 @@ impl MetadataWriter {
     }
 }
 
-fn open_properties(data_dir: &Path, node_id: NodeId) -> Result<Properties, String> {
+fn open_properties(
+    data_dir: &Path,
+    node_id: NodeId,
+    is_in_use: bool,
+) -> Result<Properties, String> {
     let path = data_dir.join(PROPERTIES_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => {
@@ -272,6 +377,15 @@ fn open_properties(data_dir: &Path, node_id: NodeId) -> Result<Properties, Strin
             }
             Ok(properties)
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_in_use => Err(format!(
+            "{} is missing, but {} is in use: the cluster would get another id, which clients \
+             take for another cluster. Restore it from a backup, or write it again, a line each: \
+             version=1, cluster.id=(as clients know it), node.id={node_id} and directory.id=(as in \
+             the partition records that kafka-dump-log --cluster-metadata-decoder shows of the \
+             log below meta/). Nothing was changed",
+            path.display(),
+            data_dir.display()
+        )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let properties = Properties {
                 cluster_id: Uuid::random().to_string(),
@@ -315,7 +429,8 @@ fn write_properties(data_dir: &Path, path: &Path, p: &Properties) -> Result<(), 
     sync_dir(data_dir)
 }
 
-fn sync_dir(dir: &Path) -> Result<(), String> {
+/// Make the names in `dir` durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), String> {
     File::open(dir)
         .and_then(|d| d.sync_all())
         .map_err(|e| format!("cannot flush directory {}: {e}", dir.display()))
@@ -360,30 +475,120 @@ mod tests {
         append(writer, changes, image);
     }
 
+    fn log_path(dir: &Path) -> PathBuf {
+        dir.join("meta").join(LOG_DIR).join(LOG_FILE)
+    }
+
+    fn names(opened: &Opened) -> Vec<String> {
+        opened.image.topics().map(|t| t.name.to_string()).collect()
+    }
+
+    /// A directory with topics `a` and `b`: the log with only the first and with both, and what
+    /// was noted beside it before the second was acknowledged and then.
+    fn two_topics(dir: &Path) -> (Properties, [Vec<u8>; 2], [Vec<u8>; 2]) {
+        let Opened { properties, mut image, mut writer, .. } = open(dir, 1).unwrap();
+        let noted = log_path(dir).with_file_name(FLUSHED_END_FILE);
+        let (mut logs, mut notes) = (Vec::new(), Vec::new());
+        for name in ["a", "b"] {
+            create(&mut image, &mut writer, name);
+            logs.push(fs::read(log_path(dir)).unwrap());
+            notes.push(fs::read(&noted).unwrap());
+        }
+        (properties, logs.try_into().unwrap(), notes.try_into().unwrap())
+    }
+
     #[test]
-    fn changes_survive_and_a_torn_tail_is_cut() {
+    fn changes_survive_and_what_nobody_was_told_of_is_cut_when_it_is_torn() {
         let dir = tempfile::tempdir().unwrap();
-        let Opened { properties, mut image, mut writer } = open(dir.path(), 1).unwrap();
-        create(&mut image, &mut writer, "a");
-        let path = dir.path().join("meta").join(LOG_DIR).join(LOG_FILE);
-        let whole = fs::metadata(&path).unwrap().len();
-        create(&mut image, &mut writer, "b");
-        drop(writer);
-        let full = fs::read(&path).unwrap();
-        for cut in [whole + 1, whole + 60, full.len() as u64 - 1] {
-            fs::write(&path, &full[..cut as usize]).unwrap();
+        let (properties, [one, both], [note, _]) = two_topics(dir.path());
+        let path = log_path(dir.path());
+        let noted = path.with_file_name(FLUSHED_END_FILE);
+        let mut torn: Vec<Vec<u8>> =
+            [one.len() + 1, one.len() + 60, both.len() - 1].map(|len| both[..len].to_vec()).into();
+        // A sector of it did not arrive, all others did.
+        torn.push(both.clone());
+        torn[3][one.len() + 40..].fill(0);
+        for torn in torn {
+            fs::write(&path, &torn).unwrap();
+            fs::write(&noted, &note).unwrap();
             let again = open(dir.path(), 1).unwrap();
             assert_eq!(again.properties, properties, "ids are stable");
-            let names: Vec<_> = again.image.topics().map(|t| t.name.to_string()).collect();
-            assert_eq!(names, ["a"], "cut at {cut}");
-            assert_eq!(fs::metadata(&path).unwrap().len(), whole);
+            assert_eq!(names(&again), ["a"], "of {} bytes", torn.len());
+            assert_eq!(fs::read(&path).unwrap(), one);
         }
-        // Damage in front of whole batches is never cut.
-        let mut damaged = full.clone();
-        damaged[70] ^= 1;
-        fs::write(&path, &damaged).unwrap();
-        assert!(open(dir.path(), 1).unwrap_err().contains("damaged"));
+        // All of it arrived: it counts, and from then on as much as what was acknowledged.
+        fs::write(&path, &both).unwrap();
+        fs::write(&noted, &note).unwrap();
+        assert_eq!(names(&open(dir.path(), 1).unwrap()), ["a", "b"]);
+        fs::write(&path, &one).unwrap();
+        assert!(open(dir.path(), 1).unwrap_err().contains("acknowledged"));
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_is_damaged_or_not_there_is_never_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, [one, both], _) = two_topics(dir.path());
+        let path = log_path(dir.path());
+        let flipped = |at: usize| {
+            let mut bytes = both.clone();
+            bytes[at] ^= 1;
+            bytes
+        };
+        let last = both.len() - 5;
+        let length_of_the_first = 10;
+        for damaged in [
+            flipped(70),
+            flipped(length_of_the_first),
+            flipped(last),
+            flipped(one.len() + 8),
+            both[..both.len() - 1].to_vec(),
+            one,
+            Vec::new(),
+        ] {
+            fs::write(&path, &damaged).unwrap();
+            let why = open(dir.path(), 1).unwrap_err();
+            assert!(why.contains("Restore") && why.contains(LOG_FILE), "{why}");
+            assert_eq!(fs::read(&path).unwrap(), damaged, "nothing was changed");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(open(dir.path(), 1).unwrap_err().contains("0 bytes of the"));
+        fs::write(&path, &both).unwrap();
         assert!(open(dir.path(), 2).unwrap_err().contains("node.id"));
+        assert_eq!(names(&open(dir.path(), 1).unwrap()), ["a", "b"]);
+    }
+
+    #[test]
+    fn metadata_is_not_made_anew_beside_data() {
+        let dir = tempfile::tempdir().unwrap();
+        two_topics(dir.path());
+        fs::write(dir.path().join("CURRENT"), "a run").unwrap();
+        let meta = dir.path().join("meta");
+        let away = dir.path().join("away");
+        for moved in [meta.clone(), meta.join(LOG_DIR), log_path(dir.path())] {
+            fs::rename(&moved, &away).unwrap();
+            let why = open(dir.path(), 1).unwrap_err();
+            assert!(why.contains("missing") && why.contains(LOG_FILE), "{why}");
+            assert!(!moved.exists(), "nothing was made in its place");
+            fs::rename(&away, &moved).unwrap();
+        }
+        let properties = dir.path().join(PROPERTIES_FILE);
+        fs::remove_file(&properties).unwrap();
+        let why = open(dir.path(), 1).unwrap_err();
+        assert!(why.contains("missing") && why.contains("cluster.id"), "{why}");
+        fs::remove_file(dir.path().join("CURRENT")).unwrap();
+        assert!(open(dir.path(), 1).unwrap_err().contains("missing"), "there is metadata");
+        assert!(!properties.exists(), "nothing was made in its place");
+    }
+
+    #[test]
+    fn a_log_without_a_note_of_its_length_gets_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, [one, both], _) = two_topics(dir.path());
+        let path = log_path(dir.path());
+        fs::remove_file(path.with_file_name(FLUSHED_END_FILE)).unwrap();
+        assert_eq!(names(&open(dir.path(), 1).unwrap()), ["a", "b"]);
+        fs::write(&path, &both[..one.len()]).unwrap();
+        assert!(open(dir.path(), 1).unwrap_err().contains("acknowledged"));
     }
 
     #[test]
@@ -391,6 +596,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let Opened { mut image, mut writer, .. } = open(dir.path(), 1).unwrap();
         create(&mut image, &mut writer, "kept");
+        for name in ["removed", "under-way"] {
+            create(&mut image, &mut writer, name);
+        }
+        let id = |name| image.topic(name).unwrap().id;
+        let (kept, removed, under_way) = (id("kept"), id("removed"), id("under-way"));
+        for topic in [removed, under_way] {
+            let change = Change::RemoveTopic { id: topic };
+            image.apply(&change).unwrap();
+            append(&mut writer, vec![change], &image);
+        }
+        // Of one all files are gone, of the other they are not.
+        for left in [format!("{kept}/0"), removed.to_string(), format!("{under_way}/1")] {
+            fs::create_dir_all(dir.path().join("logs").join(left)).unwrap();
+        }
         let path = dir.path().join("meta").join(LOG_DIR).join(LOG_FILE);
         let mut most = 0;
         for round in 0..60 {
@@ -405,10 +624,12 @@ mod tests {
             }
             most = size;
         }
+        create(&mut image, &mut writer, "later");
         drop(writer);
         assert!(fs::metadata(&path).unwrap().len() < most, "it only grows");
         let again = open(dir.path(), 1).unwrap();
-        assert_eq!(again.image.topics().count(), 1);
+        assert_eq!(names(&again), ["kept", "later"]);
         assert_eq!(again.image.next_producer_id(), image.next_producer_id());
+        assert_eq!(again.removed, HashSet::from([under_way]), "and those that are done are not");
     }
 }

@@ -9,6 +9,7 @@
 //! | [`quotas`] | the same of client quotas |
 //! | [`internal`] | `__consumer_offsets`: its settings, and where a group is in it |
 //! | [`log`] | the file that makes changes durable |
+//! | `flushed_end` | how much of that file was acknowledged |
 //! | [`record`] | the bytes of a change |
 //! | [`placement`] | partition to shard |
 //!
@@ -19,6 +20,7 @@
 pub mod change;
 pub mod configs;
 pub mod controller;
+mod flushed_end;
 pub mod image;
 pub mod internal;
 pub mod log;

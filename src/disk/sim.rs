@@ -269,6 +269,20 @@ impl DiskImage {
         true
     }
 
+    /// Let a file be gone, as a stranger's hand would.
+    pub fn remove(&mut self, path: &Path) {
+        self.live_names.remove(path);
+        self.durable_names.remove(path);
+    }
+
+    /// Cut a file to `len` bytes, as a copy that broke off would be.
+    pub fn cut(&mut self, path: &Path, len: u64) {
+        let Some(Node::File(id)) = self.live_names.get(path) else { return };
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.durable.truncate(len);
+        file.live.truncate(len);
+    }
+
     /// Paths of files whose path contains `part`.
     pub fn find(&self, part: &str) -> Vec<PathBuf> {
         let files = self.live_names.iter().filter(|(_, node)| matches!(node, Node::File(_)));

@@ -6,6 +6,7 @@
 //! recovery makes up for. A panic in any task ends the process: a shard that died in silence would
 //! be worse than a restart.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::AsRawFd;
@@ -23,7 +24,7 @@ use crate::cluster::image::Image;
 use crate::cluster::log::{self as metadata, MetadataWriter, Opened};
 use crate::cluster::placement;
 use crate::config::{Config, Durability, HostPort};
-use crate::model::{ShardId, TopicPartition};
+use crate::model::{ShardId, TopicPartition, Uuid};
 use crate::runtime::core::{Core, Cores};
 use crate::runtime::glommio::GlommioRuntime;
 use crate::runtime::{Queue, Runtime};
@@ -31,7 +32,7 @@ use crate::shard::Shard;
 use crate::shard::call::{Call, Reply};
 use crate::shard::control::{Controller, topic_settings};
 use crate::shard::mesh::{Mesh, Message};
-use crate::storage::{self, ShardStart, StorageConfig, Store};
+use crate::storage::{self, Owner, ShardStart, StorageConfig, Store};
 
 use super::admissions::Admissions;
 use super::channels::{self, Ends};
@@ -78,6 +79,7 @@ struct First {
     listener: StdListener,
     metrics: Option<StdListener>,
     writer: MetadataWriter,
+    removed: HashSet<Uuid>,
     stop: oneshot::Receiver<()>,
     starts: Vec<mpsc::Sender<ShardStart>>,
     ready: mpsc::Sender<Result<(), String>>,
@@ -109,7 +111,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     let mut addresses = vec![config.listen.to_string(), listening.to_string()];
     addresses.extend(config.metrics_listen.iter().map(ToString::to_string));
     lock.remember(&addresses)?;
-    let Opened { properties, image, writer } = metadata::open(&config.data_dir, config.node_id)?;
+    let Opened { properties, image, removed, writer } =
+        metadata::open(&config.data_dir, config.node_id)?;
     let advertised = config.advertised(listening);
     let told = Ready {
         listening,
@@ -148,7 +151,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
             follow(common, id, runtime?, ends, &started).await
         })?);
     }
-    let first = First { listener, metrics, writer, stop, starts, ready: ready_sender };
+    let first = First { listener, metrics, writer, removed, stop, starts, ready: ready_sender };
     let own = ends.remove(0);
     threads.insert(
         0,
@@ -212,11 +215,11 @@ async fn lead(
     ends: Ends,
     first: First,
 ) -> Result<(), String> {
-    let First { listener, metrics, writer, stop, starts, ready } = first;
+    let First { listener, metrics, writer, removed, stop, starts, ready } = first;
     let told = ready.clone();
     let began = async {
         let runtime = runtime?;
-        let own = recover(&runtime, &common, &starts).await?;
+        let own = recover(&runtime, &common, &removed, &starts).await?;
         let limits = ControllerLimits {
             node_id: common.config.node_id,
             directory_id: common.identity.directory_id,
@@ -324,14 +327,17 @@ fn storage_config(config: &Config) -> StorageConfig {
 async fn recover(
     runtime: &GlommioRuntime,
     common: &Common,
+    removed: &HashSet<Uuid>,
     starts: &[mpsc::Sender<ShardStart>],
 ) -> Result<ShardStart, String> {
     let shards = common.config.shards() as ShardId;
     let owner = |id: TopicPartition| {
-        let topic = common.image.topic_by_id(id.topic_id)?;
-        usize::try_from(id.partition).ok().filter(|i| *i < topic.partitions.len())?;
-        let (log, _) = topic_settings(&common.config, &common.image, id);
-        Some((placement::owner(id, shards), log))
+        let partitions = common.image.topic_by_id(id.topic_id).map_or(0, |t| t.partitions.len());
+        if usize::try_from(id.partition).is_ok_and(|i| i < partitions) {
+            let (log, _) = topic_settings(&common.config, &common.image, id);
+            return Owner::Shard(placement::owner(id, shards), log);
+        }
+        if removed.contains(&id.topic_id) { Owner::Removed } else { Owner::Unknown }
     };
     let config = storage_config(&common.config);
     let recovered = storage::recover(runtime, &config, shards, &owner)

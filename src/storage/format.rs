@@ -3,9 +3,11 @@
 //! ```text
 //! CURRENT                                  which run's journals and checkpoints count
 //! runs/<generation>/shard-<n>/journal-<k>  the journal's files, written round and round
+//! runs/<generation>/shard-<n>/journals     which of them there are
 //! runs/<generation>/shard-<n>/checkpoint-a and -b
 //! runs/<generation>/KEEP                   the run is kept for a log that is offline
 //! logs/<topic id>/<partition>/<base offset, 20 digits>.log .index .timeindex
+//! logs/<topic id>/<partition>-stray-<generation>  kept aside: nobody knew whose it is
 //! pool/<generation>-<shard>-<n>            written files of deleted segments, to be used again;
 //!                                          cleaned segments and their indexes, until renamed
 //! ```
@@ -64,6 +66,10 @@ impl Layout {
         self.shard(generation, shard).join(format!("journal-{number}"))
     }
 
+    pub(crate) fn journal_list(&self, generation: u64, shard: ShardId) -> PathBuf {
+        self.shard(generation, shard).join("journals")
+    }
+
     pub(crate) fn checkpoint(&self, generation: u64, shard: ShardId, sequence: u64) -> PathBuf {
         let side = if sequence.is_multiple_of(2) { "checkpoint-a" } else { "checkpoint-b" };
         self.shard(generation, shard).join(side)
@@ -79,6 +85,11 @@ impl Layout {
 
     pub(crate) fn log(&self, id: TopicPartition) -> PathBuf {
         self.topic(id.topic_id).join(id.partition.to_string())
+    }
+
+    /// Where a log is put that nobody knows the owner of, by the run that found it.
+    pub(crate) fn stray(&self, id: TopicPartition, generation: u64) -> PathBuf {
+        self.topic(id.topic_id).join(format!("{}-stray-{generation}", id.partition))
     }
 
     pub(crate) fn segment(&self, id: TopicPartition, base: Offset) -> PathBuf {

@@ -8,6 +8,7 @@ use super::cursor::Reader;
 use super::entry::{Entry, HEADER_LEN};
 use super::frame::Frame;
 use super::index::Index;
+use super::journal_list::Listed;
 use super::recover::finish;
 use super::replay::{Plans, apply, plans_of};
 use super::run_files::Current;
@@ -22,6 +23,7 @@ pub fn parse_unknown(bytes: &[u8]) -> usize {
     }
     let _ = decode_checkpoint(&bytes);
     let _ = Current::decode(&bytes);
+    let _ = Listed::decode(&bytes);
     let half = bytes.len() / 2;
     if let Some(index) = Index::decode(0, 1 << 30, &bytes[..half], &bytes[half..]) {
         let _ = index.position_of(7);

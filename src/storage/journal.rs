@@ -16,6 +16,7 @@ use futures_util::future::try_join_all;
 use super::core::Core;
 use super::entry::{Change, Entry, LogKey};
 use super::frame::{FRAME_HEADER_LEN, FrameHeader, encode_frame, frame_len};
+use super::journal_list::{Listed, list_file};
 use super::limits::Limits;
 use super::stats::add;
 use super::{Log, StorageError};
@@ -453,6 +454,9 @@ impl<R: Runtime> Core<R> {
         file.flush().await.map_err(|e| self.offline(e))?;
         let dir = self.layout.shard(self.generation, self.shard);
         disk.sync_dir(&dir).await.map_err(|e| self.offline(e))?;
+        let (shard, generation) = (self.shard, self.generation);
+        let listed = Listed { shard, generation, number, bytes: total };
+        list_file(disk, &self.layout, listed).await.map_err(|e| self.offline(e))?;
         Ok(file)
     }
 

@@ -18,10 +18,14 @@ mod frame;
 mod hostile;
 mod index;
 mod journal;
+mod journal_list;
 mod kept;
 mod limits;
 mod log;
+#[cfg(test)]
+mod loss_tests;
 mod memory;
+mod on_disk;
 mod pool;
 #[cfg(test)]
 mod pool_tests;
@@ -57,6 +61,7 @@ pub use clean::{
 };
 pub use hostile::parse_unknown;
 pub use log::Log;
+pub use on_disk::{half_removed_topics, holds_logs};
 pub use recover::recover;
 pub use stats::StoreStats;
 pub use status::StoreStatus;
@@ -104,6 +109,17 @@ pub struct LogConfig {
     pub delete: bool,
     /// How its logs are compacted, when `cleanup.policy` contains `compact`.
     pub compaction: Option<Compaction>,
+}
+
+/// Whose a log is, as far as whoever starts knows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Owner {
+    /// This shard's, so configured.
+    Shard(ShardId, LogConfig),
+    /// Its topic was removed: what is left of it goes.
+    Removed,
+    /// Nobody's that is known: its files are kept aside.
+    Unknown,
 }
 
 /// Why storage could not do what was asked.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::tests::{ID, Marks, append, batch, log_config};
-use super::{Append, AppendError, Log, LogConfig, StorageConfig, StorageError, Store, recover};
+use super::{
+    Append, AppendError, Log, LogConfig, Owner, StorageConfig, StorageError, Store, recover,
+};
 use crate::disk::Disk;
 use crate::disk::sim::DiskImage;
 use crate::model::TopicPartition;
@@ -30,7 +32,7 @@ fn config(pool_bytes_max: u64) -> StorageConfig {
 
 pub(super) async fn open(runtime: &SimRuntime, pool_bytes_max: u64) -> Rc<Store<SimRuntime>> {
     let config = config(pool_bytes_max);
-    let owner = |_: TopicPartition| Some((0, log_config(SEGMENT)));
+    let owner = |_: TopicPartition| Owner::Shard(0, log_config(SEGMENT));
     let start = recover(runtime, &config, 1, &owner).await.unwrap().remove(0);
     Store::open(runtime.clone(), config, start).await.unwrap()
 }
@@ -119,7 +121,7 @@ fn a_store_that_filled_its_disk_opens_again_and_deletes() {
     let (runtime, disk) = (world.runtime(), world.disk().clone());
     world.run(async move {
         let config = StorageConfig { space_reserve_bytes: RESERVE, ..config(0) };
-        let owner = |_: TopicPartition| Some((0, log_config(SEGMENT)));
+        let owner = |_: TopicPartition| Owner::Shard(0, log_config(SEGMENT));
         let start = async || {
             let start = recover(&runtime, &config, 1, &owner).await?.remove(0);
             Store::open(runtime.clone(), config.clone(), start).await
@@ -148,7 +150,7 @@ fn files_are_kept_only_while_there_is_space_to_spare() {
     let (runtime, disk) = (world.runtime(), world.disk().clone());
     world.run(async move {
         let config = StorageConfig { space_reserve_bytes: 2 * SEGMENT, ..config(100 * SEGMENT) };
-        let owner = |_: TopicPartition| Some((0, log_config(SEGMENT)));
+        let owner = |_: TopicPartition| Owner::Shard(0, log_config(SEGMENT));
         let start = recover(&runtime, &config, 1, &owner).await.unwrap().remove(0);
         let store = Store::open(runtime.clone(), config, start).await.unwrap();
         let (log, _) = filled(&store, ID, SEGMENT, 35).await;

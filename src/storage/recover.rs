@@ -9,20 +9,23 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::checkpoint::{prepare_checkpoint, write_checkpoint};
-use super::checkpoint_file::{CheckpointHeader, encode_checkpoint};
+use super::checkpoint_file::{CheckpointHeader, LogRecord, encode_checkpoint};
 use super::format::{Layout, base_offset_of};
+use super::journal_list::begin_list;
 use super::kept::{KeptRuns, keep_run, remove_runs};
+use super::limits::Limits;
 use super::replay::{LogPlan, Plans, apply, drop_below_start, plans_of};
 use super::restore::Restore;
 use super::run_files::{Current, read_current, read_shard, write_current};
-use super::{LogConfig, RecoveredLog, Replay, ShardStart, StorageConfig, StorageError};
-use crate::disk::Disk;
+use super::{Owner, RecoveredLog, Replay, ShardStart, StorageConfig, StorageError};
+use crate::disk::{Disk, DiskError, DiskFile};
 use crate::model::{ShardId, TopicPartition, Uuid};
 use crate::runtime::Runtime;
 
 /// Replay the last run's journals into their segments and begin a new run.
 ///
-/// `owner` tells which shard a log belongs to now; `None` deletes the log (its topic is gone).
+/// `owner` tells whose a log is now. One that is nobody's is made whole, too, and kept aside under
+/// another name; only what is known to have been removed is deleted.
 ///
 /// # Errors
 /// When the directory cannot be read or written, or when what says what counts (`CURRENT`,
@@ -32,7 +35,7 @@ pub async fn recover<R: Runtime>(
     runtime: &R,
     config: &StorageConfig,
     shards: ShardId,
-    owner: &dyn Fn(TopicPartition) -> Option<(ShardId, LogConfig)>,
+    owner: &dyn Fn(TopicPartition) -> Owner,
 ) -> Result<Vec<ShardStart>, StorageError> {
     let disk = runtime.disk();
     let layout = Layout::new(&config.data_dir);
@@ -48,14 +51,22 @@ pub async fn recover<R: Runtime>(
     }
     let mut logs = Vec::new();
     let mut kept = KeptRuns::new(disk, &layout);
+    let mut needed = BTreeSet::new();
     for (id, plan) in plans {
-        if let Some((shard, config)) = owner(id) {
-            let plan = kept.try_again(plan).await;
-            let restored = Restore { disk, layout: &layout }.log(plan).await?;
-            logs.push((shard.min(shards.saturating_sub(1)), config, restored));
+        let owner = owner(id);
+        if owner == Owner::Removed {
+            continue;
+        }
+        let plan = kept.try_again(plan).await;
+        let restored = Restore { disk, layout: &layout }.log(plan).await?;
+        needed.insert(restored.record.kept_run);
+        match owner {
+            Owner::Shard(shard, config) => {
+                logs.push((shard.min(shards.saturating_sub(1)), config, restored));
+            }
+            _ => cut_behind(disk, &layout, &restored.record).await?,
         }
     }
-    let needed: BTreeSet<u64> = logs.iter().map(|(_, _, log)| log.record.kept_run).collect();
     let current = begin_run(disk, &layout, shards, old.as_ref()).await?;
     let mut starts: Vec<ShardStart> = (0..shards)
         .map(|shard| ShardStart {
@@ -86,6 +97,8 @@ pub async fn recover<R: Runtime>(
         let records: Vec<Bytes> = start.logs.iter().map(|log| log.record.encode()).collect();
         let bytes = encode_checkpoint(&header, &records);
         prepare_checkpoint(disk, &layout, &header, bytes.len()).await?;
+        let journal = (header.generation, header.shard);
+        begin_list(disk, &layout, journal, Limits::new(config).journal_files_max).await?;
         write_checkpoint(disk, &layout, &header, &bytes).await?;
     }
     if let Some(old) = old.filter(|old| needed.contains(&old.generation)) {
@@ -94,7 +107,7 @@ pub async fn recover<R: Runtime>(
     }
     write_current(disk, &layout, &current).await?;
     remove_runs(disk, &layout, current.generation, &needed).await?;
-    clean_up(disk, &layout, &starts).await?;
+    clean_up(disk, &layout, &current, &starts, owner).await?;
     Ok(starts)
 }
 
@@ -148,6 +161,26 @@ fn settle_misfit(plan: &mut LogPlan, flushed_sequence: u64) {
     }
 }
 
+/// Cut what lies behind the end of a log that is kept aside: no record will tell where that was.
+async fn cut_behind<D: Disk>(
+    disk: &D,
+    layout: &Layout,
+    record: &LogRecord,
+) -> Result<(), StorageError> {
+    let Some(active) = record.segments.last().filter(|_| record.broken.is_empty()) else {
+        return Ok(());
+    };
+    let file = match disk.open(&layout.segment(record.log.id, active.base), false).await {
+        Err(DiskError::NotFound(_)) => return Ok(()),
+        file => file?,
+    };
+    if file.len()? > active.bytes {
+        file.truncate(active.bytes).await?;
+    }
+    file.flush().await?;
+    Ok(())
+}
+
 /// Directories of a new run, not yet current.
 async fn begin_run<D: Disk>(
     disk: &D,
@@ -171,34 +204,44 @@ async fn begin_run<D: Disk>(
     Ok(Current { shards, generation, salt })
 }
 
-/// Remove what no longer counts: logs nobody owns, files of no segment, the pool.
+/// Remove what no longer counts: removed logs, files of no segment, the pool.
 async fn clean_up<D: Disk>(
     disk: &D,
     layout: &Layout,
+    current: &Current,
     starts: &[ShardStart],
+    owner: &dyn Fn(TopicPartition) -> Owner,
 ) -> Result<(), StorageError> {
     for entry in disk.list(&layout.pool()).await? {
         disk.remove_file(&layout.pool().join(entry.name)).await?;
     }
-    let known: std::collections::BTreeMap<TopicPartition, _> = starts
-        .iter()
-        .flat_map(|start| &start.logs)
-        .map(|log| (log.record.log.id, &log.record.segments))
-        .collect();
+    let known: BTreeSet<TopicPartition> =
+        starts.iter().flat_map(|start| &start.logs).map(|log| log.record.log.id).collect();
     for topic in disk.list(&layout.logs()).await? {
         // A name that is not ours stays: nothing is deleted because it cannot be understood.
         let Ok(topic_id) = topic.name.parse::<Uuid>() else { continue };
-        let mut left = 0;
+        let (mut left, mut strays) = (0, 0);
         for partition in disk.list(&layout.topic(topic_id)).await? {
             let Ok(number) = partition.name.parse() else {
                 left += 1;
                 continue;
             };
             let id = TopicPartition { topic_id, partition: number };
-            match known.get(&id) {
-                None => disk.remove_dir_all(&layout.log(id)).await?,
-                Some(_) => left += 1,
+            if known.contains(&id) {
+                left += 1;
+            } else if owner(id) == Owner::Removed {
+                disk.remove_dir_all(&layout.log(id)).await?;
+            } else {
+                disk.rename(&layout.log(id), &layout.stray(id, current.generation)).await?;
+                (left, strays) = (left + 1, strays + 1);
             }
+        }
+        if strays > 0 {
+            disk.sync_dir(&layout.topic(topic_id)).await?;
+            tracing::warn!(path = %layout.topic(topic_id).display(), partitions = strays,
+                "found logs that belong to no partition known here: they are kept under the name \
+                 PARTITION-stray-{}; look why the metadata or the journal does not know them, and \
+                 remove them when their records are not needed", current.generation);
         }
         if left == 0 {
             disk.remove_dir_all(&layout.topic(topic_id)).await?;

@@ -11,6 +11,7 @@ use super::checkpoint_file::{CheckpointHeader, LogRecord, decode_checkpoint};
 use super::cursor::Reader;
 use super::format::{FORMAT_VERSION, Layout};
 use super::frame::{Frame, Salt};
+use super::journal_list::check_against;
 use crate::disk::{BLOCK, BlockBuffer, Disk, DiskError, DiskFile, block_ceil};
 use crate::model::ShardId;
 
@@ -151,11 +152,13 @@ pub(crate) async fn read_shard<D: Disk>(
     let mut found = BTreeMap::new();
     let mut flushed_sequence = header.cut;
     let mut highest_elsewhere = (0, 0);
+    let mut lengths = BTreeMap::new();
     for entry in disk.list(&dir).await? {
         if !entry.name.starts_with("journal-") {
             continue;
         }
         let bytes = read_file(disk, &dir.join(&entry.name)).await?;
+        lengths.insert(entry.name, bytes.len() as u64);
         let belongs = |frame: &Frame| {
             frame.header.shard == shard && frame.header.generation == current.generation
         };
@@ -171,6 +174,11 @@ pub(crate) async fn read_shard<D: Disk>(
         }
         found.extend(frames.into_iter().map(|frame| (frame.header.sequence, frame)));
     }
+    let list = match read_file(disk, &layout.journal_list(current.generation, shard)).await {
+        Err(DiskError::NotFound(_)) => None,
+        list => Some(list?),
+    };
+    check_against(list.as_ref(), layout, (current.generation, shard), &lengths)?;
     let mut frames = Vec::new();
     let mut next = header.cut + 1;
     for (sequence, frame) in &found {
@@ -186,9 +194,11 @@ pub(crate) async fn read_shard<D: Disk>(
         return Err(StorageError::Corrupt(format!(
             "the journal in {} is damaged: frame {next} cannot be read, though frame {} says it \
              was flushed; acknowledged records may be lost. Restore the directory from a copy, \
-             or remove this shard's journal files to go on with what its checkpoint holds",
+             or remove this shard's journal files and the list of them, {}, to go on with what \
+             its checkpoint holds",
             dir.display(),
-            highest_elsewhere.1
+            highest_elsewhere.1,
+            layout.journal_list(current.generation, shard).display()
         )));
     }
     Ok(ShardFiles { header, records, frames, flushed_sequence })

@@ -161,7 +161,7 @@ pub(super) async fn open(
 ) -> (GlommioRuntime, Rc<Store<GlommioRuntime>>, Vec<(Rc<Log<GlommioRuntime>>, Replay)>) {
     let runtime = GlommioRuntime::start(dir, Core::fixed()).await.unwrap();
     let config = config(dir);
-    let owner = |_| Some((0, log_config(segment_bytes)));
+    let owner = |_| Owner::Shard(0, log_config(segment_bytes));
     let mut starts = recover(&runtime, &config, 1, &owner).await.unwrap();
     let store = Store::open(runtime.clone(), config, starts.remove(0)).await.unwrap();
     let recovered = store.take_recovered();

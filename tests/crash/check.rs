@@ -9,7 +9,7 @@ use thalweg::disk::sim::{Crash, DiskImage};
 use thalweg::model::{Offset, ShardId, TopicPartition};
 use thalweg::runtime::sim::{SimRuntime, SimWorld};
 use thalweg::runtime::wait::WaitList;
-use thalweg::storage::{Log, LogConfig, LogObserver, StorageError, Store, recover};
+use thalweg::storage::{Log, LogConfig, LogObserver, Owner, StorageError, Store, recover};
 
 use crate::config;
 
@@ -201,8 +201,8 @@ pub(crate) fn log_config() -> LogConfig {
     }
 }
 
-pub(crate) fn owner(shards: ShardId) -> impl Fn(TopicPartition) -> Option<(ShardId, LogConfig)> {
-    move |id| Some((ShardId::try_from(id.partition).unwrap_or(0) % shards, log_config()))
+pub(crate) fn owner(shards: ShardId) -> impl Fn(TopicPartition) -> Owner {
+    move |id| Owner::Shard(ShardId::try_from(id.partition).unwrap_or(0) % shards, log_config())
 }
 
 /// Recover in this world and read everything; `Err` when the store refuses to start.

@@ -19,7 +19,7 @@ use thalweg::runtime::wait::WaitList;
 use thalweg::runtime::{Queue, Runtime};
 use thalweg::storage::{
     Append, AppendError, CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log,
-    LogConfig, LogObserver, Pace, StorageConfig, StorageError, Store, recover,
+    LogConfig, LogObserver, Owner, Pace, StorageConfig, StorageError, Store, recover,
 };
 
 use crate::check::{FoundLog, log_config, read_all, recover_in, recovered_twice};
@@ -77,8 +77,8 @@ fn compacted() -> LogConfig {
     }
 }
 
-fn owner(shards: ShardId) -> impl Fn(TopicPartition) -> Option<(ShardId, LogConfig)> {
-    move |id| Some((ShardId::try_from(id.partition).unwrap_or(0) % shards, compacted()))
+fn owner(shards: ShardId) -> impl Fn(TopicPartition) -> Owner {
+    move |id| Owner::Shard(ShardId::try_from(id.partition).unwrap_or(0) % shards, compacted())
 }
 
 /// A batch of up to three records of nine keys, one in six a tombstone.

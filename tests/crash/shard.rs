@@ -13,7 +13,7 @@ use thalweg::shard::Shard;
 use thalweg::shard::call::{Call, Reply};
 use thalweg::shard::control::topic_settings;
 use thalweg::shard::mesh::{Mesh, Message, Post};
-use thalweg::storage::{self, StorageConfig, Store};
+use thalweg::storage::{self, Owner, StorageConfig, Store};
 
 use crate::data_dir;
 
@@ -57,9 +57,9 @@ pub(crate) async fn start_shard_with(
         pool_bytes_max: 256 << 20,
         space_reserve_bytes: 0,
     };
-    let owner = |id: TopicPartition| {
-        image.topic_by_id(id.topic_id)?;
-        Some((0, topic_settings(&config, &image, id).0))
+    let owner = |id: TopicPartition| match image.topic_by_id(id.topic_id) {
+        Some(_) => Owner::Shard(0, topic_settings(&config, &image, id).0),
+        None => Owner::Unknown,
     };
     let mut starts = storage::recover(&runtime, &storage, 1, &owner).await.unwrap();
     let store = Store::open(runtime.clone(), storage, starts.remove(0)).await.unwrap();

@@ -97,7 +97,7 @@ fn what_was_kept_for_a_damaged_partition_goes_with_its_topic() {
     broker.restart();
     assert_offline(&broker);
     let mut connection = Connection::open(broker.port()).expect("connecting");
-    connection.delete_topic(TOPIC).expect("DeleteTopics");
+    assert_eq!(connection.delete_topic(TOPIC).expect("DeleteTopics"), 0);
     broker.stop();
     broker.restart();
     assert_eq!(runs(&broker), 1);

@@ -32,7 +32,7 @@ fn a_deleted_topic_gives_its_space_back_at_once() {
         assert_eq!(outcome, (0, turn));
     }
     assert!(held_bytes(broker.pid()) > 18_000_000, "what was written is in a file that is open");
-    connection.delete_topic(TOPIC).expect("DeleteTopics");
+    assert_eq!(connection.delete_topic(TOPIC).expect("DeleteTopics"), 0);
     let deleted = Instant::now();
     while held_bytes(broker.pid()) > 0 {
         assert!(

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::support::{Broker, Connection, Options, wire};
 
@@ -148,4 +149,88 @@ fn another_number_of_shards_finds_the_same_records() {
             assert_eq!(values(&broker, partition), wanted, "with {shards} shards");
         }
     }
+}
+
+/// The only file of that name below the data directory.
+fn file_below(directory: &Path, name: &str) -> PathBuf {
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory").flatten() {
+            match entry.path() {
+                path if path.is_dir() => open.push(path),
+                path if path.file_name().is_some_and(|found| found == name) => return path,
+                _ => {}
+            }
+        }
+    }
+    panic!("no {name} below {}", directory.display());
+}
+
+#[test]
+fn a_start_without_all_the_metadata_or_journal_is_refused_and_leaves_the_data_alone() {
+    if Broker::is_kafka() {
+        return; // other files
+    }
+    let mut broker = Broker::start("damaged");
+    create(&broker, 1);
+    for turn in 0..3 {
+        assert_eq!(produce_one(&broker, 0, b"kept"), turn);
+    }
+    broker.kill();
+    let meta = broker.data_dir().join("meta");
+    let log = meta.join("__cluster_metadata-0/00000000000000000000.log");
+    let away = broker.data_dir().join("away");
+    let journal = file_below(&broker.data_dir(), "journal-1");
+    for moved in [meta, log.clone(), broker.data_dir().join("meta.properties"), journal] {
+        fs::rename(&moved, &away).expect("moving it away");
+        let (status, said) = broker.start_refused();
+        assert!(!status.success() && said.contains("missing"), "{}: {said}", moved.display());
+        fs::rename(&away, &moved).expect("moving it back");
+    }
+    let whole = fs::read(&log).expect("the metadata log");
+    let mut damaged = whole.clone();
+    let at = damaged.len() - 5;
+    damaged[at] ^= 1;
+    for bytes in [&damaged[..], &[]] {
+        fs::write(&log, bytes).expect("damaging it");
+        let (status, said) = broker.start_refused();
+        assert!(!status.success() && said.contains("acknowledged"), "{said}");
+    }
+    fs::write(&log, &whole).expect("restoring it");
+    broker.restart();
+    assert_eq!(values(&broker, 0), [b"kept", b"kept", b"kept"]);
+}
+
+#[test]
+fn data_that_the_metadata_does_not_know_is_kept_aside_unless_its_topic_was_deleted() {
+    if Broker::is_kafka() {
+        return; // other files
+    }
+    let mut broker = Broker::start("stray");
+    create(&broker, 1);
+    assert_eq!(produce_one(&broker, 0, b"a record"), 0);
+    broker.stop();
+    let meta = broker.data_dir().join("meta/__cluster_metadata-0");
+    let segment = file_below(&broker.data_dir().join("logs"), "00000000000000000000.log");
+    let partition = segment.parent().expect("its directory").to_owned();
+    // As a deletion leaves it that the power was cut in.
+    broker.restart();
+    let bytes = fs::read(&segment).expect("the segment");
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.delete_topic(TOPIC).expect("DeleteTopics"), 0);
+    broker.kill();
+    fs::create_dir_all(&partition).expect("its directory");
+    fs::write(&segment, &bytes).expect("its segment");
+    broker.restart();
+    assert!(!partition.exists(), "what is left of a deleted topic goes");
+    // And as metadata of another time leaves it.
+    broker.stop();
+    fs::create_dir_all(&partition).expect("its directory");
+    fs::write(&segment, &bytes).expect("its segment");
+    fs::write(meta.join("00000000000000000000.log"), b"").expect("emptying it");
+    fs::remove_file(meta.join("flushed-end")).expect("giving it up");
+    broker.restart();
+    assert!(!partition.exists() && broker.log_tail().contains("-stray-"), "{}", broker.log_tail());
+    let stray = file_below(&broker.data_dir().join("logs"), "00000000000000000000.log");
+    assert_eq!(fs::read(stray).expect("the segment"), bytes);
 }

@@ -16,7 +16,7 @@ use crate::runtime::sim::{SimRandom, SimRuntime, SimWorld};
 use crate::runtime::{Queue, Runtime};
 use crate::storage::tests::{ID, Marks, append, log_config};
 use crate::storage::{
-    CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log, LogConfig, Pace,
+    CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log, LogConfig, Owner, Pace,
     ShardStart, StorageConfig, Store, recover,
 };
 
@@ -53,7 +53,7 @@ pub(super) fn compacted() -> LogConfig {
 }
 
 pub(super) async fn start(runtime: &SimRuntime) -> ShardStart {
-    let owner = |_: TopicPartition| Some((0, compacted()));
+    let owner = |_: TopicPartition| Owner::Shard(0, compacted());
     recover(runtime, &config(), 1, &owner).await.unwrap().remove(0)
 }
 
