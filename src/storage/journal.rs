@@ -22,7 +22,7 @@ use super::stats::add;
 use super::{Log, StorageError};
 use crate::disk::{BlockBuffer, Disk, DiskFile};
 use crate::model::Offset;
-use crate::runtime::wait::WaitList;
+use crate::runtime::wait::{TurnLock, WaitList};
 use crate::runtime::{Queue, Runtime};
 
 /// Files made whatever stays free on the disk: one to write to and one ahead of it.
@@ -55,7 +55,7 @@ struct Ring<R: Runtime> {
     free: VecDeque<Rc<JournalFile<R>>>,
     /// Written, with the last sequence in each; oldest first.
     full: VecDeque<(Rc<JournalFile<R>>, u64)>,
-    /// Files that exist or are being made.
+    /// Files that exist.
     created: usize,
 }
 
@@ -77,6 +77,8 @@ pub(crate) struct Journal<R: Runtime> {
     frames: RefCell<VecDeque<(Ordinal, u64)>>,
     flushed_sequence: Cell<u64>,
     ring: RefCell<Ring<R>>,
+    /// Whoever adds a file to the ring.
+    making: TurnLock,
     writer_wake: WaitList,
     flusher_wake: WaitList,
     /// Logs with written but not flushed entries.
@@ -104,6 +106,7 @@ impl<R: Runtime> Journal<R> {
                 full: VecDeque::new(),
                 created: 0,
             }),
+            making: TurnLock::default(),
             writer_wake: WaitList::default(),
             flusher_wake: WaitList::default(),
             unflushed: RefCell::default(),
@@ -403,25 +406,17 @@ impl<R: Runtime> Core<R> {
     /// Add a zero-written file to the ring if there may be one more. Written once, so that no
     /// flush later has to convert or allocate blocks.
     pub(crate) async fn make_journal_file(self: &Rc<Self>) -> Result<(), StorageError> {
-        let number = {
-            let mut ring = self.journal.ring.borrow_mut();
-            if ring.created >= self.limits.journal_files_max {
-                return Ok(());
-            }
-            ring.created += 1;
-            ring.created
-        };
-        let made = self.zero_journal_file(u32::try_from(number).unwrap_or(u32::MAX)).await;
-        let mut ring = self.journal.ring.borrow_mut();
-        match made {
-            Ok(file) => {
-                ring.free.push_back(Rc::new(JournalFile { file, number, dirty: Cell::new(false) }))
-            }
-            Err(error) => {
-                ring.created -= 1;
-                return Err(error);
-            }
+        // One after the other: were one to fail while the next is made, a third would get the
+        // next one's number, and zero a file that is in use.
+        let _turn = self.journal.making.turn().await;
+        let number = self.journal.ring.borrow().created + 1;
+        if number > self.limits.journal_files_max {
+            return Ok(());
         }
+        let file = self.zero_journal_file(u32::try_from(number).unwrap_or(u32::MAX)).await?;
+        let mut ring = self.journal.ring.borrow_mut();
+        ring.created = number;
+        ring.free.push_back(Rc::new(JournalFile { file, number, dirty: Cell::new(false) }));
         drop(ring);
         self.journal.writer_wake.wake_all();
         self.progress.wake_all();
