@@ -11,6 +11,7 @@ mod hostile;
 mod idle;
 mod kill;
 mod lifecycle;
+mod machine;
 mod page;
 mod pressure;
 mod spread;
