@@ -102,8 +102,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     let backlog = config.limits.listen_backlog_max;
     let last_run = lock.last_run();
     let bind = |address: &HostPort| {
-        let address = address.to_string();
-        listener::bind(&address, backlog, last_run.lines().any(|line| line == address))
+        let name = address.to_string();
+        listener::bind(address, backlog, last_run.lines().any(|line| line == name))
     };
     let listener = bind(&config.listen)?;
     let listening = listener.local_addr().map_err(|e| e.to_string())?;
