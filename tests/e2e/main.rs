@@ -4,6 +4,7 @@
 mod support;
 
 mod admin;
+mod commands;
 mod cores;
 mod deletion;
 mod flushing;
