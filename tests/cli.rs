@@ -188,6 +188,83 @@ fn a_damaged_segment_is_named_with_place_and_exit_code_1() {
     assert!(told.contains("record 1 would begin in bytes behind the counted records"), "{told}");
 }
 
+/// A broker writes whole blocks; the end of the last batch stays in its journal for a while.
+#[test]
+fn a_last_batch_whose_end_is_not_written_is_no_fault() {
+    const BLOCK: usize = 4096;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("00000000000000000000.log");
+    let verify = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let output = thalweg(&["segment", "verify", path.to_str().unwrap()]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.append(0, None, Some(&[b'x'; 5000]), &[]).unwrap();
+    builder.set_place(0, 0);
+    let first = builder.finish().unwrap().to_vec();
+    builder.clear();
+    builder.append(0, None, Some(&[b'y'; 30_000]), &[]).unwrap();
+    builder.set_place(1, 0);
+    let whole = [&first[..], builder.finish().unwrap()].concat();
+    let written = whole.len() / BLOCK * BLOCK;
+    let file = |bytes: &[u8], written: usize| {
+        let mut file = bytes[..written].to_vec();
+        file.resize(16 * BLOCK, 0);
+        file
+    };
+    let unfinished = |told: &str, at: usize| {
+        told.contains(&format!("which begins at byte {at}, is not in this file yet: a broker runs"))
+    };
+    assert_eq!(verify(&file(&whole, whole.len())).0, Some(0));
+    // Most of the batch, its first block alone, and not even the whole of its header.
+    for written in [written, 2 * BLOCK] {
+        let (code, told) = verify(&file(&whole, written));
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains("ok: 1 batch,") && unfinished(&told, first.len()), "{told}");
+    }
+    for at in [12, 20, 30] {
+        let before = BLOCK - at;
+        let mut longer = BatchBuilder::new(Codec::None);
+        longer.append(0, None, Some(&vec![b'x'; before - 70]), &[]).unwrap();
+        longer.set_place(0, 0);
+        let longer = longer.finish().unwrap().to_vec();
+        assert_eq!(longer.len(), before);
+        let both = [&longer[..], &whole[first.len()..]].concat();
+        let (code, told) = verify(&file(&both, BLOCK));
+        assert_eq!(code, Some(0), "{at} bytes of the header: {told}");
+        assert!(unfinished(&told, longer.len()), "{told}");
+    }
+    // Damage is damage: in the middle of the last batch, or with something behind the hole.
+    for (at, with) in [(first.len() + 1000, 1), (whole.len() - 10, 1), (15 * BLOCK, 1)] {
+        let mut damaged = file(&whole, if at < written { whole.len() } else { written });
+        damaged[at] ^= with;
+        let (code, told) = verify(&damaged);
+        assert_eq!(code, Some(1), "{at}: {told}");
+        assert!(told.contains("FAULTY"), "{told}");
+    }
+    // A sealed file has no room behind its last batch.
+    let mut sealed = file(&whole, written);
+    sealed.truncate(whole.len());
+    assert_eq!(verify(&sealed).0, Some(1));
+}
+
+#[test]
+fn what_is_no_segment_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["00000000000000000000.index", "00000000000000000000.timeindex"] {
+        let path = dir.path().join(name);
+        fs::write(&path, [0; 8]).unwrap();
+        for command in ["verify", "dump"] {
+            let output = thalweg(&["segment", command, path.to_str().unwrap()]);
+            assert_eq!(output.status.code(), Some(1), "{name}");
+            let told = text(&output.stdout);
+            assert!(told.contains("this is no segment") && told.contains(".log"), "{told}");
+            assert!(!told.contains("ok") && !told.contains("FAULTY"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let dir = tempfile::tempdir().unwrap();

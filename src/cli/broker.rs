@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::Failure;
-use crate::client::{BrokerAddress, Client, ClientError, ClientOptions};
+use crate::client::{BrokerAddress, Client, ClientOptions};
 
 /// Which broker to talk to.
 #[derive(Debug, clap::Args)]
@@ -44,12 +44,6 @@ impl BrokerArguments {
         options.connection.connect_timeout = Duration::from_millis(self.timeout_ms.min(10_000));
         options.connection.gives_up = gives_up;
         Ok(Client::connect(options)?)
-    }
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        Self::Error(error.to_string())
     }
 }
 

@@ -14,6 +14,7 @@ use clap::Args;
 
 use super::Failure;
 use super::broker::{BrokerArguments, stdout};
+use super::follow::{Outage, is_out_of_range, return_to_range};
 use super::format::{FORMAT_HELP, Format, Shown, print_json_line};
 use super::interrupt;
 use super::place::Place;
@@ -45,7 +46,7 @@ pub(super) struct ConsumeArguments {
     broker: BrokerArguments,
 
     /// Topic to read
-    topic: String,
+    pub(super) topic: String,
 
     /// Partitions to read, with commas between them; without it all
     #[arg(short, long, value_name = "N", value_delimiter = ',')]
@@ -59,13 +60,15 @@ pub(super) struct ConsumeArguments {
     /// before the end, @TIME for the first record at or after a time (milliseconds since 1970,
     /// -15m, 2026-11-21T03:00:00Z)
     #[arg(short, long, value_name = "PLACE", default_value = "start", allow_hyphen_values = true)]
-    offset: Place,
+    pub(super) offset: Place,
 
     /// The same as --offset start (as in kafka-console-consumer)
     #[arg(long, conflicts_with = "offset")]
     from_beginning: bool,
 
-    /// Go on at the end and wait for more
+    /// Go on at the end and wait for more, also when the broker goes away and comes back. Where
+    /// records were deleted before they were read, goes on at the first one there is (with
+    /// --offset end: at the end). Both are told on standard error
     #[arg(long)]
     follow: bool,
 
@@ -83,7 +86,7 @@ pub(super) struct ConsumeArguments {
 
     /// Leave out records of transactions that are open or were aborted
     #[arg(long)]
-    read_committed: bool,
+    pub(super) read_committed: bool,
 
     /// Most bytes to fetch of each partition at a time
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20,
@@ -103,7 +106,17 @@ pub(super) fn run(arguments: &ConsumeArguments) -> Result<(), Failure> {
         let topic = client.topic(&arguments.topic)?;
         let partitions = chosen(arguments, &topic)?;
         let mut readers = place(&mut client, arguments, &partitions)?;
-        while read_on(&mut client, &mut readers, &mut printer)? {}
+        let mut outage = Outage::default();
+        loop {
+            match read_on(&mut client, &mut readers, &mut printer) {
+                Ok(true) => outage.end(),
+                Ok(false) => break,
+                Err(failure) if arguments.follow => {
+                    outage.bear(&mut client, &arguments.topic, failure)?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
     Ok(printer.out.flush()?)
 }
@@ -129,7 +142,14 @@ fn read_on<W: Write>(
     if positions.is_empty() || printer.is_done() {
         return Ok(false);
     }
-    for fetched in client.fetch(&arguments.topic, &positions, &options)? {
+    let fetched = match client.fetch(&arguments.topic, &positions, &options) {
+        Err(error) if arguments.follow && is_out_of_range(&error) => {
+            return_to_range(client, arguments, readers)?;
+            return Ok(true);
+        }
+        fetched => fetched?,
+    };
+    for fetched in fetched {
         if let Some(reader) = readers.get_mut(&fetched.partition) {
             reader.print(&fetched, printer)?;
         }
@@ -144,17 +164,35 @@ fn read_in_group<W: Write>(
     group: &str,
     printer: &mut Printer<'_, W>,
 ) -> Result<(), Failure> {
+    let arguments = printer.arguments;
     let mut before = None;
+    let mut outage = Outage::default();
     loop {
-        let joined = client.join_group(group, &printer.arguments.topic, before);
-        if let (Err(ClientError::GivenUp(..)), Some(signal)) = (&joined, interrupt::came()) {
-            return Err(Failure::Signal(signal));
-        }
-        let mut member = joined?;
-        let read = read_as_member(client, group, &mut member, printer);
-        if matches!(read, Ok(Ended::Generation)) {
-            before = Some(member);
-            continue;
+        let joined = client.join_group(group, &arguments.topic, before.as_ref());
+        let mut member = match joined {
+            Ok(member) => member,
+            Err(error) => match (error, interrupt::came()) {
+                (ClientError::GivenUp(..), Some(signal)) => return Err(Failure::Signal(signal)),
+                (error, _) if arguments.follow => {
+                    outage.bear(client, &arguments.topic, error.into())?;
+                    continue;
+                }
+                (error, _) => return Err(error.into()),
+            },
+        };
+        let read = read_as_member(client, group, &mut member, &mut outage, printer);
+        match read {
+            Ok(Ended::Generation) => {
+                before = Some(member);
+                continue;
+            }
+            Err(Failure::Client(error)) if arguments.follow && error.may_pass() => {
+                // The group remembers us for a while, and where we were.
+                before = Some(member);
+                outage.bear(client, &arguments.topic, error.into())?;
+                continue;
+            }
+            _ => {}
         }
         // However it ended, the others need not wait until our session is over.
         let left = client.leave_group(&member);
@@ -177,6 +215,7 @@ fn read_as_member<W: Write>(
     client: &mut Client,
     group: &str,
     member: &mut Membership,
+    outage: &mut Outage,
     printer: &mut Printer<'_, W>,
 ) -> Result<Ended, Failure> {
     let arguments = printer.arguments;
@@ -191,6 +230,7 @@ fn read_as_member<W: Write>(
     }
     loop {
         let goes_on = read_on(client, &mut readers, printer)?;
+        outage.end();
         let is_ours = commit(client, member, arguments, &mut readers)?;
         if printer.is_done() || !goes_on && !arguments.follow {
             return Ok(Ended::Reading);
@@ -301,10 +341,10 @@ impl<W: Write> Printer<'_, W> {
 }
 
 /// One partition's progress.
-struct Reader {
+pub(super) struct Reader {
     partition: PartitionIndex,
     /// Next offset to fetch.
-    next: Offset,
+    pub(super) next: Offset,
     /// Behind the last record that was printed or is none to print.
     printed: Offset,
     /// What the group has of it.

@@ -3,11 +3,15 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::client::ClientError;
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 pub enum Failure {
     /// It failed; the text names what, the likely cause and the fix. Exit code 1.
     Error(String),
+    /// A broker could not be asked, or said no. Exit code 1.
+    Client(ClientError),
     /// The arguments contradict each other or make no sense. Exit code 2, as clap's own errors.
     Usage(String),
     /// What is wrong has been printed as the command's result. Exit code 1.
@@ -24,6 +28,7 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         let (text, code) = match self {
             Self::Error(text) => (text, 1),
+            Self::Client(error) => (error.to_string(), 1),
             Self::Usage(text) => (format!("{text}\n\nFor more information, try '--help'."), 2),
             Self::Reported => return ExitCode::from(1),
             Self::PipeClosed => return ExitCode::SUCCESS,
@@ -34,6 +39,12 @@ impl Failure {
         // When standard error is gone too, the exit code has to say it all.
         let _ = writeln!(io::stderr(), "error: {text}");
         ExitCode::from(code)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
     }
 }
 

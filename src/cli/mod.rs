@@ -9,6 +9,7 @@ mod broker;
 mod config;
 mod consume;
 mod failure;
+mod follow;
 mod format;
 mod group;
 mod group_reset;

@@ -46,7 +46,8 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Locked memory that each executor asks for at its start.
+/// Locked memory of a shard's rings, about 420 KiB, with room for what the kernel adds; its
+/// executor asks for no less.
 const MEMLOCK_PER_SHARD_BYTES: u64 = 512 * 1024;
 
 /// Check everything; nothing is changed but the soft limits and a probe file that is removed.
@@ -56,10 +57,11 @@ pub fn check(config: &Config) -> Report {
 
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     problems.extend(judge_kernel(&report.kernel, &mut warnings));
-    if let Err(errno) = probe::io_uring() {
-        problems.push(judge_uring(errno, probe::uring_sysctl(), probe::is_container()));
+    if let Err(refused) = probe::io_uring() {
+        problems.push(judge_uring(refused, probe::uring_sysctl(), probe::is_container()));
     }
-    problems.extend(judge_memlock(probe::raise_limit(libc::RLIMIT_MEMLOCK), shards, &mut warnings));
+    let locked = probe::raise_limit(libc::RLIMIT_MEMLOCK);
+    problems.extend(judge_memlock(locked, shards, probe::are_rings_charged));
     let needed = config.limits.connections_max as u64
         + config.limits.open_files_max as u64
         + config.machine.files_of_shards();
@@ -103,9 +105,9 @@ fn judge_kernel(release: &str, warnings: &mut Vec<String>) -> Option<Problem> {
     None
 }
 
-fn judge_uring(errno: i32, sysctl: Option<i64>, is_container: bool) -> Problem {
+fn judge_uring((call, errno): (&str, i32), sysctl: Option<i64>, is_container: bool) -> Problem {
     let what = format!(
-        "cannot create an io_uring: {}{}",
+        "cannot use io_uring: {call}: {}{}",
         std::io::Error::from_raw_os_error(errno),
         if is_container { " (in a container)" } else { "" }
     );
@@ -132,24 +134,21 @@ fn judge_uring(errno: i32, sysctl: Option<i64>, is_container: bool) -> Problem {
     problem(what, fix)
 }
 
-fn judge_memlock(limit: u64, shards: u64, warnings: &mut Vec<String>) -> Option<Problem> {
+fn judge_memlock(limit: u64, shards: u64, is_charged: impl FnOnce() -> bool) -> Option<Problem> {
     let wanted = shards.saturating_mul(MEMLOCK_PER_SHARD_BYTES);
-    let fix = "run \"ulimit -l unlimited\", set LimitMEMLOCK=infinity in the unit, or \
-               docker run --ulimit memlock=-1 ...";
+    // Where rings are not charged, only what an executor insists on must be there.
+    if limit >= wanted || (limit >= MEMLOCK_PER_SHARD_BYTES && !is_charged()) {
+        return None;
+    }
+    let fix = "run \"ulimit -l unlimited\", set LimitMEMLOCK=infinity in the unit, \
+               docker run --ulimit memlock=-1 ..., or start fewer --shards";
     let what = format!(
-        "locked memory is limited to {}; {shards} shards want {} ({} each)",
+        "locked memory is limited to {}; the rings of {shards} shards need {} ({} each)",
         show_bytes(limit),
         show_bytes(wanted),
         show_bytes(MEMLOCK_PER_SHARD_BYTES)
     );
-    if limit < MEMLOCK_PER_SHARD_BYTES {
-        return Some(problem(what, fix));
-    }
-    if limit < wanted {
-        // Kernels since 5.12 charge rings to the control group instead, so this often works.
-        warnings.push(format!("{what}: {fix}"));
-    }
-    None
+    Some(problem(what, fix))
 }
 
 fn judge_files(limit: u64, needed: u64, warnings: &mut Vec<String>) -> Option<Problem> {
@@ -297,23 +296,30 @@ mod tests {
 
     #[test]
     fn a_forbidden_ring_names_who_forbids_it() {
-        let seccomp = judge_uring(libc::EPERM, Some(0), true);
+        let judge = |errno, sysctl, is_container| {
+            judge_uring(("io_uring_enter", errno), sysctl, is_container)
+        };
+        let seccomp = judge(libc::EPERM, Some(0), true);
         assert!(seccomp.fix.contains("--security-opt seccomp=unconfined"), "{seccomp}");
         assert!(seccomp.what.contains("container"), "{seccomp}");
-        let sysctl = judge_uring(libc::EPERM, Some(2), false);
+        assert!(seccomp.what.contains("io_uring_enter"), "{seccomp}");
+        let sysctl = judge(libc::EPERM, Some(2), false);
         assert!(sysctl.fix.contains("kernel.io_uring_disabled=0"), "{sysctl}");
-        assert!(judge_uring(libc::ENOSYS, None, false).fix.contains("CONFIG_IO_URING"));
-        assert!(judge_uring(libc::ENOMEM, None, false).fix.contains("ulimit -l"));
+        assert!(judge(libc::ENOSYS, None, false).fix.contains("CONFIG_IO_URING"));
+        assert!(judge(libc::ENOMEM, None, false).fix.contains("ulimit -l"));
     }
 
     #[test]
     fn limits() {
         let mut warnings = Vec::new();
-        assert!(judge_memlock(400 << 10, 1, &mut warnings).is_some());
-        assert!(judge_memlock(8 << 20, 16, &mut warnings).is_none() && warnings.is_empty());
-        assert!(judge_memlock(8 << 20, 17, &mut warnings).is_none() && warnings.len() == 1);
+        assert!(judge_memlock(400 << 10, 1, || false).is_some());
+        assert!(judge_memlock(8 << 20, 16, || panic!("enough is enough")).is_none());
+        assert!(judge_memlock(8 << 20, 17, || false).is_none());
+        let charged = judge_memlock(8 << 20, 17, || true).unwrap();
+        assert!(charged.what.contains("8.5 MiB") && charged.fix.contains("ulimit -l"), "{charged}");
         assert!(judge_files(1000, 1001, &mut warnings).is_some());
-        assert!(judge_files(8192, 1001, &mut warnings).is_none() && warnings.len() == 1);
+        assert!(judge_files(8192, 1001, &mut warnings).is_none() && warnings.is_empty());
+        assert!(judge_files(4095, 1001, &mut warnings).is_none() && warnings.len() == 1);
     }
 
     #[test]

@@ -13,20 +13,53 @@ pub fn kernel_release() -> String {
     read("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
-/// Whether an io_uring can be created; the error number if not.
-pub fn io_uring() -> Result<(), i32> {
+/// Whether an io_uring can be created and used; if not, which of its calls fails and with which
+/// error number.
+pub fn io_uring() -> Result<(), (&'static str, i32)> {
+    const PROBE: u32 = 8;
+    let ring = small_ring().map_err(|errno| ("io_uring_setup", errno))?;
+    // struct io_uring_probe without any operation: 16 bytes, zero.
+    let mut probe = [0u64; 2];
+    let (fd, at) = (ring.as_raw_fd(), probe.as_mut_ptr());
+    // SAFETY: the kernel reads and writes 16 bytes at the pointer, which are there.
+    let registered = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, PROBE, at, 0) };
+    if registered < 0 {
+        return Err(("io_uring_register", last_errno()));
+    }
+    let nothing = std::ptr::null::<libc::sigset_t>();
+    // SAFETY: submits nothing, waits for nothing, passes no memory.
+    let entered = unsafe { libc::syscall(libc::SYS_io_uring_enter, fd, 0, 0, 0, nothing, 0) };
+    if entered < 0 { Err(("io_uring_enter", last_errno())) } else { Ok(()) }
+}
+
+/// Whether the kernel counts this process's rings towards its limit of locked memory: not with
+/// CAP_IPC_LOCK, and for other users before 5.12 and again since 6.14. Asks by opening a ring
+/// under a limit of nothing, which holds for the whole process until this returns.
+pub fn are_rings_charged() -> bool {
+    let Some(limit) = limit(libc::RLIMIT_MEMLOCK) else { return true };
+    let nothing = libc::rlimit { rlim_cur: 0, ..limit };
+    if !set_limit(libc::RLIMIT_MEMLOCK, &nothing) {
+        return true;
+    }
+    let opened = small_ring();
+    set_limit(libc::RLIMIT_MEMLOCK, &limit);
+    opened.is_err()
+}
+
+fn small_ring() -> Result<OwnedFd, i32> {
     // struct io_uring_params: 120 bytes, all zero asks for the defaults.
     let mut parameters = [0u64; 15];
     // SAFETY: the kernel reads and writes 120 bytes at the pointer, which are there.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, parameters.as_mut_ptr()) };
     match i32::try_from(fd) {
-        Ok(fd) if fd >= 0 => {
-            // SAFETY: the descriptor was just made for us and nobody else has it.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            Ok(())
-        }
-        _ => Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)),
+        // SAFETY: the descriptor was just made for us and nobody else has it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(last_errno()),
     }
+}
+
+fn last_errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
 }
 
 /// `kernel.io_uring_disabled`, where the kernel has it (since 6.6).
@@ -41,17 +74,20 @@ pub fn is_container() -> bool {
 
 /// Raise a soft limit to its hard limit; the limit in force afterwards.
 pub fn raise_limit(resource: libc::__rlimit_resource_t) -> u64 {
+    let Some(limit) = limit(resource) else { return 0 };
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    if set_limit(resource, &raised) { raised.rlim_cur } else { limit.rlim_cur }
+}
+
+fn limit(resource: libc::__rlimit_resource_t) -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit that the call fills.
-    if unsafe { libc::getrlimit(resource, &raw mut limit) } != 0 {
-        return 0;
-    }
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+    (unsafe { libc::getrlimit(resource, &raw mut limit) } == 0).then_some(limit)
+}
+
+fn set_limit(resource: libc::__rlimit_resource_t, limit: &libc::rlimit) -> bool {
     // SAFETY: the pointer is to a live rlimit that the call reads.
-    match unsafe { libc::setrlimit(resource, &raw const raised) } {
-        0 => raised.rlim_cur,
-        _ => limit.rlim_cur,
-    }
+    unsafe { libc::setrlimit(resource, &raw const *limit) == 0 }
 }
 
 /// Those of `cores` whose frequency governor is "powersave".

@@ -133,7 +133,7 @@ fn feed(
         Source::Lines(mut reader) => {
             let separator =
                 arguments.key_separator.as_deref().map(|text| text.replace("\\t", "\t"));
-            each_line(&mut reader, |line, is_last| {
+            let fed = each_line(&mut reader, |line, is_last| {
                 let (key, value) = match &separator {
                     None => (key, line),
                     Some(separator) => split_key(line, separator.as_bytes())?,
@@ -141,7 +141,10 @@ fn feed(
                 producer.take(key, Some(value))?;
                 // Someone types, or a slow program writes: do not wait for more.
                 if is_last { producer.send_all() } else { Ok(()) }
-            })?;
+            });
+            // The lines before one that cannot be taken are as good as any.
+            let sent = producer.send_all();
+            return fed.and(sent);
         }
     }
     producer.send_all()
@@ -171,8 +174,7 @@ fn open_source(arguments: &ProduceArguments) -> Result<Source, Failure> {
             .read_to_end(&mut value)
             .map_err(|error| failed(path, error))?;
         if value.len() as u64 > LINE_BYTES_MAX {
-            let text = format!("{} is longer than {LINE_BYTES_MAX} bytes", path.display());
-            return Err(Failure::Error(text));
+            return Err(too_long(&path.display().to_string()));
         }
         return Ok(Source::Values(vec![Some(value)]));
     }
@@ -205,11 +207,17 @@ fn each_line(
                 line.pop();
             }
         } else if read as u64 == LINE_BYTES_MAX {
-            let text = format!("a line is longer than {LINE_BYTES_MAX} bytes; use --value-file");
-            return Err(Failure::Error(text));
+            return Err(too_long("a line"));
         }
         take(&line, reader.buffer().is_empty())?;
     }
+}
+
+fn too_long(what: &str) -> Failure {
+    Failure::Error(format!(
+        "{what} is longer than {LINE_BYTES_MAX} bytes, the most that this command sends as one \
+         record; split it (topics take about 1 MiB unless their max.message.bytes says otherwise)"
+    ))
 }
 
 fn split_key<'a>(
@@ -307,7 +315,14 @@ impl<'a> Producer<'a> {
             AcksArgument::One => Acks::Leader,
             AcksArgument::Zero => Acks::None,
         };
-        let done = self.client.produce(&self.arguments.topic, partition, acks, bytes)?;
+        let done = match self.client.produce(&self.arguments.topic, partition, acks, bytes) {
+            Ok(done) => done,
+            Err(error) => {
+                // What fails here ends the command: nothing goes out behind what did not.
+                self.batches.clear();
+                return Err(error.into());
+            }
+        };
         let last = done.base_offset.saturating_add(i64::try_from(records).unwrap_or(0) - 1);
         let sent = self.sent.entry(partition).or_insert((0, done.base_offset, last));
         (sent.0, sent.2) = (sent.0 + records, last);

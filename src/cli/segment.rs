@@ -2,10 +2,11 @@
 //!
 //! Reads Kafka's own segments as well as ours: both are record batches one after the other. One
 //! batch is held at a time. A file that a broker has open may end in zeroes (room that is
-//! allocated, not yet written); that is told and is no fault.
+//! allocated, not yet written), within its last batch, too, whose end is then in the broker's
+//! journal; that is told and is no fault.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -14,6 +15,7 @@ use super::Failure;
 use super::broker::stdout;
 use super::format::{Shown, print_json_line};
 use super::topic::plural;
+use crate::disk::block_floor;
 use crate::model::TimestampType;
 use crate::record::{BATCH_HEADER_BYTES, BatchFault, BatchView, Codec, Records, decompress};
 
@@ -35,7 +37,8 @@ enum SegmentCommand {
 
 /// Print the batches of segment files
 ///
-/// Goes on to the end of what can be read; exit code 1 when something does not check.
+/// Goes on to the end of what can be read; exit code 1 when something does not check. What a
+/// broker that runs, or was killed, has in its journal only is told and left out.
 ///
 /// Example: thalweg segment dump --print-records 00000000000000000000.log
 #[derive(Debug, Args)]
@@ -54,7 +57,10 @@ struct DumpArguments {
 ///
 /// Prints one line for each file, and one for each fault. Exit code 1 when there is a fault.
 ///
-/// Example: thalweg segment verify data/*/*.log
+/// In a file that a broker has open, or had when it was killed, the end of the last batch may not
+/// be there yet: the broker's journal has it, and the next start writes it. That is no fault.
+///
+/// Example: thalweg segment verify thalweg-data/logs/*/*/*.log
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 struct VerifyArguments {
@@ -69,6 +75,10 @@ pub(super) fn run(arguments: &SegmentArguments) -> Result<(), Failure> {
     match &arguments.command {
         SegmentCommand::Dump(arguments) => {
             for path in &arguments.files {
+                if is_other(&mut out, path)? {
+                    faults += 1;
+                    continue;
+                }
                 writeln!(out, "{}", path.display())?;
                 let found = read_segment(path, &mut |place, batch| {
                     print_batch(&mut out, place, batch)?;
@@ -80,6 +90,10 @@ pub(super) fn run(arguments: &SegmentArguments) -> Result<(), Failure> {
         }
         SegmentCommand::Verify(arguments) => {
             for path in &arguments.files {
+                if is_other(&mut out, path)? {
+                    faults += 1;
+                    continue;
+                }
                 let found = read_segment(path, &mut |_, _| Ok(()))?;
                 faults += print_faults(&mut out, path, &found)?;
                 let noun = if found.batches == 1 { "batch" } else { "batches" };
@@ -111,10 +125,26 @@ struct Found {
     zeroes: u64,
     /// Where whole batches end.
     end: u64,
+    /// Whether a batch begins there whose end is not written yet.
+    is_unfinished: bool,
 }
 
 /// Most faults that are remembered of one file.
 const FAULTS_MAX: usize = 100;
+
+/// Ends of names in a data directory that are no segments.
+const OTHER_FILES: [&str; 4] = ["index", "timeindex", "txnindex", "snapshot"];
+
+/// Say that a file is no segment, if its name says so.
+fn is_other(out: &mut impl Write, path: &Path) -> Result<bool, Failure> {
+    let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    let is_other = OTHER_FILES.contains(&end);
+    if is_other {
+        let shown = path.display();
+        writeln!(out, "{shown}: this is no segment but a .{end} file; give the .log beside it")?;
+    }
+    Ok(is_other)
+}
 
 type SeeBatch<'a> = &'a mut dyn FnMut(u64, &BatchView<'_>) -> Result<(), Failure>;
 
@@ -143,19 +173,29 @@ fn read_segment(path: &Path, see: SeeBatch<'_>) -> Result<Found, Failure> {
         let whole = match BatchView::first(&bytes) {
             Ok(_) => bytes.len(),
             Err(BatchFault::Truncated { needed, .. }) if needed as u64 <= left => needed,
-            Err(BatchFault::Truncated { needed, .. }) => {
-                let text = format!("a batch of {needed} bytes is cut off after {left}");
-                found.faults.push((found.end, text));
-                break;
-            }
             Err(fault) => {
-                found.faults.push((found.end, format!("{fault}; nothing behind it can be found")));
+                found.is_unfinished =
+                    ends_unwritten(&mut reader, found.end, &bytes).map_err(failed)?;
+                let text = match fault {
+                    BatchFault::Truncated { needed, .. } => {
+                        format!("a batch of {needed} bytes is cut off after {left}")
+                    }
+                    fault => format!("{fault}; nothing behind it can be found"),
+                };
+                found.faults.extend((!found.is_unfinished).then_some((found.end, text)));
                 break;
             }
         };
         let more = (whole - bytes.len()) as u64;
         read_some(&mut reader, &mut bytes, more).map_err(failed)?;
-        match BatchView::first(&bytes) {
+        let batch = BatchView::first(&bytes);
+        if batch.as_ref().is_ok_and(|batch| !batch.crc_matches())
+            && ends_unwritten(&mut reader, found.end, &bytes).map_err(failed)?
+        {
+            found.is_unfinished = true;
+            break;
+        }
+        match batch {
             Ok(batch) => {
                 let faults = faults_of(&batch, next_offset);
                 if faults.is_empty() {
@@ -182,6 +222,21 @@ fn read_segment(path: &Path, see: SeeBatch<'_>) -> Result<Found, Failure> {
 /// Append up to `len` bytes; memory grows with what is there.
 fn read_some(reader: &mut impl Read, bytes: &mut Vec<u8>, len: u64) -> std::io::Result<()> {
     reader.take(len).read_to_end(bytes).map(drop)
+}
+
+/// Whether the last block of what was read of a batch is not written yet, nor anything behind it:
+/// a broker writes whole blocks, and keeps the one that is not full in its journal.
+fn ends_unwritten(reader: &mut BufReader<File>, start: u64, read: &[u8]) -> std::io::Result<bool> {
+    let end = start + read.len() as u64;
+    let written = block_floor(end.saturating_sub(1)).saturating_sub(start) as usize;
+    if written == 0 || read[written..].iter().any(|byte| *byte != 0) {
+        return Ok(false);
+    }
+    // With nothing behind it the file was sealed, and everything in it was written.
+    let has_more = !reader.fill_buf()?.is_empty();
+    let is_last = rest_is_zero(reader)?;
+    reader.seek(SeekFrom::Start(end))?;
+    Ok(has_more && is_last)
 }
 
 fn rest_is_zero(reader: &mut BufReader<File>) -> std::io::Result<bool> {
@@ -337,6 +392,14 @@ fn print_faults(out: &mut impl Write, path: &Path, found: &Found) -> Result<usiz
 }
 
 fn print_tail(out: &mut impl Write, found: &Found) -> Result<(), Failure> {
+    if found.is_unfinished {
+        writeln!(
+            out,
+            "the end of the last batch, which begins at byte {}, is not in this file yet: a broker \
+             runs, or was killed and has not started again; its journal has it",
+            found.end
+        )?;
+    }
     if found.zeroes > 0 {
         let (zeroes, end) = (found.zeroes, found.end);
         writeln!(out, "{zeroes} zero bytes follow byte {end}: allocated, not yet written")?;

@@ -23,7 +23,8 @@ use crate::config::{Config, Machine, Origin, describe_broker};
     thalweg serve --set num.partitions=12 --set log.retention.ms=7d\n  \
     thalweg serve --config broker.toml --check")]
 pub struct ServeArguments {
-    /// Address to listen on; port 0 lets the kernel choose [default: 127.0.0.1:9092]
+    /// Address to listen on; :PORT means every address, port 0 lets the kernel choose
+    /// [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// Address that clients are told [default: the one listened on]

@@ -312,11 +312,20 @@ impl Connection {
                 "speaks TLS, which this client does not; use a plaintext listener".into()
             }
             b"HTTP" => "speaks HTTP: that port is no Kafka listener".into(),
-            _ => format!(
-                "sent a reply of length {:#04x?}, beyond the limit of {} bytes: no Kafka broker, \
-                 or a request for too much at once",
-                prefix, self.options.frame_bytes_max
-            ),
+            _ => {
+                let length = prefix.first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+                let limit = self.options.frame_bytes_max;
+                let text = if prefix.iter().all(|byte| byte.is_ascii_graphic()) {
+                    format!(" (the text {:?})", String::from_utf8_lossy(prefix))
+                } else {
+                    String::new()
+                };
+                format!(
+                    "sent {length}{text} as the length of its reply, outside of the limits of \
+                     {RESPONSE_LEN_MIN} to {limit} bytes: no Kafka listener is on that port, or \
+                     one that speaks TLS; else the request was for too much at once"
+                )
+            }
         }
     }
 

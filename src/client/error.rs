@@ -64,6 +64,22 @@ impl ClientError {
         }
     }
 
+    /// Whether it may be over when a broker is there again, or another one leads: asking again
+    /// makes sense to who has time.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Lookup(..)
+            | Self::Connect(..)
+            | Self::Io(..)
+            | Self::Closed(..)
+            | Self::TimedOut(..)
+            | Self::NoAddress(..) => true,
+            Self::Bootstrap(errors) => errors.iter().any(Self::may_pass),
+            Self::Refused { code, .. } => code.is_retriable(),
+            _ => false,
+        }
+    }
+
     /// Whether the connection is of no more use.
     pub(super) fn breaks_connection(&self) -> bool {
         matches!(

@@ -59,7 +59,7 @@ impl Membership {
 
 impl Client {
     /// Join a group to read a topic, and wait until the group has shared it out. `before` is the
-    /// membership that ended with a rebalance.
+    /// membership that ended with a rebalance, or with the connection.
     ///
     /// # Errors
     /// When the group does not take us: its members share another protocol, it is full.
@@ -71,9 +71,9 @@ impl Client {
         &mut self,
         group: &str,
         topic: &str,
-        before: Option<Membership>,
+        before: Option<&Membership>,
     ) -> Result<Membership, ClientError> {
-        let mut member_id = before.map(|before| before.member_id).unwrap_or_default();
+        let mut member_id = before.map(|before| before.member_id.clone()).unwrap_or_default();
         let joined = self.again_while_it_may_heal(|client| {
             loop {
                 let node = client.coordinator(group)?;

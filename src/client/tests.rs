@@ -101,10 +101,11 @@ fn a_broker_that_hangs_up_is_asked_the_oldest_way() {
 
 #[test]
 fn what_is_no_broker_is_named() {
-    let cases: [(&[u8], &str); 4] = [
+    let cases: [(&[u8], &str); 5] = [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP"),
         (b"\x15\x03\x01\x00\x02\x02\x46", "speaks TLS"),
-        (b"\x7f\xff\xff\xff", "beyond the limit"),
+        (b"\x7f\xff\xff\xff", "sent 2147483647 as the length of its reply"),
+        (b"SSH-2.0", "sent 1397966893 (the text \"SSH-\") as the length of its reply"),
         (b"\x00\x00\x00\x06\x00\x00\x00\x63\x00\x00", "out of step"),
     ];
     for (bytes, expected) in cases {

@@ -4,6 +4,8 @@
 //! `"max.connections" = 100` all name a setting; the last form is needed where one name is the
 //! beginning of another.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::error::ConfigError;
@@ -22,18 +24,23 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
     let refuse = |cause: String, fix: &str| {
         Err(ConfigError::new("--config", path.display().to_string(), cause, fix))
     };
-    let length = match std::fs::metadata(path) {
-        Ok(found) => found.len(),
-        Err(error) => return refuse(error.to_string(), "give the path of a readable TOML file"),
-    };
-    if length > FILE_BYTES_MAX {
-        let cause = format!("it has {length} bytes; the most is {FILE_BYTES_MAX}");
+    let readable = "give the path of a readable TOML file";
+    match std::fs::metadata(path) {
+        // A device or a pipe may have no end, or nobody who writes.
+        Ok(found) if !found.is_file() => return refuse("it is no regular file".into(), readable),
+        Ok(_) => {}
+        Err(error) => return refuse(error.to_string(), readable),
+    }
+    let mut text = String::new();
+    let read =
+        File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text));
+    if let Err(error) = read {
+        return refuse(error.to_string(), readable);
+    }
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let cause = format!("it has more than {FILE_BYTES_MAX} bytes, which is the most");
         return refuse(cause, "give the configuration, not the log");
     }
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return refuse(error.to_string(), "give the path of a readable TOML file"),
-    };
     parse(&text).or_else(|cause| {
         refuse(cause, "write one `key = value` per line; texts in quotes, as in TOML")
     })
@@ -112,5 +119,20 @@ mod tests {
         assert!(parse("a = 1\nb = = 2\n").unwrap_err().starts_with("line 2"), "no line");
         assert!(parse("a = 1979-05-27").unwrap_err().contains('a'));
         assert!(read(Path::new("/nonexistent.toml")).unwrap_err().to_string().contains("fix"));
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read() {
+        for endless in ["/dev/zero", "/dev", "/proc/self/fd"] {
+            let error = read(Path::new(endless)).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let lines = "#\n".repeat(FILE_BYTES_MAX as usize / 2);
+        std::fs::write(&file, &lines).unwrap();
+        assert_eq!(read(file.path()).unwrap(), []);
+        std::fs::write(&file, lines + "#").unwrap();
+        let error = read(file.path()).unwrap_err().to_string();
+        assert!(error.contains("more than 1048576 bytes"), "{error}");
     }
 }

@@ -55,6 +55,8 @@ pub enum Check {
     },
     /// `HOST:PORT`, also as `PLAINTEXT://HOST:PORT`.
     HostPort,
+    /// The same, for clients to go to: an address that stands for all of them leads nowhere.
+    Reachable,
 }
 
 /// What Thalweg does with a value.
@@ -215,7 +217,17 @@ impl Key {
                 )),
             },
             Check::Words { allowed, refused } => self.check_words(value, allowed, refused),
-            Check::HostPort => match units::HostPort::parse(value) {
+            Check::HostPort | Check::Reachable => match units::HostPort::parse(value) {
+                Ok(address)
+                    if matches!(self.check, Check::Reachable) && address.is_unspecified() =>
+                {
+                    let why = format!(
+                        "no client can go to {}: it stands for every address",
+                        address.host
+                    );
+                    let fix = "give the name or address by which clients reach this machine";
+                    Err(self.refuse(value, why, fix))
+                }
                 Ok(_) => Ok(()),
                 Err(why) => Err(self.refuse(value, why, "give HOST:PORT, as in 127.0.0.1:9092")),
             },

@@ -275,6 +275,7 @@ impl Layers {
         self.machine.cores.clone_from(&cores);
         self.raise_frame_memory();
         self.check_together();
+        self.check_listeners();
         if !self.errors.is_empty() {
             return Err(self.errors);
         }
@@ -321,6 +322,19 @@ impl Layers {
     }
 
     /// Rules between settings.
+    /// The metrics page beside the broker, not in its place.
+    fn check_listeners(&mut self) {
+        let both = (self.address("listeners"), self.address("thalweg.metrics.listener"));
+        if let (Some(broker), Some(page)) = both
+            && page.overlaps(&broker)
+        {
+            let cause = format!("the broker itself listens there (listeners = {broker})");
+            let key = "thalweg.metrics.listener";
+            let error = ConfigError::new(key, page.to_string(), cause, "give another port");
+            self.errors.push(error);
+        }
+    }
+
     fn check_together(&mut self) {
         let mut at_most = |small: &'static str, large: &'static str, why: &str| {
             let (value, bound) = (self.long(small), self.long(large));

@@ -349,6 +349,17 @@ fn group_settings_keep_to_the_brokers_bounds() {
 }
 
 #[test]
+fn the_metrics_page_is_not_at_the_brokers_own_address() {
+    for (listen, page) in [("127.0.0.1:9", "127.0.0.1:9"), (":9", "h:9"), ("h:9", "0.0.0.0:9")] {
+        let pairs = [("listeners", listen), ("thalweg.metrics.listener", page)];
+        let refused = load(&pairs).unwrap_err();
+        assert!(refused[0].to_string().contains("the broker itself listens there"), "{refused:?}");
+    }
+    load(&[("listeners", "h:9"), ("thalweg.metrics.listener", "h:10")]).unwrap();
+    load(&[("listeners", "h:0"), ("thalweg.metrics.listener", "h:0")]).unwrap();
+}
+
+#[test]
 fn advertised_addresses() {
     let bound: SocketAddr = "0.0.0.0:4567".parse().unwrap();
     let told = |pairs: &[(&str, &str)]| load(pairs).unwrap().advertised(bound).to_string();
@@ -356,4 +367,11 @@ fn advertised_addresses() {
     assert_eq!(told(&[("advertised.listeners", "broker.example:9000")]), "broker.example:9000");
     let wildcard = told(&[("listeners", "0.0.0.0:0")]);
     assert!(wildcard.ends_with(":4567") && !wildcard.starts_with("0.0.0.0"), "{wildcard}");
+    for nowhere in ["0.0.0.0:9092", "PLAINTEXT://0.0.0.0:9092", "[::]:9092"] {
+        let refused = load(&[("advertised.listeners", nowhere)]).unwrap_err();
+        assert!(refused[0].to_string().contains("no client can go to"), "{refused:?}");
+    }
+    // As in Kafka, no host is this machine's name.
+    let named = told(&[("advertised.listeners", "PLAINTEXT://:9000")]);
+    assert!(named.ends_with(":9000") && named.len() > ":9000".len(), "{named}");
 }

@@ -1,6 +1,7 @@
 //! Sizes, durations and addresses as people write them.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::model::{show_address, split_address};
 
@@ -98,7 +99,22 @@ impl HostPort {
 
     /// Whether this stands for every address of the machine.
     pub fn is_wildcard(&self) -> bool {
-        matches!(self.host.as_str(), "" | "0.0.0.0" | "::")
+        self.host.is_empty() || self.is_unspecified()
+    }
+
+    /// Whether one listener would be in the other's way; port 0 never is.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let is_all = |one: &Self, other: &Self| match one.host.as_str() {
+            "0.0.0.0" => !other.host.contains(':'),
+            _ => one.is_wildcard(),
+        };
+        let are_same = self.host == other.host || is_all(self, other) || is_all(other, self);
+        self.port == other.port && self.port != 0 && are_same
+    }
+
+    /// Whether it says so by IP's own address for that.
+    pub fn is_unspecified(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
     }
 }
 
@@ -133,6 +149,10 @@ mod tests {
         assert_eq!(parse("PLAINTEXT://:0"), Ok((String::new(), 0)));
         assert_eq!(parse("[::1]:80"), Ok(("::1".into(), 80)));
         assert_eq!(HostPort::parse("[::1]:80").unwrap().to_string(), "[::1]:80");
+        let overlap = |a, b| HostPort::parse(a).unwrap().overlaps(&HostPort::parse(b).unwrap());
+        assert!(overlap("h:1", "h:1") && overlap("h:1", ":1") && overlap("0.0.0.0:1", "h:1"));
+        assert!(!overlap("h:1", "h:2") && !overlap("h:0", "h:0") && !overlap("h:1", "i:1"));
+        assert!(!overlap("0.0.0.0:1", "[::1]:1") && overlap("[::]:1", "127.0.0.1:1"));
         for bad in ["", "host", "host:", "host:65536", "::1:80", "[::1:80", "SSL://h:1", "a b:1"] {
             assert!(HostPort::parse(bad).is_err(), "{bad:?}");
         }

@@ -3,6 +3,7 @@
 //! Owns a shard's ring, its tasks and its clock. Must be created on the executor's own thread.
 
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +31,22 @@ struct Inner {
     tasks: Rc<Tasks>,
 }
 
+/// Why there can be no io_uring for `whom`, and what to do about it.
+pub fn no_ring(whom: &str, error: &io::Error) -> String {
+    let fix = match error.raw_os_error() {
+        Some(libc::ENOMEM) => {
+            "the limit of locked memory is used up, by this broker or by other processes of the \
+             same user: raise it (ulimit -l unlimited, LimitMEMLOCK=infinity), or start fewer \
+             --shards"
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            "no descriptors are left: raise the limit (ulimit -n, LimitNOFILE)"
+        }
+        _ => "`thalweg serve --check` looks for the cause",
+    };
+    format!("cannot open a {whom}: {error}; {fix}")
+}
+
 impl GlommioRuntime {
     /// Prepare the executor this runs on: its ring and tasks, and direct I/O on the device that
     /// holds `data_dir` (created if missing).
@@ -37,12 +54,7 @@ impl GlommioRuntime {
     /// # Errors
     /// When there can be no ring, or the directory cannot be created, written or read back.
     pub async fn start(data_dir: &Path, core: Core) -> Result<Self, DiskError> {
-        let ring = Ring::open().map_err(|e| {
-            DiskError::Failed(format!(
-                "cannot open a shard's ring: {e} (is io_uring allowed, and are there descriptors \
-                 left? see ulimit -n)"
-            ))
-        })?;
+        let ring = Ring::open().map_err(|e| DiskError::Failed(no_ring("shard's ring", &e)))?;
         let tasks = Tasks::new(Rc::clone(&ring), core);
         let errands = tasks.errands().clone();
         let driving = Rc::clone(&tasks).drive();

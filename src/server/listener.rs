@@ -5,13 +5,14 @@
 //! silence. An accepted socket goes to the shard that has the least to do for its connections.
 
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::HostPort;
 use crate::metrics::Value;
 use crate::runtime::wait::step_aside;
 use crate::runtime::{LineLimit, Runtime};
@@ -38,13 +39,14 @@ const PORT_RETRY: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// With address, cause and fix.
-pub fn bind(address: &str, backlog: i32, was_ours: bool) -> Result<TcpListener, String> {
-    let mut resolved = address
-        .to_socket_addrs()
-        .map_err(|e| format!("cannot resolve {address}: {e}; give HOST:PORT or IP:PORT"))?;
-    let target = resolved.next().ok_or_else(|| format!("{address} resolves to no address"))?;
+pub fn bind(address: &HostPort, backlog: i32, was_ours: bool) -> Result<TcpListener, String> {
+    let target = target(address)?;
     let attempt = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+        if target.is_ipv6() && target.ip().is_unspecified() {
+            // Every address means those of IPv4, too, as it does in Java, whatever the system says.
+            socket.set_only_v6(false)?;
+        }
         // A restarted broker must not wait for old connections' TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&target.into())?;
@@ -75,6 +77,20 @@ pub fn bind(address: &str, backlog: i32, was_ours: bool) -> Result<TcpListener, 
         };
         format!("cannot listen on {address}: {e}; {fix}")
     })
+}
+
+/// The address to bind; no host means every address of the machine.
+fn target(address: &HostPort) -> Result<SocketAddr, String> {
+    if address.host.is_empty() {
+        let has_ipv6 = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok();
+        let any: IpAddr =
+            if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        return Ok(SocketAddr::new(any, address.port));
+    }
+    let mut resolved = (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .map_err(|e| format!("cannot resolve {address}: {e}; give HOST:PORT or IP:PORT"))?;
+    resolved.next().ok_or_else(|| format!("{address} resolves to no address"))
 }
 
 /// Accept until the listener is shut down, and hand out: to `here` what falls to this shard, over
@@ -157,17 +173,34 @@ pub async fn take(listener: &TcpListener, watch: &Watch) -> io::Result<OwnedFd> 
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
+
+    fn address(text: &str) -> HostPort {
+        HostPort::parse(text).unwrap()
+    }
 
     #[test]
     fn a_taken_port_is_refused_with_the_fix() {
-        let first = bind("127.0.0.1:0", 16, false).unwrap();
-        let again = bind(&first.local_addr().unwrap().to_string(), 16, false).unwrap_err();
+        let first = bind(&address("127.0.0.1:0"), 16, false).unwrap();
+        let same = address(&first.local_addr().unwrap().to_string());
+        let again = bind(&same, 16, false).unwrap_err();
         assert!(again.contains("another process listens there"), "{again}");
         // One of ours that is on its way out is waited for.
-        let address = first.local_addr().unwrap().to_string();
         let leaving = std::thread::spawn(move || drop(first));
-        bind(&address, 16, true).unwrap();
+        bind(&same, 16, true).unwrap();
         leaving.join().unwrap();
+    }
+
+    /// `PLAINTEXT://:9092` is the listener of Kafka's own example.
+    #[test]
+    fn no_host_means_every_address_of_either_kind() {
+        let listener = bind(&address("PLAINTEXT://:0"), 16, false).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a client that speaks IPv4");
+        if listener.local_addr().unwrap().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("a client that speaks IPv6");
+        }
     }
 }

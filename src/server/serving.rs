@@ -249,5 +249,7 @@ impl Serving {
 fn peer_of(fd: &OwnedFd) -> SocketAddr {
     let socket = socket2::SockRef::from(fd);
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    socket.peer_addr().ok().and_then(|a| a.as_socket()).unwrap_or(unknown)
+    let peer = socket.peer_addr().ok().and_then(|a| a.as_socket()).unwrap_or(unknown);
+    // One that speaks IPv4 to a listener for both is called by its own name.
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

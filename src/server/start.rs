@@ -26,7 +26,7 @@ use crate::cluster::placement;
 use crate::config::{Config, Durability, HostPort};
 use crate::model::{ShardId, TopicPartition, Uuid};
 use crate::runtime::core::{Core, Cores};
-use crate::runtime::glommio::GlommioRuntime;
+use crate::runtime::glommio::{GlommioRuntime, no_ring};
 use crate::runtime::{Queue, Runtime};
 use crate::shard::Shard;
 use crate::shard::call::{Call, Reply};
@@ -82,8 +82,11 @@ struct First {
     removed: HashSet<Uuid>,
     stop: oneshot::Receiver<()>,
     starts: Vec<mpsc::Sender<ShardStart>>,
-    ready: mpsc::Sender<Result<(), String>>,
+    ready: Told,
 }
+
+/// A shard's word to whoever started it: that the broker serves, or why it cannot.
+type Told = mpsc::Sender<Result<(), String>>;
 
 /// Run a broker until SIGTERM or SIGINT; `ready` is called once it serves.
 ///
@@ -101,8 +104,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
     let backlog = config.limits.listen_backlog_max;
     let last_run = lock.last_run();
     let bind = |address: &HostPort| {
-        let address = address.to_string();
-        listener::bind(&address, backlog, last_run.lines().any(|line| line == address))
+        let name = address.to_string();
+        listener::bind(address, backlog, last_run.lines().any(|line| line == name))
     };
     let listener = bind(&config.listen)?;
     let listening = listener.local_addr().map_err(|e| e.to_string())?;
@@ -147,16 +150,16 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
         let (start, started) = mpsc::channel();
         starts.push(start);
         let common = common.clone();
-        threads.push(start_shard(id, common, move |common, id, runtime| async move {
+        threads.push(start_shard(id, common, &ready_sender, move |common, id, runtime| async move {
             follow(common, id, runtime?, ends, &started).await
         })?);
     }
-    let first = First { listener, metrics, writer, removed, stop, starts, ready: ready_sender };
+    let ready_first = ready_sender.clone();
+    let first = First { listener, metrics, writer, removed, stop, starts, ready: ready_first };
     let own = ends.remove(0);
-    threads.insert(
-        0,
-        start_shard(0, common, move |common, _, runtime| lead(common, runtime, own, first))?,
-    );
+    let leading = move |common, _, runtime| lead(common, runtime, own, first);
+    threads.insert(0, start_shard(0, common, &ready_sender, leading)?);
+    drop(ready_sender);
     match is_ready.recv() {
         Ok(Ok(())) => ready(&told),
         Ok(Err(why)) => return Err(why),
@@ -176,24 +179,31 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
 
 type ShardThread = std::thread::JoinHandle<Result<(), String>>;
 
-/// One thread, pinned to its core to begin with, with one executor.
+/// One thread, pinned to its core to begin with, with one executor. What it lacks goes to `told`
+/// before anybody can notice that the shard is gone.
 fn start_shard<F>(
     id: usize,
     common: Common,
+    told: &Told,
     body: impl FnOnce(Common, ShardId, Result<GlommioRuntime, String>) -> F + Send + 'static,
 ) -> Result<ShardThread, String>
 where
     F: Future<Output = Result<(), String>> + 'static,
 {
     let core = common.config.cores[id];
+    let told = told.clone();
+    let tell = move |why: String| {
+        let _ = told.send(Err(why.clone()));
+        why
+    };
     let work = move || {
         let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
             .name(&format!("shard-{id}"))
             .ring_depth(RING_ENTRIES)
             .make()
-            .map_err(|e| format!("cannot start an executor on core {core}: {e}"))?;
+            .map_err(|e| tell(no_ring(&format!("executor on core {core}"), &e.into())))?;
         executor.run(async move {
-            let runtime = start_runtime(&common).await;
+            let runtime = start_runtime(&common).await.map_err(tell);
             let entered = runtime.as_ref().ok().cloned();
             let body = body(common, id as ShardId, runtime);
             match entered {
@@ -306,7 +316,7 @@ async fn follow(
 async fn start_runtime(common: &Common) -> Result<GlommioRuntime, String> {
     let core =
         if common.config.keeps_cores { Core::fixed() } else { Core::shared(common.cores.clone()) };
-    GlommioRuntime::start(&common.config.data_dir, core).await.map_err(|e| format!("{e:?}"))
+    GlommioRuntime::start(&common.config.data_dir, core).await.map_err(|e| e.to_string())
 }
 
 fn storage_config(config: &Config) -> StorageConfig {
@@ -342,7 +352,7 @@ async fn recover(
     let config = storage_config(&common.config);
     let recovered = storage::recover(runtime, &config, shards, &owner)
         .await
-        .map_err(|e| format!("the logs cannot be recovered: {e:?}"))?;
+        .map_err(|e| format!("the logs cannot be recovered: {e}"))?;
     let mut own = None;
     for start in recovered {
         match usize::from(start.shard) {
@@ -371,7 +381,7 @@ async fn open_shard(
     let mesh = Mesh::new(Box::new(to));
     let store = Store::open(runtime.clone(), storage_config(&common.config), start)
         .await
-        .map_err(|e| format!("shard {id} cannot open its store: {e:?}"))?;
+        .map_err(|e| format!("shard {id} cannot open its store: {e}"))?;
     let shards = common.config.shards() as ShardId;
     let config = common.config.clone();
     let shard = Shard::new(id, shards, runtime, config, mesh, store.clone(), controller);

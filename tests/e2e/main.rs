@@ -4,6 +4,7 @@
 mod support;
 
 mod admin;
+mod commands;
 mod cores;
 mod damage;
 mod deletion;
@@ -14,6 +15,7 @@ mod idle;
 mod kill;
 mod lifecycle;
 mod lookup;
+mod machine;
 mod page;
 mod pressure;
 mod spread;

@@ -115,7 +115,8 @@ impl Member {
         let is_again = before.is_some();
         let rebalance_from = clock::monotonic_ns();
         let mut client = admin::client(&table.servers)?;
-        let mut membership = client.join_group(&group.id, &table.topic, before).map_err(text)?;
+        let membership = client.join_group(&group.id, &table.topic, before.as_ref());
+        let mut membership = membership.map_err(text)?;
         self.take_seat(&mut client, &membership)?;
         self.note(&membership, is_again.then_some(rebalance_from));
         *heard = Instant::now();
