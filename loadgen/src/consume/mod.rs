@@ -79,8 +79,12 @@ impl Targets {
 
     /// Whether reading has to end at `now_ns`, done or not.
     fn is_over(&self, now_ns: u64, is_interrupted: bool) -> bool {
+        self.is_late(now_ns) || (is_interrupted && self.ends_by_hand.load(Ordering::Relaxed))
+    }
+
+    /// Whether the time to read is over at `now_ns`.
+    fn is_late(&self, now_ns: u64) -> bool {
         now_ns > self.deadline_ns.load(Ordering::Relaxed)
-            || (is_interrupted && self.ends_by_hand.load(Ordering::Relaxed))
     }
 
     fn end_of(&self, partition: u32) -> Option<i64> {
@@ -146,6 +150,9 @@ pub struct Consumed {
     pub incomplete: bool,
     /// It stopped because somebody did not want to wait: what is missing is not lost.
     pub cut_short: bool,
+    /// Subscriptions and partitions that a failure kept from being read to their ends: what is
+    /// missing there may be stored all the same.
+    pub broken_off: Vec<(u32, u32)>,
     /// How the thread fared.
     pub effort: Effort,
     /// Why it stopped early.
@@ -269,6 +276,9 @@ impl Worker {
                 self.job.recorder.cut(now);
             }
             if self.job.targets.is_over(now, is_interrupted) {
+                if self.job.targets.is_late(now) {
+                    self.check_connected(now)?;
+                }
                 self.found.incomplete = true;
                 self.found.cut_short = is_interrupted;
                 return Ok(());
@@ -351,6 +361,25 @@ impl Worker {
             self.lost(index);
         }
         Ok(())
+    }
+
+    /// A reader that has had no answer since its connection broke could not read: that the broker
+    /// has lost what is missing is more than anybody knows.
+    fn check_connected(&self, now_ns: u64) -> Result<(), String> {
+        let mut open = (0..self.readers.len()).filter(|index| !self.is_done(*index));
+        // A member's reader that has nothing to follow has nothing to ask.
+        let is_cut_off = |r: &Reader| r.lost_since_ns > 0 && !r.followed.is_empty();
+        let Some(index) = open.find(|index| is_cut_off(&self.readers[*index])) else {
+            return Ok(());
+        };
+        let reader = &self.readers[index];
+        Err(format!(
+            "{} gave no answer to a consumer for {:.1} s, when the time to read back was over \
+             (--drain {}): what was not read is counted as unread; is the broker still running?",
+            reader.spec.address,
+            now_ns.saturating_sub(reader.lost_since_ns) as f64 / 1e9,
+            self.job.plan.drain_s
+        ))
     }
 
     fn resume(&mut self, index: usize) {
@@ -543,6 +572,13 @@ impl Worker {
         self.end_effort();
         for reader in self.readers {
             let subscription = reader.spec.subscription;
+            if self.found.fatal.is_some() {
+                let is_open = |f: &&Followed| {
+                    self.job.targets.end_of(f.partition).is_none_or(|end| f.verified < end)
+                };
+                let open = reader.followed.iter().filter(is_open);
+                self.found.broken_off.extend(open.map(|f| (subscription, f.partition)));
+            }
             let seen = reader.followed.into_iter();
             self.found.seen.extend(seen.map(|f| ((subscription, f.partition), f.seen)));
         }
@@ -561,6 +597,8 @@ fn find(followed: &mut [Followed], partition: i32) -> Option<&mut Followed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::Role;
+    use crate::recorder::Window;
 
     #[test]
     fn an_interruption_ends_reading_only_if_it_did_not_end_the_load_already() {
@@ -574,5 +612,34 @@ mod tests {
         targets.set(ends(), 100, false);
         assert!(!targets.is_over(50, false) && targets.is_over(50, true));
         assert_eq!(targets.end_of(0), Some(5));
+    }
+
+    #[test]
+    fn a_reader_without_an_answer_when_its_time_is_over_has_failed() {
+        // A port that was free a moment ago.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let targets = Arc::new(Targets::new(2));
+        let deadline_ns = clock::monotonic_ns() + 50_000_000;
+        targets.set([(0, 5), (1, 0)].into_iter(), deadline_ns, false);
+        let window = Window { start_ns: 0, warm_ns: 0, end_ns: u64::MAX };
+        let (parcels, _collected) = std::sync::mpsc::sync_channel(1024);
+        let found = run(Job {
+            plan: Arc::default(),
+            run: 1,
+            producers: 1,
+            readers: vec![ReaderSpec {
+                subscription: 3,
+                address: nobody,
+                partitions: vec![(0, 0), (1, 0)],
+                seat: None,
+            }],
+            recorder: Recorder::new(window, Role::Consumer, parcels),
+            targets,
+            stop: Arc::default(),
+        });
+        let why = found.fatal.unwrap();
+        assert!(why.contains(&nobody.to_string()) && why.contains("still running?"), "{why}");
+        assert_eq!(found.broken_off, [(3, 0)], "partition 1 has nothing to be read");
+        assert!(!found.incomplete && !found.cut_short);
     }
 }

@@ -1,6 +1,6 @@
 //! From what the workers found to the result: verdict, figures, doubts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Done, Ground, steady};
 use crate::admin::error_name;
@@ -14,7 +14,7 @@ use crate::plan::{Consume, Load, Plan};
 use crate::produce::Effort;
 use crate::recorder::Window;
 use crate::report::{Backlog, Doubt, Flow, RunResult, StageResult, ThreadUse, Validity};
-use crate::verify::{Oddities, Reading, Seen, Verdict};
+use crate::verify::{Oddities, Pair, Reading, Seen, Verdict};
 use crate::warnings::{self, Signs, Warning, Weight};
 
 /// Everything there is when the workers have ended.
@@ -31,10 +31,12 @@ pub struct End {
 
 fn judge(ground: &Ground, end: &End) -> Verdict {
     let mut seen: BTreeMap<(u32, u32), &Vec<Seen>> = BTreeMap::new();
+    let mut broken_off: BTreeSet<(u32, u32)> = BTreeSet::new();
     let mut oddities = Oddities::default();
     for consumed in &end.done.consumed {
         oddities.add(&consumed.oddities);
         seen.extend(consumed.seen.iter().map(|(place, seen)| (*place, seen)));
+        broken_off.extend(&consumed.broken_off);
     }
     let reading = if ground.share.plan.consume == Consume::Never || !ground.share.plan.check_order {
         Reading::Not
@@ -48,7 +50,11 @@ fn judge(ground: &Ground, end: &End) -> Verdict {
             seen.get(&(subscription, partition))?.get(producer as usize)
         };
         let sent = end.done.produced.iter().flat_map(|p| &p.sent);
-        let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
+        let pairs = sent.map(|s| Pair {
+            ledger: &s.ledger,
+            seen: of(s.producer, s.partition),
+            is_broken_off: broken_off.contains(&(subscription, s.partition)),
+        });
         Verdict::judge(pairs, oddities, reading)
     };
     let mut verdict = judge(0);

@@ -231,6 +231,39 @@ fn acks_zero_promises_nothing_and_never_is_never() {
     assert!(!result.verdict.checked && result.warnings.contains(&Warning::NotVerified));
 }
 
+/// Run `plan` against `sink`, which is gone for good once it has taken some of the records.
+fn orphaned(plan: Plan, sink: Sink) -> RunResult {
+    let (topic, partitions) = (plan.topic.clone(), plan.partitions);
+    let running = thread::spawn(move || run(plan, &Arc::default()).unwrap());
+    let mut admin = Admin::connect(&sink.address.to_string()).unwrap();
+    let mut has_some = || {
+        let ends = admin.end_offsets(&topic, partitions);
+        ends.is_ok_and(|ends| ends.iter().sum::<i64>() > 100)
+    };
+    while !has_some() {}
+    drop(sink);
+    running.join().unwrap()
+}
+
+#[test]
+fn a_broker_that_is_gone_for_good_is_a_failure_however_short_the_drain() {
+    for consume in [Consume::During, Consume::After, Consume::Never] {
+        for load in [Load::Rate(20_000.0), Load::Max] {
+            let sink = keeping(None);
+            let plan = Plan { consume, load, drain_s: 0.3, ..plan(&sink) };
+            let result = orphaned(plan, sink);
+            let verdict = &result.verdict;
+            let why = result.failure.as_deref().unwrap_or_default();
+            assert!(why.contains("is the broker still running?"), "{why:?} {verdict:?}");
+            assert!(verdict.acknowledged > 0 && verdict.lost == 0, "{verdict:?}");
+            if consume == Consume::After {
+                assert_eq!(verdict.unread, verdict.acknowledged, "nobody could read any");
+            }
+            assert_eq!(result.exit_code(), 1);
+        }
+    }
+}
+
 #[test]
 fn a_broken_connection_is_survived_and_costs_no_verdict() {
     let sink = keeping(Some(Fault::HangUp));
