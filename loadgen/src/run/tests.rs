@@ -219,6 +219,22 @@ fn a_full_broker_is_heard_and_its_refusals_are_not_losses() {
     let refused =
         |w: &Warning| matches!(w, Warning::Refused { records, .. } if *records == verdict.unknown);
     assert!(result.warnings.iter().any(refused), "{:?} {verdict:?}", result.warnings);
+    assert_eq!(result.exit_code(), 3, "a broker that does less is no faster: {verdict:?}");
+}
+
+#[test]
+fn a_broker_that_takes_nothing_has_not_been_measured() {
+    for consume in [Consume::During, Consume::Never] {
+        let store = Store::Keep { bytes_max: 10, fault: None };
+        let sink = Sink::start("127.0.0.1:0", store).unwrap();
+        let plan = Plan { consume, duration_s: 0.2, ..plan(&sink) };
+        let result = run(plan, &Arc::default()).unwrap();
+        let why = result.failure.as_deref().unwrap_or_default();
+        assert!(why.contains("not one of") && why.contains("KAFKA_STORAGE_ERROR (56)"), "{why:?}");
+        assert_eq!((result.verdict.acknowledged, result.exit_code()), (0, 1));
+        let slow = |w: &Warning| matches!(w, Warning::NotSustained { .. });
+        assert!(!result.warnings.iter().any(slow), "{:?}", result.warnings);
+    }
 }
 
 #[test]
