@@ -12,11 +12,14 @@ use crate::cli::{
 use crate::compare::{self, ab};
 use crate::folder::Folder;
 use crate::plan::Plan;
-use crate::{calibrate, clock, device, find, interrupt, live, payload, quick, report, run, sink};
+use crate::{
+    calibrate, clock, device, find, interrupt, live, payload, print, quick, report, run, sink,
+};
 
 /// The command line makes no sense (EX_CONFIG of sysexits.h).
 pub const BAD_CONFIGURATION: u8 = 78;
-const FAILED: u8 = 1;
+/// It could not be done.
+pub const FAILED: u8 = 1;
 /// The figures are not to be trusted.
 const INVALID: u8 = 3;
 /// How a disk's ceiling is measured before a run.
@@ -57,14 +60,15 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
     let Some(name) = &args.name else {
         for scenario in SCENARIOS {
             let workload = Workload::parse(scenario.text).map_err(|why| (FAILED, why))?;
-            println!("{:<16} {}\n{:<16} {}", scenario.name, workload.title, "", workload.about);
+            let (name, title) = (scenario.name, workload.title);
+            print::line(format_args!("{name:<16} {title}\n{:<16} {}", "", workload.about));
         }
         return Ok(0);
     };
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
     let unknown =
         || (BAD_CONFIGURATION, format!("{name}: no such scenario; see the list without a name"));
-    print!("{}", scenario.ok_or_else(unknown)?.text);
+    print::out(scenario.ok_or_else(unknown)?.text);
     Ok(0)
 }
 
@@ -84,11 +88,12 @@ pub fn find(args: &FindArgs) -> Ended {
             1 => String::new(),
             attempts => format!(" (attempt {attempts})"),
         };
-        eprintln!("{kind} {rate:>12} records/s  {word}  {}{again}", tried.why);
+        let why = &tried.why;
+        print::aside(format_args!("{kind} {rate:>12} records/s  {word}  {why}{again}"));
     };
     let answer = find::find(&settings, &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
-        println!("highest rate  {}", answer.text);
+        print::line(format_args!("highest rate  {}", answer.text));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &answer).map_err(|why| (FAILED, why))?;
@@ -122,20 +127,23 @@ pub fn ab(args: &AbArgs) -> Ended {
             let flow = report::text::flow(&result.produced);
             let latency = result.produce_latency.as_ref().map(report::text::latency);
             let (round, part, which) = (one.round, one.part, one.which);
-            eprintln!("{part} {round} {which:<8} {flow}  {}", latency.unwrap_or_default());
+            let latency = latency.unwrap_or_default();
+            print::aside(format_args!("{part} {round} {which:<8} {flow}  {latency}"));
         }
-        ab::Progress::Floor(floor) => eprintln!("noise floor: {}", ab::floor_text(floor)),
+        ab::Progress::Floor(floor) => {
+            print::aside(format_args!("noise floor: {}", ab::floor_text(floor)));
+        }
     };
     let found = ab::compare(&settings, folder.as_ref(), &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
-        print!("{}", ab::text(&found));
+        print::out(ab::text(&found));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &found).map_err(|why| (FAILED, why))?;
     }
     if let Some(folder) = &folder {
         folder.finish_comparison(&found).map_err(|why| (FAILED, why))?;
-        eprintln!("report      {}", folder.report_path().display());
+        print::aside(format_args!("report      {}", folder.report_path().display()));
     }
     let is_valid = found.runs.iter().all(|run| run.result["valid"] == true);
     Ok(match is_valid {
@@ -153,7 +161,7 @@ pub fn compare(args: &CompareArgs) -> Ended {
     let result = |path: &Path| Folder::open(path).and_then(|folder| folder.run());
     let a = result(&args.a).map_err(|why| (BAD_CONFIGURATION, why))?;
     let b = result(&args.b).map_err(|why| (BAD_CONFIGURATION, why))?;
-    print!("{}", compare::runs(&a, &b));
+    print::out(compare::runs(&a, &b));
     Ok(0)
 }
 
@@ -164,7 +172,7 @@ pub fn compare(args: &CompareArgs) -> Ended {
 pub fn completions(args: &CompletionsArgs) -> Ended {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "loadgen", &mut text);
-    print!("{}", String::from_utf8_lossy(&text));
+    print::out(String::from_utf8_lossy(&text));
     Ok(0)
 }
 
@@ -184,7 +192,7 @@ pub fn man(args: &ManArgs) -> Ended {
     let mut text = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut text);
     rendered.map_err(|error| (FAILED, error.to_string()))?;
-    print!("{}", String::from_utf8_lossy(&text));
+    print::out(String::from_utf8_lossy(&text));
     Ok(0)
 }
 
@@ -209,7 +217,7 @@ pub fn replay(args: &ReplayArgs) -> Ended {
 pub fn report(args: &ReportArgs) -> Ended {
     let folder = Folder::open(&args.folder).map_err(|why| (BAD_CONFIGURATION, why))?;
     folder.report().map_err(|why| (FAILED, why))?;
-    println!("report      {}", folder.report_path().display());
+    print::line(format_args!("report      {}", folder.report_path().display()));
     Ok(0)
 }
 
@@ -239,7 +247,7 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
     result.device = device;
     result.hold_against(&wanted.slo);
     if wanted.json.as_deref() != Some("-".as_ref()) {
-        print!("{}", report::text::run(&result));
+        print::out(report::text::run(&result));
     }
     if let Some(path) = &wanted.json {
         report::json::write(path, &result).map_err(|why| (FAILED, why))?;
@@ -249,7 +257,7 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
         if let Some(path) = &wanted.omb_result {
             folder.omb_result(path, &result).map_err(|why| (FAILED, why))?;
         }
-        eprintln!("report      {}", folder.report_path().display());
+        print::aside(format_args!("report      {}", folder.report_path().display()));
     }
     Ok(result.exit_code())
 }
@@ -269,10 +277,11 @@ pub fn sink(args: &SinkArgs) -> Ended {
     let stop = interrupt::install();
     let sink = sink::Sink::start_with(&args.listen, store, args.delay, clock::sharpen_timers)
         .map_err(|error| (FAILED, format!("cannot listen on {}: {error}", args.listen)))?;
-    println!("sink listening on {}", sink.address);
+    print::line(format_args!("sink listening on {}", sink.address));
     let caused = sink.wait(&stop).map_err(|error| (FAILED, error.to_string()))?;
     if let Some(caused) = caused {
-        println!("delayed by    {}", report::text::latency(&caused.summary()));
+        let delays = report::text::latency(&caused.summary());
+        print::line(format_args!("delayed by    {delays}"));
         if let Some(path) = &args.json {
             report::json::write(path, &caused.summary()).map_err(|why| (FAILED, why))?;
         }
@@ -287,10 +296,10 @@ pub fn sink(args: &SinkArgs) -> Ended {
 pub fn calibrate(args: &CalibrateArgs) -> Ended {
     let stop = interrupt::install_aloud();
     let settings = calibrate::Settings { seconds: args.seconds, is_real_time: !args.no_realtime };
-    let told = |what: &str| eprintln!("measured    {what}");
+    let told = |what: &str| print::aside(format_args!("measured    {what}"));
     let result = calibrate::calibrate(&settings, &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
-        print!("{}", calibrate::text(&result));
+        print::out(calibrate::text(&result));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &result).map_err(|why| (FAILED, why))?;
@@ -331,7 +340,7 @@ pub fn device(args: &DeviceArgs) -> Ended {
     interrupt::go_on(&stop).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
         for (name, text) in device::lines(&device) {
-            println!("{name:<13} {text}");
+            print::line(format_args!("{name:<13} {text}"));
         }
     }
     if let Some(path) = &args.json {

@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Server, broker, loadgen};
+use support::{LOADGEN, Server, broker, loadgen};
 
 fn run(address: &str, more: &[&str]) -> (i32, Value) {
     let mut arguments = vec!["run", "-b", address, "--json", "-", "--warmup", "0.1"];
@@ -121,6 +122,30 @@ fn scenarios_are_listed_printed_and_run_with_flags_that_win() {
     let (_, result) = run(&sink.address, &named);
     assert_eq!(result["plan"]["load"]["rate"], 1000.0);
     assert_eq!(result["verdict"]["acknowledged"], 700, "0.6 s and a warm-up of 0.1 s");
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_error_and_a_full_disk_is_one() {
+    let sink = Server::sink(&["--keep-bytes", "100000000"]);
+    let load = ["run", "-b", &sink.address, "--rate", "1000", "--duration", "0.2"];
+    let run = [&load[..], &["--warmup", "0", "--progress", "0.1"]].concat();
+    let json = [&run[..], &["--json", "-"]].concat();
+    for words in [&["scenarios"][..], &["man"], &["completions", "bash"], &run, &json, &["--help"]]
+    {
+        // Nobody reads, neither answers nor progress.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(LOADGEN);
+        command.args(words).stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(command.status().unwrap().code(), Some(0), "{words:?}");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(LOADGEN);
+        command.args(words).stdout(full).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {why}");
+        assert!(why.contains("No space left on device") && why.contains("--json"), "{why}");
+    }
 }
 
 #[test]

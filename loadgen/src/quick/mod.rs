@@ -19,6 +19,7 @@ use crate::device::{self, Device};
 use crate::environment::Environment;
 use crate::interrupt;
 use crate::plan::Plan;
+use crate::print;
 use crate::report::{Flow, RunResult, text};
 use crate::run;
 use crate::sink::Sink;
@@ -101,9 +102,10 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_kept {
-            eprintln!("loadgen: the broker's data and log are in {}", self.path.display());
+            let place = self.path.display();
+            print::aside(format_args!("loadgen: the broker's data and log are in {place}"));
         } else if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("loadgen: cannot remove {}: {error}", self.path.display());
+            print::aside(format_args!("loadgen: cannot remove {}: {error}", self.path.display()));
         }
     }
 }
@@ -155,10 +157,12 @@ fn measure(
     interrupt::go_on(stop)?;
     show::device(&device);
     result.device = Some(device.clone());
+    go_on(args, stop)?;
     let sink = sink_ceiling(args, stop)?;
     interrupt::go_on(stop)?;
     show::sink(&sink);
     result.sink = Some(sink.clone());
+    go_on(args, stop)?;
 
     let mut broker = Broker::start(binary, place, stop)?;
     show::broker(&broker.banner);
@@ -186,10 +190,22 @@ fn measure(
         };
         show::phase(&done, moved);
         result.phases.push(done);
-        interrupt::go_on(stop)?;
+        go_on(args, stop)?;
         Admin::connect(&plan.bootstrap_server)?.delete_topic(&plan.topic)?;
     }
     Ok(())
+}
+
+/// Go on while there is somebody to measure for: whoever has read enough (`quick | head`) would
+/// wait for figures that nobody sees, unless they are to be stored.
+///
+/// # Errors
+/// When there is nobody, or a signal has come.
+fn go_on(args: &QuickArgs, stop: &AtomicBool) -> Result<(), String> {
+    if args.json.is_none() && print::has_no_reader() {
+        interrupt::end_by(libc::SIGPIPE, stop);
+    }
+    interrupt::go_on(stop)
 }
 
 /// Failure outranks a broken promise, which outranks an interruption and doubtful figures.

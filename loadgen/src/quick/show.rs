@@ -5,11 +5,12 @@ use crate::cli::QuickArgs;
 use crate::device::{self, Device};
 use crate::environment::Environment;
 use crate::plan::Load;
+use crate::print;
 use crate::report::{Flow, text};
 use crate::warnings::Weight;
 
 fn line(name: &str, text: &str) {
-    println!("{name:<17} {text}");
+    print::line(format_args!("{name:<17} {text}"));
 }
 
 /// Before anything is measured.

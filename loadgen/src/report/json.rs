@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::print;
+
 /// Write `result` to `path`, or to standard output if `path` is `-`.
 ///
 /// # Errors
@@ -13,7 +15,7 @@ pub fn write(path: &Path, result: &impl Serialize) -> Result<(), String> {
     let mut text = serde_json::to_string_pretty(result).map_err(|e| e.to_string())?;
     text.push('\n');
     if path == Path::new("-") {
-        print!("{text}");
+        print::out(text);
         return Ok(());
     }
     // A reader must never see half a document.
