@@ -1,7 +1,7 @@
 //! What each command does: from its flags to its exit code.
 
 use crate::cli::workload::{SCENARIOS, Workload};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
@@ -28,6 +28,12 @@ const CEILING_S: f64 = 0.6;
 
 /// An exit code, or one with a reason to print.
 pub type Ended = Result<u8, (u8, String)>;
+
+/// Refuse a result file that could not be written, before anything is measured.
+fn check_file(flag: &str, path: Option<&PathBuf>) -> Result<(), (u8, String)> {
+    let checked = path.map_or(Ok(()), |path| report::json::check(flag, path));
+    checked.map_err(|why| (BAD_CONFIGURATION, why))
+}
 
 /// How to end when there is nothing to report: by the signal, if one came.
 fn failed(why: String) -> (u8, String) {
@@ -79,6 +85,7 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
 pub fn find(args: &FindArgs) -> Ended {
     let settings = args.settings().map_err(|why| (BAD_CONFIGURATION, why))?;
     settings.plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install_aloud();
     let told = |tried: &find::Tried| {
         let word = if tried.is_kept { "kept  " } else { "missed" };
@@ -122,6 +129,8 @@ pub fn ab(args: &AbArgs) -> Ended {
     let stop = interrupt::install_aloud();
     let folder = args.out.as_deref().map(Folder::create).transpose();
     let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
+    // Behind the folder, in which the file may be.
+    check_file("--json", args.json.as_ref())?;
     let told = |step: ab::Progress<'_>| match step {
         ab::Progress::Run(one, result) => {
             let flow = report::text::flow(&result.produced);
@@ -233,6 +242,9 @@ pub fn part() -> Ended {
 fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
     let folder = wanted.out.as_deref().map(Folder::create).transpose();
     let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
+    // Behind the folder, in which the files may be.
+    check_file("--json", wanted.json.as_ref())?;
+    check_file("--omb-result", wanted.omb_result.as_ref())?;
     let stop = interrupt::install();
     let device = wanted.ceiling.as_ref().map(|dir| {
         let settings =
@@ -274,6 +286,7 @@ pub fn sink(args: &SinkArgs) -> Ended {
             record_bytes: args.record_size.max(payload::HEAD_BYTES),
         },
     };
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install();
     let sink = sink::Sink::start_with(&args.listen, store, args.delay, clock::sharpen_timers)
         .map_err(|error| (FAILED, format!("cannot listen on {}: {error}", args.listen)))?;
@@ -294,6 +307,7 @@ pub fn sink(args: &SinkArgs) -> Ended {
 /// # Errors
 /// The exit code and why.
 pub fn calibrate(args: &CalibrateArgs) -> Ended {
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install_aloud();
     let settings = calibrate::Settings { seconds: args.seconds, is_real_time: !args.no_realtime };
     let told = |what: &str| print::aside(format_args!("measured    {what}"));
@@ -317,6 +331,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Ended {
 /// The exit code and why.
 pub fn quick(args: &QuickArgs) -> Ended {
     quick::check(args).map_err(|why| (BAD_CONFIGURATION, why))?;
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install_aloud();
     let result = quick::quick(args, &stop).map_err(failed)?;
     if let Some(path) = &args.json {
@@ -335,6 +350,7 @@ pub fn device(args: &DeviceArgs) -> Ended {
         file_bytes: args.file_bytes,
         seconds: args.seconds,
     };
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install();
     let device = device::measure(&settings, &stop).map_err(failed)?;
     interrupt::go_on(&stop).map_err(failed)?;

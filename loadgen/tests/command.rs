@@ -41,6 +41,42 @@ fn a_senseless_command_line_is_78_and_names_the_flag() {
 }
 
 #[test]
+fn a_result_file_that_cannot_be_written_is_refused_before_anything_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    // Nobody listens there: whoever measured first would fail with 1.
+    let run = ["run", "-b", "127.0.0.1:1", "--max"];
+    let find = ["find", "-b", "127.0.0.1:1", "--slo", "rate>=1"];
+    let ab = ["ab", "--a", "127.0.0.1:1", "--b", "127.0.0.1:1"];
+    for file in ["/nonexist/x.json", folder] {
+        let json = ["--json", file];
+        for words in [
+            [&run[..], &json].concat(),
+            [&run[..], &["--out", out, "--omb-result", file]].concat(),
+            [&find[..], &json].concat(),
+            [&ab[..], &json, &["--", "--max"]].concat(),
+            [&["quick", "--broker", "/nonexist"], &json[..]].concat(),
+            [&["calibrate"], &json[..]].concat(),
+            [&["device", "--dir", "/nonexist"], &json[..]].concat(),
+            [&["sink", "--listen", "127.0.0.1:0", "--delay", "fixed:1ms"], &json[..]].concat(),
+        ] {
+            let output = loadgen(&words);
+            let why = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{words:?}: {why}");
+            assert!(why.contains(file) && why.contains("give a file in a folder"), "{why}");
+        }
+    }
+    // A good one fails for another reason, and nothing lies beside it.
+    let good = dir.path().join("good.json");
+    let output = loadgen(&[&run[..], &["--json", good.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(std::fs::read_dir(out).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the folder alone");
+}
+
+#[test]
 fn nobody_listening_is_a_failure_with_a_reason() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
