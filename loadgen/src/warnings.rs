@@ -135,6 +135,11 @@ pub enum Warning {
         /// Seconds that should have been.
         of_s: f64,
     },
+    /// The broker's files are in memory.
+    NoDevice {
+        /// What they are on.
+        file_system: String,
+    },
     /// Reading back was ended by hand.
     ReadingStopped {
         /// Acknowledged records that nobody has read.
@@ -226,6 +231,10 @@ impl Warning {
             Self::Stopped { measured_s, of_s } => {
                 format!("cut short by hand: {measured_s:.1} s of {of_s} s were measured")
             }
+            Self::NoDevice { file_system } => format!(
+                "the broker's files are on {file_system}, which is memory: no device is measured, \
+                 and a flush keeps nothing through a power cut, whatever is said of it"
+            ),
             Self::ReadingStopped { unread } => format!(
                 "reading back was cut short by hand: {unread} acknowledged records were not read"
             ),
@@ -263,6 +272,7 @@ impl Warning {
             Self::Refused { errors, .. } => refusal_remedy(errors),
             Self::FetchErrors { .. } => LOOK_UP,
             Self::ClosedLoop => "use --rate for latencies",
+            Self::NoDevice { .. } => "give the broker a folder on a disk (--dir, --data-dir)",
             Self::Stopped { .. } | Self::ReadingStopped { .. } => "let it finish",
         }
     }

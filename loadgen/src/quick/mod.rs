@@ -16,13 +16,14 @@ use crate::admin::Admin;
 use crate::child::{self, Broker};
 use crate::cli::QuickArgs;
 use crate::device::{self, Device};
-use crate::environment::Environment;
+use crate::environment::{Disk, Environment};
 use crate::interrupt;
 use crate::plan::Plan;
 use crate::print;
-use crate::report::{Flow, RunResult, text};
+use crate::report::{Doubt, Flow, RunResult, text};
 use crate::run;
 use crate::sink::Sink;
+use crate::warnings::Warning;
 use phases::Ceiling;
 
 pub use phases::check;
@@ -89,6 +90,10 @@ pub struct QuickResult {
     pub sink: Option<SinkCeiling>,
     /// The phases; the last one of an interrupted `quick` in part.
     pub phases: Vec<Phase>,
+    /// Doubts about all of it; each phase has its own besides.
+    pub warnings: Vec<Warning>,
+    /// The same in words.
+    pub doubts: Vec<Doubt>,
     /// What loadgen should exit with.
     pub exit_code: u8,
 }
@@ -117,8 +122,9 @@ impl Drop for Place {
 pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, String> {
     let binary = child::find_broker(args.broker.as_deref())?;
     let place = make_place(args)?;
-    let environment = Environment::capture();
+    let environment = Environment { disk: Disk::of(&place.path), ..Environment::capture() };
     show::opening(&environment, args);
+    let warnings = doubts(environment.disk.as_ref());
     let mut result = QuickResult {
         format: crate::report::FORMAT,
         environment,
@@ -128,6 +134,8 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
         device: None,
         sink: None,
         phases: Vec::new(),
+        doubts: warnings.iter().map(Doubt::from).collect(),
+        warnings,
         exit_code: 0,
     };
     let done = measure(args, &binary, &place.path, stop, &mut result);
@@ -138,6 +146,15 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
     result.exit_code = worst(&result);
     show::closing(&result);
     Ok(result)
+}
+
+/// What is doubtful before anything is measured.
+fn doubts(disk: Option<&Disk>) -> Vec<Warning> {
+    let memory = disk.filter(|disk| disk.is_memory());
+    memory
+        .map(|disk| Warning::NoDevice { file_system: disk.file_system.clone() })
+        .into_iter()
+        .collect()
 }
 
 /// Fill `result` in the order in which it is printed.
@@ -301,6 +318,7 @@ mod tests {
     use super::*;
     use crate::device::Rate;
     use crate::histogram::Latency;
+    use crate::report::{self, Validity};
 
     fn rates(bytes_per_s: &[f64]) -> Vec<Rate> {
         let rate = |bytes_per_s: &f64| Rate {
@@ -314,6 +332,15 @@ mod tests {
 
     fn flow(bytes_per_s: f64) -> Flow {
         Flow { bytes_per_s, ..Flow::default() }
+    }
+
+    #[test]
+    fn memory_is_no_disk() {
+        let disk = |file_system: &str| Disk { file_system: file_system.into(), ..Disk::default() };
+        let found = doubts(Some(&disk("tmpfs")));
+        assert_eq!(found, [Warning::NoDevice { file_system: "tmpfs".into() }]);
+        assert_eq!(report::validity(&found), Validity::Suspect);
+        assert_eq!((doubts(Some(&disk("ext4"))), doubts(None)), (vec![], vec![]));
     }
 
     #[test]

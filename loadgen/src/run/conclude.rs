@@ -14,9 +14,9 @@ use crate::plan::{Consume, Load, Plan};
 use crate::produce::Effort;
 use crate::recorder::Window;
 use crate::report::text::grouped;
-use crate::report::{Backlog, Doubt, Flow, RunResult, StageResult, ThreadUse, Validity};
+use crate::report::{Backlog, Flow, RunResult, StageResult, ThreadUse, Validity};
 use crate::verify::{Oddities, Pair, Reading, Seen, Verdict};
-use crate::warnings::{self, Signs, Warning, Weight};
+use crate::warnings::{self, Signs, Warning};
 
 /// Everything there is when the workers have ended.
 pub struct End {
@@ -130,15 +130,7 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
         failure,
         seconds: end.collected.seconds.clone(),
     };
-    result.warnings = doubts(&result, &end);
-    result.doubts = result.warnings.iter().map(Doubt::from).collect();
-    let worst = result.warnings.iter().map(Warning::weight).max().unwrap_or(Weight::Note);
-    result.validity = match worst {
-        Weight::Note => Validity::Ok,
-        Weight::Suspect => Validity::Suspect,
-        Weight::Invalid => Validity::Invalid,
-    };
-    result.valid = result.validity != Validity::Invalid;
+    result.doubt(doubts(&result, &end));
     result
 }
 
@@ -277,6 +269,9 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
         found.push(Warning::NotVerified);
     } else if !plan.check_crc {
         found.push(Warning::CrcUnchecked);
+    }
+    if let Some(disk) = result.environment.disk.as_ref().filter(|disk| disk.is_memory()) {
+        found.push(Warning::NoDevice { file_system: disk.file_system.clone() });
     }
     if plan.acks == 0 {
         found.push(Warning::AcksZero);
