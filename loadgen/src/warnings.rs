@@ -135,6 +135,13 @@ pub enum Warning {
         /// Seconds that should have been.
         of_s: f64,
     },
+    /// More was moved than a ceiling says can be.
+    CeilingPassed {
+        /// Which ceiling.
+        of: &'static str,
+        /// The throughput as a share of it; 1 is all of it.
+        share: f64,
+    },
     /// The broker's files are in memory.
     NoDevice {
         /// What they are on.
@@ -231,6 +238,11 @@ impl Warning {
             Self::Stopped { measured_s, of_s } => {
                 format!("cut short by hand: {measured_s:.1} s of {of_s} s were measured")
             }
+            Self::CeilingPassed { of, share } => format!(
+                "{:.0} % of {of}: nothing passes its ceiling, so the ceiling was measured too low \
+                 and the share says nothing",
+                share * 100.0
+            ),
             Self::NoDevice { file_system } => format!(
                 "the broker's files are on {file_system}, which is memory: no device is measured, \
                  and a flush keeps nothing through a power cut, whatever is said of it"
@@ -272,6 +284,10 @@ impl Warning {
             Self::Refused { errors, .. } => refusal_remedy(errors),
             Self::FetchErrors { .. } => LOOK_UP,
             Self::ClosedLoop => "use --rate for latencies",
+            Self::CeilingPassed { .. } => {
+                "measure again at a quieter time; the source has one thread, which a broker of \
+                 several shards can pass for good reason"
+            }
             Self::NoDevice { .. } => "give the broker a folder on a disk (--dir, --data-dir)",
             Self::Stopped { .. } | Self::ReadingStopped { .. } => "let it finish",
         }

@@ -33,6 +33,9 @@ const FREE_BYTES_MIN: u64 = 10 << 30;
 const DEVICE_FILE_BYTES: u64 = 512 << 20;
 const DEVICE_SECONDS: f64 = 0.4;
 
+/// Noise aside, nothing moves more than this share of what bounds it.
+const SHARE_MAX: f64 = 1.1;
+
 /// What loopback and generator allow without any broker's work.
 #[derive(Clone, Debug, Serialize)]
 pub struct SinkCeiling {
@@ -189,16 +192,18 @@ fn measure(
         let ended = run::run(plan.clone(), stop);
         let after = broker.usage();
         let read = after.read_bytes.zip(before.read_bytes);
-        let ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
+        let mut ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
         if ended.measured_s <= 0.0 {
             return interrupt::go_on(stop);
         }
         result.durability.clone_from(&ended.durability);
         result.broker_peak_bytes = after.peak_bytes;
         let moved = phase.moved.map(|moved| moved(&ended));
+        let share = moved.and_then(|moved| share(&phase.ceiling, moved, &device, &sink));
+        ended.doubt(share.as_ref().and_then(Share::doubt).into_iter().collect());
         let done = Phase {
             name: phase.name,
-            share: moved.and_then(|moved| share(&phase.ceiling, moved, &device, &sink)),
+            share,
             share_of_new_blocks: moved
                 .and_then(|moved| share_of_new_blocks(&phase.ceiling, moved, &device, &sink)),
             broker_cpu_s_per_gb: phases::cpu_per_gb(&ended, after.cpu_s - before.cpu_s),
@@ -311,6 +316,12 @@ impl Share {
     fn new(of: &'static str, moved: Flow, ceiling_bytes_per_s: f64) -> Self {
         Self { of, ceiling_bytes_per_s, share: moved.bytes_per_s / ceiling_bytes_per_s.max(1.0) }
     }
+
+    /// What is doubtful about it, if anything is.
+    fn doubt(&self) -> Option<Warning> {
+        let Self { of, share, .. } = *self;
+        (share > SHARE_MAX).then_some(Warning::CeilingPassed { of, share })
+    }
 }
 
 #[cfg(test)]
@@ -332,6 +343,15 @@ mod tests {
 
     fn flow(bytes_per_s: f64) -> Flow {
         Flow { bytes_per_s, ..Flow::default() }
+    }
+
+    #[test]
+    fn a_ceiling_that_is_passed_is_doubted() {
+        let doubt = |moved: f64| Share::new("source", flow(moved), 100.0).doubt();
+        assert_eq!((doubt(10.0), doubt(109.0)), (None, None));
+        let doubt = doubt(211.0).unwrap();
+        assert_eq!(report::validity(std::slice::from_ref(&doubt)), Validity::Suspect);
+        assert!(doubt.text().starts_with("211 % of source"), "{}", doubt.text());
     }
 
     #[test]
