@@ -145,6 +145,8 @@ pub struct Oddities {
     pub foreign: u64,
     /// Offsets that are not the last one plus one.
     pub offset_gaps: u64,
+    /// Offsets that were deleted before they were read; records of ours among them are lost.
+    pub skipped: u64,
 }
 
 impl Oddities {
@@ -155,6 +157,7 @@ impl Oddities {
         self.misdirected += other.misdirected;
         self.foreign += other.foreign;
         self.offset_gaps += other.offset_gaps;
+        self.skipped += other.skipped;
     }
 }
 

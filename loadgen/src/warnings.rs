@@ -135,6 +135,11 @@ pub enum Warning {
         /// Seconds that should have been.
         of_s: f64,
     },
+    /// The broker has deleted records before they were read.
+    DeletedUnread {
+        /// How many offsets.
+        offsets: u64,
+    },
     /// More was moved than a ceiling says can be.
     CeilingPassed {
         /// Which ceiling.
@@ -238,6 +243,10 @@ impl Warning {
             Self::Stopped { measured_s, of_s } => {
                 format!("cut short by hand: {measured_s:.1} s of {of_s} s were measured")
             }
+            Self::DeletedUnread { offsets } => format!(
+                "{offsets} offsets were deleted before they were read; what was acknowledged of \
+                 them counts as lost"
+            ),
             Self::CeilingPassed { of, share } => format!(
                 "{:.0} % of {of}: nothing passes its ceiling, so the ceiling was measured too low \
                  and the share says nothing",
@@ -284,6 +293,10 @@ impl Warning {
             Self::Refused { errors, .. } => refusal_remedy(errors),
             Self::FetchErrors { .. } => LOOK_UP,
             Self::ClosedLoop => "use --rate for latencies",
+            Self::DeletedUnread { .. } => {
+                "raise the topic's retention, let consumers begin earlier, and let nobody delete \
+                 records meanwhile"
+            }
             Self::CeilingPassed { .. } => {
                 "measure again at a quieter time; the source has one thread, which a broker of \
                  several shards can pass for good reason"

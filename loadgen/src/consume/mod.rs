@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thalweg::protocol::ErrorCode;
 
+use crate::admin::Admin;
 use crate::clock;
 use crate::connection::{Connection, Outgoing};
 use crate::cost::Meter;
@@ -485,12 +487,16 @@ impl Worker {
     fn advance(&mut self, index: usize, frame: &[u8]) -> Result<bool, String> {
         let reader = &mut self.readers[index];
         let mut refused = false;
+        let mut out_of_range = Vec::new();
         let mut bad = 0;
         let read = request::read_fetch_answer(frame, |part| {
             let Some(followed) = find(&mut reader.followed, part.partition) else { return };
             if part.error != 0 {
                 refused = true;
                 *self.found.errors.entry(part.error).or_default() += 1;
+                if part.error == ErrorCode::OFFSET_OUT_OF_RANGE.0 {
+                    out_of_range.push(part.partition);
+                }
                 return;
             }
             followed.high_watermark = part.high_watermark;
@@ -515,7 +521,33 @@ impl Worker {
             self.found.oddities.corrupt_batches += bad;
             return Err("a fetched partition holds bytes that are no record batch".into());
         }
+        if !out_of_range.is_empty() {
+            self.skip_deleted(index, &out_of_range);
+        }
         Ok(refused)
+    }
+
+    /// What these partitions were asked for has been deleted: go on where their logs begin now. A
+    /// reader behind the end of a log stays there: what the broker has forgotten must not be taken
+    /// for what it was told to delete.
+    fn skip_deleted(&mut self, index: usize, partitions: &[i32]) {
+        let plan = &self.job.plan;
+        let admin = Admin::connect(&plan.bootstrap_server);
+        let starts = admin.and_then(|mut a| a.start_offsets(&plan.topic, plan.partitions));
+        // If nobody answers, the next fetch meets the same error and asks again.
+        let Ok(starts) = starts else { return };
+        for partition in partitions {
+            let Some(followed) = find(&mut self.readers[index].followed, *partition) else {
+                continue;
+            };
+            let start = starts.get(followed.partition as usize).copied().unwrap_or(0);
+            if start > followed.position {
+                let unseen = start.saturating_sub(followed.verified).max(0);
+                self.found.oddities.skipped += unseen as u64;
+                followed.position = start;
+                followed.verified = followed.verified.max(start);
+            }
+        }
     }
 
     /// Second pass: verify and record. Returns whether it brought anything.

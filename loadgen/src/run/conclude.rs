@@ -262,6 +262,9 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     } else if result.verdict.incomplete {
         found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });
     }
+    if result.verdict.oddities.skipped > 0 {
+        found.push(Warning::DeletedUnread { offsets: result.verdict.oddities.skipped });
+    }
     if cfg!(debug_assertions) {
         found.push(Warning::DebugBuild);
     }

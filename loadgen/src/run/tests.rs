@@ -166,6 +166,22 @@ fn every_mistake_of_a_broker_is_noticed_and_named() {
 }
 
 #[test]
+fn what_was_deleted_before_it_was_read_is_lost_and_the_rest_is_read() {
+    for (consume, consumer_delay_s) in [(Consume::After, 0.0), (Consume::During, 0.4)] {
+        let sink = keeping(Some(Fault::Trim));
+        let result = go(Plan { consume, consumer_delay_s, ..plan(&sink) });
+        let verdict = &result.verdict;
+        assert!(verdict.lost > 0 && verdict.read > 0, "{verdict:?}");
+        assert_eq!(verdict.read + verdict.lost, verdict.acknowledged, "{verdict:?}");
+        assert_eq!((verdict.oddities.skipped, verdict.duplicated), (verdict.lost, 0));
+        assert!(!verdict.incomplete, "{verdict:?}");
+        let told = Warning::DeletedUnread { offsets: verdict.lost };
+        assert!(result.warnings.contains(&told), "{:?}", result.warnings);
+        assert_eq!(result.exit_code(), 4);
+    }
+}
+
+#[test]
 fn a_closed_loop_reads_its_backlog_afterwards() {
     let sink = keeping(None);
     let plan = Plan {
