@@ -160,7 +160,7 @@ pub struct RunResult {
     pub validity: Validity,
     /// Objectives that were given, and whether they were kept.
     pub objectives: Vec<Judged>,
-    /// Why the run ended early, if it did.
+    /// Why the run failed, if it did: it ended early, or nothing was accepted.
     pub failure: Option<String>,
     /// The time series.
     pub seconds: Vec<Second>,
