@@ -21,9 +21,9 @@ use crate::slo::Objective;
 /// doubts what it measures.
 ///
 /// Exit codes: 0 fine, 1 the run failed or no record was accepted, 3 the figures are not valid (the
-/// broker refused some, for one), 4 the broker lost, duplicated, reordered or damaged records, 78 the
-/// command line makes no sense, 99 an objective was missed, 130 or 143 ended by Ctrl-C or SIGTERM
-/// before the answer was there.
+/// broker refused some, for one), 4 the broker lost, duplicated, reordered or damaged records, 78
+/// the command line makes no sense, 99 an objective was missed, 130 or 143 ended by Ctrl-C or
+/// SIGTERM before the answer was there.
 ///
 /// Ctrl-C and SIGTERM end in good order: what was measured until then is printed and stored, marked
 /// as interrupted, and what was started is ended and removed. A second one ends at once.
