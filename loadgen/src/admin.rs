@@ -137,7 +137,24 @@ impl Admin {
     /// # Errors
     /// When one of them cannot be had.
     pub fn end_offsets(&mut self, topic: &str, partitions: u32) -> Result<Vec<i64>, String> {
-        let wanted: Vec<_> = (0..partitions as i32).map(|p| (p, OffsetSpec::Latest)).collect();
+        self.offsets(topic, partitions, OffsetSpec::Latest)
+    }
+
+    /// The offset of the first record that each of the topic's partitions still has.
+    ///
+    /// # Errors
+    /// When one of them cannot be had.
+    pub fn start_offsets(&mut self, topic: &str, partitions: u32) -> Result<Vec<i64>, String> {
+        self.offsets(topic, partitions, OffsetSpec::Earliest)
+    }
+
+    fn offsets(
+        &mut self,
+        topic: &str,
+        partitions: u32,
+        which: OffsetSpec,
+    ) -> Result<Vec<i64>, String> {
+        let wanted: Vec<_> = (0..partitions as i32).map(|p| (p, which)).collect();
         let offsets = self.client.list_offsets(topic, &wanted, false).map_err(text)?;
         Ok(offsets.into_iter().map(|offset| offset.unwrap_or(0)).collect())
     }

@@ -1,7 +1,7 @@
 //! What each command does: from its flags to its exit code.
 
 use crate::cli::workload::{SCENARIOS, Workload};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
@@ -12,11 +12,14 @@ use crate::cli::{
 use crate::compare::{self, ab};
 use crate::folder::Folder;
 use crate::plan::Plan;
-use crate::{calibrate, clock, device, find, interrupt, live, payload, quick, report, run, sink};
+use crate::{
+    calibrate, clock, device, find, interrupt, live, payload, print, quick, report, run, sink,
+};
 
 /// The command line makes no sense (EX_CONFIG of sysexits.h).
 pub const BAD_CONFIGURATION: u8 = 78;
-const FAILED: u8 = 1;
+/// It could not be done.
+pub const FAILED: u8 = 1;
 /// The figures are not to be trusted.
 const INVALID: u8 = 3;
 /// How a disk's ceiling is measured before a run.
@@ -25,6 +28,12 @@ const CEILING_S: f64 = 0.6;
 
 /// An exit code, or one with a reason to print.
 pub type Ended = Result<u8, (u8, String)>;
+
+/// Refuse a result file that could not be written, before anything is measured.
+fn check_file(flag: &str, path: Option<&PathBuf>) -> Result<(), (u8, String)> {
+    let checked = path.map_or(Ok(()), |path| report::json::check(flag, path));
+    checked.map_err(|why| (BAD_CONFIGURATION, why))
+}
 
 /// How to end when there is nothing to report: by the signal, if one came.
 fn failed(why: String) -> (u8, String) {
@@ -57,14 +66,15 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
     let Some(name) = &args.name else {
         for scenario in SCENARIOS {
             let workload = Workload::parse(scenario.text).map_err(|why| (FAILED, why))?;
-            println!("{:<16} {}\n{:<16} {}", scenario.name, workload.title, "", workload.about);
+            let (name, title) = (scenario.name, workload.title);
+            print::line(format_args!("{name:<16} {title}\n{:<16} {}", "", workload.about));
         }
         return Ok(0);
     };
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
     let unknown =
         || (BAD_CONFIGURATION, format!("{name}: no such scenario; see the list without a name"));
-    print!("{}", scenario.ok_or_else(unknown)?.text);
+    print::out(scenario.ok_or_else(unknown)?.text);
     Ok(0)
 }
 
@@ -75,6 +85,7 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
 pub fn find(args: &FindArgs) -> Ended {
     let settings = args.settings().map_err(|why| (BAD_CONFIGURATION, why))?;
     settings.plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install_aloud();
     let told = |tried: &find::Tried| {
         let word = if tried.is_kept { "kept  " } else { "missed" };
@@ -84,11 +95,12 @@ pub fn find(args: &FindArgs) -> Ended {
             1 => String::new(),
             attempts => format!(" (attempt {attempts})"),
         };
-        eprintln!("{kind} {rate:>12} records/s  {word}  {}{again}", tried.why);
+        let why = &tried.why;
+        print::aside(format_args!("{kind} {rate:>12} records/s  {word}  {why}{again}"));
     };
     let answer = find::find(&settings, &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
-        println!("highest rate  {}", answer.text);
+        print::line(format_args!("highest rate  {}", answer.text));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &answer).map_err(|why| (FAILED, why))?;
@@ -117,25 +129,30 @@ pub fn ab(args: &AbArgs) -> Ended {
     let stop = interrupt::install_aloud();
     let folder = args.out.as_deref().map(Folder::create).transpose();
     let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
+    // Behind the folder, in which the file may be.
+    check_file("--json", args.json.as_ref())?;
     let told = |step: ab::Progress<'_>| match step {
         ab::Progress::Run(one, result) => {
             let flow = report::text::flow(&result.produced);
             let latency = result.produce_latency.as_ref().map(report::text::latency);
             let (round, part, which) = (one.round, one.part, one.which);
-            eprintln!("{part} {round} {which:<8} {flow}  {}", latency.unwrap_or_default());
+            let latency = latency.unwrap_or_default();
+            print::aside(format_args!("{part} {round} {which:<8} {flow}  {latency}"));
         }
-        ab::Progress::Floor(floor) => eprintln!("noise floor: {}", ab::floor_text(floor)),
+        ab::Progress::Floor(floor) => {
+            print::aside(format_args!("noise floor: {}", ab::floor_text(floor)));
+        }
     };
     let found = ab::compare(&settings, folder.as_ref(), &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
-        print!("{}", ab::text(&found));
+        print::out(ab::text(&found));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &found).map_err(|why| (FAILED, why))?;
     }
     if let Some(folder) = &folder {
         folder.finish_comparison(&found).map_err(|why| (FAILED, why))?;
-        eprintln!("report      {}", folder.report_path().display());
+        print::aside(format_args!("report      {}", folder.report_path().display()));
     }
     let is_valid = found.runs.iter().all(|run| run.result["valid"] == true);
     Ok(match is_valid {
@@ -153,7 +170,7 @@ pub fn compare(args: &CompareArgs) -> Ended {
     let result = |path: &Path| Folder::open(path).and_then(|folder| folder.run());
     let a = result(&args.a).map_err(|why| (BAD_CONFIGURATION, why))?;
     let b = result(&args.b).map_err(|why| (BAD_CONFIGURATION, why))?;
-    print!("{}", compare::runs(&a, &b));
+    print::out(compare::runs(&a, &b));
     Ok(0)
 }
 
@@ -164,7 +181,7 @@ pub fn compare(args: &CompareArgs) -> Ended {
 pub fn completions(args: &CompletionsArgs) -> Ended {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "loadgen", &mut text);
-    print!("{}", String::from_utf8_lossy(&text));
+    print::out(String::from_utf8_lossy(&text));
     Ok(0)
 }
 
@@ -184,7 +201,7 @@ pub fn man(args: &ManArgs) -> Ended {
     let mut text = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut text);
     rendered.map_err(|error| (FAILED, error.to_string()))?;
-    print!("{}", String::from_utf8_lossy(&text));
+    print::out(String::from_utf8_lossy(&text));
     Ok(0)
 }
 
@@ -209,7 +226,7 @@ pub fn replay(args: &ReplayArgs) -> Ended {
 pub fn report(args: &ReportArgs) -> Ended {
     let folder = Folder::open(&args.folder).map_err(|why| (BAD_CONFIGURATION, why))?;
     folder.report().map_err(|why| (FAILED, why))?;
-    println!("report      {}", folder.report_path().display());
+    print::line(format_args!("report      {}", folder.report_path().display()));
     Ok(0)
 }
 
@@ -225,6 +242,9 @@ pub fn part() -> Ended {
 fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
     let folder = wanted.out.as_deref().map(Folder::create).transpose();
     let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
+    // Behind the folder, in which the files may be.
+    check_file("--json", wanted.json.as_ref())?;
+    check_file("--omb-result", wanted.omb_result.as_ref())?;
     let stop = interrupt::install();
     let device = wanted.ceiling.as_ref().map(|dir| {
         let settings =
@@ -239,7 +259,7 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
     result.device = device;
     result.hold_against(&wanted.slo);
     if wanted.json.as_deref() != Some("-".as_ref()) {
-        print!("{}", report::text::run(&result));
+        print::out(report::text::run(&result));
     }
     if let Some(path) = &wanted.json {
         report::json::write(path, &result).map_err(|why| (FAILED, why))?;
@@ -249,7 +269,7 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
         if let Some(path) = &wanted.omb_result {
             folder.omb_result(path, &result).map_err(|why| (FAILED, why))?;
         }
-        eprintln!("report      {}", folder.report_path().display());
+        print::aside(format_args!("report      {}", folder.report_path().display()));
     }
     Ok(result.exit_code())
 }
@@ -266,13 +286,15 @@ pub fn sink(args: &SinkArgs) -> Ended {
             record_bytes: args.record_size.max(payload::HEAD_BYTES),
         },
     };
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install();
     let sink = sink::Sink::start_with(&args.listen, store, args.delay, clock::sharpen_timers)
         .map_err(|error| (FAILED, format!("cannot listen on {}: {error}", args.listen)))?;
-    println!("sink listening on {}", sink.address);
+    print::line(format_args!("sink listening on {}", sink.address));
     let caused = sink.wait(&stop).map_err(|error| (FAILED, error.to_string()))?;
     if let Some(caused) = caused {
-        println!("delayed by    {}", report::text::latency(&caused.summary()));
+        let delays = report::text::latency(&caused.summary());
+        print::line(format_args!("delayed by    {delays}"));
         if let Some(path) = &args.json {
             report::json::write(path, &caused.summary()).map_err(|why| (FAILED, why))?;
         }
@@ -285,12 +307,13 @@ pub fn sink(args: &SinkArgs) -> Ended {
 /// # Errors
 /// The exit code and why.
 pub fn calibrate(args: &CalibrateArgs) -> Ended {
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install_aloud();
     let settings = calibrate::Settings { seconds: args.seconds, is_real_time: !args.no_realtime };
-    let told = |what: &str| eprintln!("measured    {what}");
+    let told = |what: &str| print::aside(format_args!("measured    {what}"));
     let result = calibrate::calibrate(&settings, &stop, told).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
-        print!("{}", calibrate::text(&result));
+        print::out(calibrate::text(&result));
     }
     if let Some(path) = &args.json {
         report::json::write(path, &result).map_err(|why| (FAILED, why))?;
@@ -308,6 +331,7 @@ pub fn calibrate(args: &CalibrateArgs) -> Ended {
 /// The exit code and why.
 pub fn quick(args: &QuickArgs) -> Ended {
     quick::check(args).map_err(|why| (BAD_CONFIGURATION, why))?;
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install_aloud();
     let result = quick::quick(args, &stop).map_err(failed)?;
     if let Some(path) = &args.json {
@@ -326,12 +350,13 @@ pub fn device(args: &DeviceArgs) -> Ended {
         file_bytes: args.file_bytes,
         seconds: args.seconds,
     };
+    check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install();
     let device = device::measure(&settings, &stop).map_err(failed)?;
     interrupt::go_on(&stop).map_err(failed)?;
     if args.json.as_deref() != Some("-".as_ref()) {
         for (name, text) in device::lines(&device) {
-            println!("{name:<13} {text}");
+            print::line(format_args!("{name:<13} {text}"));
         }
     }
     if let Some(path) = &args.json {

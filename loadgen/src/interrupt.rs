@@ -33,6 +33,13 @@ pub fn install_aloud() -> Arc<AtomicBool> {
     install()
 }
 
+/// End as if `signal` had come.
+pub fn end_by(signal: libc::c_int, stop: &AtomicBool) {
+    if !stop.swap(true, Ordering::Relaxed) {
+        SIGNAL.store(signal, Ordering::Relaxed);
+    }
+}
+
 /// What to exit with when a signal ended the command before its answer was there: 128 and the
 /// signal's number, as shells have it. None without a signal.
 pub fn exit_code() -> Option<u8> {

@@ -1,5 +1,8 @@
 //! The `loadgen` command: arguments to plan, run, report.
 
+// They panic when nobody reads: `print` has what to use instead.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod admin;
 mod batch;
 mod calibrate;
@@ -25,6 +28,7 @@ mod pace;
 mod payload;
 mod plan;
 mod poll;
+mod print;
 mod produce;
 mod quick;
 mod recorder;
@@ -41,21 +45,25 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command};
-use commands::BAD_CONFIGURATION;
+use commands::{BAD_CONFIGURATION, FAILED};
 
 fn main() -> ExitCode {
     let arguments = match cli::workload::expand(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(why) => {
-            eprintln!("loadgen: {why}");
+            print::aside(format_args!("loadgen: {why}"));
             return BAD_CONFIGURATION.into();
         }
     };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { BAD_CONFIGURATION.into() } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            if error.use_stderr() {
+                return BAD_CONFIGURATION.into();
+            }
+            print::keep(printed);
+            return end(0);
         }
     };
     let ended = match cli.command {
@@ -75,10 +83,17 @@ fn main() -> ExitCode {
         Command::Part => commands::part(),
     };
     match ended {
-        Ok(code) => code.into(),
+        Ok(code) => end(code),
         Err((code, why)) => {
-            eprintln!("loadgen: {why}");
-            code.into()
+            print::aside(format_args!("loadgen: {why}"));
+            end(code)
         }
     }
+}
+
+/// Exit with `code`, which cannot be success if not all could be printed.
+fn end(code: u8) -> ExitCode {
+    let Some(why) = print::failure() else { return code.into() };
+    print::aside(format_args!("loadgen: {why}"));
+    if code == 0 { FAILED.into() } else { code.into() }
 }

@@ -308,6 +308,7 @@ impl Plan {
         }
         self.check_payload_file()?;
         self.check_groups()?;
+        self.check_numbers()?;
         if !(0.0..1e7).contains(&self.consumer_delay_s)
             || (self.consumer_delay_s > 0.0 && self.consume != Consume::During)
         {
@@ -353,6 +354,16 @@ impl Plan {
         }
         if !(0.0..1e6).contains(&groups.churn_s) || (groups.churn_s > 0.0 && groups.churn_s < 0.1) {
             return Err(format!("--churn {}: give 0, or 0.1 s and more", groups.churn_s));
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), String> {
+        if !(0.0..=1.0).contains(&self.random_share) {
+            return Err(format!("--random-share {}: give a share of 0 to 1", self.random_share));
+        }
+        if !(0.0..1e7).contains(&self.drain_s) {
+            return Err(format!("--drain {}: give seconds, 0 to 1e7", self.drain_s));
         }
         Ok(())
     }
@@ -492,7 +503,7 @@ mod tests {
     fn the_default_plan_is_good_and_each_bad_value_is_named() {
         Plan::default().check().unwrap();
         type Change = fn(&mut Plan);
-        let bad: [(&str, Change); 20] = [
+        let bad: [(&str, Change); 25] = [
             ("--topic", |p| p.topic = "a b".into()),
             ("--rate", |p| p.load = Load::Rate(0.0)),
             ("--rate", |p| p.load = Load::Rate(f64::NAN)),
@@ -517,6 +528,11 @@ mod tests {
             ("--idempotent", |p| (p.idempotent, p.acks) = (true, 1)),
             ("--key-size", |p| p.keys = Some(Keys { bytes: 2, space: 1000, zipf: 0.0 })),
             ("--duration", |p| p.duration_s = 0.0),
+            ("--random-share", |p| p.random_share = 5.0),
+            ("--random-share", |p| p.random_share = f64::NAN),
+            ("--drain", |p| p.drain_s = -1.0),
+            ("--drain", |p| p.drain_s = f64::INFINITY),
+            ("--warmup", |p| p.warmup_s = f64::NAN),
         ];
         for (flag, change) in bad {
             let mut plan = Plan::default();

@@ -86,6 +86,9 @@ impl FromStr for Objective {
         let plain: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         let wanted = if let Some(rate) = plain.strip_prefix("rate>=") {
             let at_least: f64 = rate.parse().map_err(|_| format!("{rate:?} is no number"))?;
+            if !(at_least.is_finite() && at_least >= 0.0) {
+                return Err(format!("{text}: give records per second, e.g. rate>=100000"));
+            }
             Wanted::Rate { at_least }
         } else {
             let example = "give e.g. e2e.p99<5ms, produce.p99.9<20ms or rate>=100000";
@@ -152,7 +155,16 @@ mod tests {
         assert!(time.is_met_by(4_999_999.0) && !time.is_met_by(5_000_000.0));
         let rate = wanted("rate>=5e4");
         assert!(rate.is_met_by(50_000.0) && !rate.is_met_by(49_999.0));
-        for text in ["", "e2e.p99", "e2e<5ms", "x.p99<5ms", "e2e.p42<5ms", "e2e.p99<5", "rate>=x"] {
+        for text in [
+            "",
+            "e2e.p99",
+            "e2e<5ms",
+            "x.p99<5ms",
+            "e2e.p42<5ms",
+            "e2e.p99<5",
+            "rate>=x",
+            "rate>=nan",
+        ] {
             assert!(text.parse::<Objective>().is_err(), "{text:?}");
         }
     }

@@ -145,6 +145,8 @@ pub struct Oddities {
     pub foreign: u64,
     /// Offsets that are not the last one plus one.
     pub offset_gaps: u64,
+    /// Offsets that were deleted before they were read; records of ours among them are lost.
+    pub skipped: u64,
 }
 
 impl Oddities {
@@ -155,6 +157,7 @@ impl Oddities {
         self.misdirected += other.misdirected;
         self.foreign += other.foreign;
         self.offset_gaps += other.offset_gaps;
+        self.skipped += other.skipped;
     }
 }
 
@@ -167,6 +170,17 @@ pub enum Reading {
     Whole,
     /// Until somebody ended it by hand: what is missing at the end may be there.
     CutShort,
+}
+
+/// What one producer sent to one partition, beside what one set of consumers saw of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// What was sent.
+    pub ledger: &'a Ledger,
+    /// What was seen; none if that is nothing at all.
+    pub seen: Option<&'a Seen>,
+    /// A failure ended the reading before the end: as [`Reading::CutShort`], for it alone.
+    pub is_broken_off: bool,
 }
 
 /// The judgement over a whole run.
@@ -186,7 +200,7 @@ pub struct Verdict {
     pub read: u64,
     /// Acknowledged, never read.
     pub lost: u64,
-    /// Acknowledged, not read because somebody ended the reading: nobody knows.
+    /// Acknowledged, not read because somebody or a failure ended the reading: nobody knows.
     pub unread: u64,
     /// Read again.
     pub duplicated: u64,
@@ -202,16 +216,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Judge: `pairs` gives for each producer and partition the ledger and what was seen of it.
+    /// Judge: `pairs` has one for each producer and partition.
     pub fn judge<'a>(
-        pairs: impl Iterator<Item = (&'a Ledger, Option<&'a Seen>)>,
+        pairs: impl Iterator<Item = Pair<'a>>,
         oddities: Oddities,
         reading: Reading,
     ) -> Self {
         let checked = reading != Reading::Not;
         let mut verdict = Self { checked, oddities, ..Self::default() };
         let nothing = Seen::default();
-        for (ledger, seen) in pairs {
+        for Pair { ledger, seen, is_broken_off } in pairs {
             let seen = seen.unwrap_or(&nothing);
             let (refused, unknown) =
                 (ledger.doubtful(Fate::Refused), ledger.doubtful(Fate::Unknown));
@@ -227,9 +241,10 @@ impl Verdict {
             verdict.duplicated += seen.duplicated;
             verdict.reordered += seen.reordered;
             let tail = Range { first: seen.next, end: ledger.sent };
-            match reading {
-                Reading::CutShort => verdict.unread += ledger.acknowledged_in(tail),
-                _ => verdict.lost += ledger.acknowledged_in(tail),
+            if is_broken_off || reading == Reading::CutShort {
+                verdict.unread += ledger.acknowledged_in(tail);
+            } else {
+                verdict.lost += ledger.acknowledged_in(tail);
             }
             verdict.lost += seen.gaps.iter().map(|gap| ledger.acknowledged_in(*gap)).sum::<u64>();
         }
@@ -265,7 +280,11 @@ mod tests {
     fn judge(ledger: &Ledger, sequences: &[u64]) -> Verdict {
         let mut seen = Seen::default();
         sequences.iter().for_each(|s| seen.observe(*s));
-        Verdict::judge([(ledger, Some(&seen))].into_iter(), Oddities::default(), Reading::Whole)
+        Verdict::judge([pair(ledger, &seen)].into_iter(), Oddities::default(), Reading::Whole)
+    }
+
+    fn pair<'a>(ledger: &'a Ledger, seen: &'a Seen) -> Pair<'a> {
+        Pair { ledger, seen: Some(seen), is_broken_off: false }
     }
 
     fn sent(records: u32) -> Ledger {
@@ -294,9 +313,14 @@ mod tests {
         let mut seen = Seen::default();
         [0, 1, 3].into_iter().for_each(|s| seen.observe(s));
         let (ledger, oddities) = (sent(10), Oddities::default());
-        let pairs = [(&ledger, Some(&seen))].into_iter();
+        let pairs = [pair(&ledger, &seen)].into_iter();
         let verdict = Verdict::judge(pairs, oddities, Reading::CutShort);
         assert_eq!((verdict.lost, verdict.unread, verdict.read), (1, 6, 3));
+        // A failure cuts off one reader; the others have read whatever there was.
+        let broken_off = Pair { is_broken_off: true, ..pair(&ledger, &seen) };
+        let pairs = [broken_off, pair(&ledger, &seen)].into_iter();
+        let verdict = Verdict::judge(pairs, oddities, Reading::Whole);
+        assert_eq!((verdict.lost, verdict.unread, verdict.read), (1 + 7, 6, 6));
     }
 
     #[test]
@@ -335,11 +359,8 @@ mod tests {
         }
         assert!(seen.gaps.len() <= RANGES_MAX);
         let ledger = sent(RANGES_MAX as u32 * 4);
-        let verdict = Verdict::judge(
-            [(&ledger, Some(&seen))].into_iter(),
-            Oddities::default(),
-            Reading::Whole,
-        );
+        let pairs = [pair(&ledger, &seen)].into_iter();
+        let verdict = Verdict::judge(pairs, Oddities::default(), Reading::Whole);
         assert!(verdict.at_least && verdict.lost >= RANGES_MAX as u64);
     }
 

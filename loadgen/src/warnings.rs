@@ -112,10 +112,17 @@ pub enum Warning {
         /// How often.
         count: u64,
     },
-    /// The broker refused records, or answered fetches with an error.
+    /// The broker answered records with an error: it did less than was asked of it.
     Refused {
-        /// How many records and fetches.
+        /// How many.
         records: u64,
+        /// Kafka's names of the errors.
+        errors: Vec<String>,
+    },
+    /// The broker answered fetches with an error.
+    FetchErrors {
+        /// How many.
+        count: u64,
         /// Kafka's names of the errors.
         errors: Vec<String>,
     },
@@ -127,6 +134,23 @@ pub enum Warning {
         measured_s: f64,
         /// Seconds that should have been.
         of_s: f64,
+    },
+    /// The broker has deleted records before they were read.
+    DeletedUnread {
+        /// How many offsets.
+        offsets: u64,
+    },
+    /// More was moved than a ceiling says can be.
+    CeilingPassed {
+        /// Which ceiling.
+        of: &'static str,
+        /// The throughput as a share of it; 1 is all of it.
+        share: f64,
+    },
+    /// The broker's files are in memory.
+    NoDevice {
+        /// What they are on.
+        file_system: String,
     },
     /// Reading back was ended by hand.
     ReadingStopped {
@@ -142,9 +166,9 @@ impl Warning {
             Self::ScheduleLag { p99_ns, produce_p99_ns } if p99_ns * 2 >= *produce_p99_ns => {
                 Weight::Invalid
             }
-            Self::GeneratorSaturated { open_loop: true, .. } | Self::FromTheFuture { .. } => {
-                Weight::Invalid
-            }
+            Self::GeneratorSaturated { open_loop: true, .. }
+            | Self::FromTheFuture { .. }
+            | Self::Refused { .. } => Weight::Invalid,
             Self::Stopped { measured_s, .. } if *measured_s <= 0.0 => Weight::Invalid,
             Self::NotVerified
             | Self::AcksZero
@@ -203,8 +227,14 @@ impl Warning {
                 format!("reading back stopped after {limit_s:.0} s; missing records count as lost")
             }
             Self::Disconnects { count } => format!("connections broke {count} times"),
+            Self::Refused { records, errors } if errors.is_empty() => {
+                format!("the broker refused {records} records")
+            }
             Self::Refused { records, errors } => {
                 format!("the broker refused {records} records: {}", errors.join(", "))
+            }
+            Self::FetchErrors { count, errors } => {
+                format!("the broker answered {count} fetches with {}", errors.join(", "))
             }
             Self::ClosedLoop => {
                 "closed loop: latency is from the actual send and says nothing about another load"
@@ -213,6 +243,19 @@ impl Warning {
             Self::Stopped { measured_s, of_s } => {
                 format!("cut short by hand: {measured_s:.1} s of {of_s} s were measured")
             }
+            Self::DeletedUnread { offsets } => format!(
+                "{offsets} offsets were deleted before they were read; what was acknowledged of \
+                 them counts as lost"
+            ),
+            Self::CeilingPassed { of, share } => format!(
+                "{:.0} % of {of}: nothing passes its ceiling, so the ceiling was measured too low \
+                 and the share says nothing",
+                share * 100.0
+            ),
+            Self::NoDevice { file_system } => format!(
+                "the broker's files are on {file_system}, which is memory: no device is measured, \
+                 and a flush keeps nothing through a power cut, whatever is said of it"
+            ),
             Self::ReadingStopped { unread } => format!(
                 "reading back was cut short by hand: {unread} acknowledged records were not read"
             ),
@@ -247,10 +290,38 @@ impl Warning {
             Self::CrcUnchecked => "drop --no-check-crc",
             Self::ReadIncomplete { .. } => "raise --drain, or find out why reading is slow",
             Self::Disconnects { .. } => "look into the broker's log",
-            Self::Refused { .. } => "look up the error; the broker's log says more",
+            Self::Refused { errors, .. } => refusal_remedy(errors),
+            Self::FetchErrors { .. } => LOOK_UP,
             Self::ClosedLoop => "use --rate for latencies",
+            Self::DeletedUnread { .. } => {
+                "raise the topic's retention, let consumers begin earlier, and let nobody delete \
+                 records meanwhile"
+            }
+            Self::CeilingPassed { .. } => {
+                "measure again at a quieter time; the source has one thread, which a broker of \
+                 several shards can pass for good reason"
+            }
+            Self::NoDevice { .. } => "give the broker a folder on a disk (--dir, --data-dir)",
             Self::Stopped { .. } | Self::ReadingStopped { .. } => "let it finish",
         }
+    }
+}
+
+const LOOK_UP: &str = "look up the error; the broker's log says more";
+
+/// What to do about records that the broker answered with these errors ([`error_name`]).
+///
+/// [`error_name`]: crate::admin::error_name
+pub fn refusal_remedy(errors: &[String]) -> &'static str {
+    let is = |code: &str| errors.iter().any(|name| name.ends_with(code));
+    if is("(10)") || is("(18)") {
+        "lower --record-size or --batch-bytes, or raise the topic's max.message.bytes"
+    } else if is("(19)") {
+        "bring the replicas back, or lower the topic's min.insync.replicas"
+    } else if is("(87)") {
+        "give what the topic asks of its records, e.g. --key-size for one that is compacted"
+    } else {
+        LOOK_UP
     }
 }
 
@@ -261,6 +332,8 @@ pub struct Signs {
     pub offered: Option<f64>,
     /// Records per second acknowledged.
     pub achieved: f64,
+    /// Records per second that the broker answered with an error: not for want of time.
+    pub refused: f64,
     /// Due and unsent at the end.
     pub backlog: u64,
     /// Worker threads: role, CPU share, share of waiting for a core.
@@ -315,7 +388,7 @@ pub fn doubts(signs: &Signs) -> Vec<Warning> {
         }
     }
     match signs.offered {
-        Some(offered) if signs.achieved < offered * SUSTAINED_SHARE => {
+        Some(offered) if signs.achieved + signs.refused < offered * SUSTAINED_SHARE => {
             found.push(Warning::NotSustained {
                 offered,
                 achieved: signs.achieved,
@@ -413,6 +486,23 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_spoils_the_figures_and_its_remedy_follows_the_error() {
+        let told = |error: i16| {
+            let errors = vec![crate::admin::error_name(error)];
+            let refused = Warning::Refused { records: 5, errors };
+            assert_eq!(refused.weight(), Weight::Invalid);
+            assert!(refused.text().contains("5 records"), "{}", refused.text());
+            refused.remedy()
+        };
+        assert!(told(10).contains("--record-size") && told(10).contains("max.message.bytes"));
+        assert!(told(19).contains("min.insync.replicas") && told(87).contains("--key-size"));
+        assert_eq!(told(29), LOOK_UP);
+        let fetches = Warning::FetchErrors { count: 2, errors: vec!["X (1)".into()] };
+        assert_eq!(fetches.weight(), Weight::Suspect);
+        assert!(fetches.text().contains("2 fetches with X (1)"), "{}", fetches.text());
+    }
+
+    #[test]
     fn each_other_sign_is_read() {
         let one = |signs: Signs| doubts(&signs).pop().unwrap();
         assert!(matches!(
@@ -433,6 +523,8 @@ mod tests {
         assert!(matches!(starved, Warning::WaitedForCpu { .. }));
         let throttled = one(Signs { throttled_ns: 11_000_000, ..good() });
         assert_eq!(throttled, Warning::Throttled { for_ns: 11_000_000 });
+        let refused = doubts(&Signs { achieved: 600.0, refused: 400.0, ..good() });
+        assert_eq!(refused, [], "a lower --rate would not help");
         let stolen = one(Signs { stolen_share: 0.1, ..good() });
         assert_eq!(stolen.weight(), Weight::Suspect);
         let moving = one(Signs { trends: vec![("throughput", -0.4)], ..good() });

@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Server, broker, loadgen};
+use support::{LOADGEN, Server, broker, loadgen};
 
 fn run(address: &str, more: &[&str]) -> (i32, Value) {
     let mut arguments = vec!["run", "-b", address, "--json", "-", "--warmup", "0.1"];
@@ -37,6 +38,42 @@ fn a_senseless_command_line_is_78_and_names_the_flag() {
         assert_eq!(output.status.code(), Some(78), "{arguments:?}: {why}");
         assert!(why.contains(word), "{arguments:?}: {why}");
     }
+}
+
+#[test]
+fn a_result_file_that_cannot_be_written_is_refused_before_anything_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    // Nobody listens there: whoever measured first would fail with 1.
+    let run = ["run", "-b", "127.0.0.1:1", "--max"];
+    let find = ["find", "-b", "127.0.0.1:1", "--slo", "rate>=1"];
+    let ab = ["ab", "--a", "127.0.0.1:1", "--b", "127.0.0.1:1"];
+    for file in ["/nonexist/x.json", folder] {
+        let json = ["--json", file];
+        for words in [
+            [&run[..], &json].concat(),
+            [&run[..], &["--out", out, "--omb-result", file]].concat(),
+            [&find[..], &json].concat(),
+            [&ab[..], &json, &["--", "--max"]].concat(),
+            [&["quick", "--broker", "/nonexist"], &json[..]].concat(),
+            [&["calibrate"], &json[..]].concat(),
+            [&["device", "--dir", "/nonexist"], &json[..]].concat(),
+            [&["sink", "--listen", "127.0.0.1:0", "--delay", "fixed:1ms"], &json[..]].concat(),
+        ] {
+            let output = loadgen(&words);
+            let why = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(78), "{words:?}: {why}");
+            assert!(why.contains(file) && why.contains("give a file in a folder"), "{why}");
+        }
+    }
+    // A good one fails for another reason, and nothing lies beside it.
+    let good = dir.path().join("good.json");
+    let output = loadgen(&[&run[..], &["--json", good.to_str().unwrap()]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(std::fs::read_dir(out).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the folder alone");
 }
 
 #[test]
@@ -121,6 +158,30 @@ fn scenarios_are_listed_printed_and_run_with_flags_that_win() {
     let (_, result) = run(&sink.address, &named);
     assert_eq!(result["plan"]["load"]["rate"], 1000.0);
     assert_eq!(result["verdict"]["acknowledged"], 700, "0.6 s and a warm-up of 0.1 s");
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_error_and_a_full_disk_is_one() {
+    let sink = Server::sink(&["--keep-bytes", "100000000"]);
+    let load = ["run", "-b", &sink.address, "--rate", "1000", "--duration", "0.2"];
+    let run = [&load[..], &["--warmup", "0", "--progress", "0.1"]].concat();
+    let json = [&run[..], &["--json", "-"]].concat();
+    for words in [&["scenarios"][..], &["man"], &["completions", "bash"], &run, &json, &["--help"]]
+    {
+        // Nobody reads, neither answers nor progress.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(LOADGEN);
+        command.args(words).stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(command.status().unwrap().code(), Some(0), "{words:?}");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(LOADGEN);
+        command.args(words).stdout(full).stderr(Stdio::piped());
+        let output = command.spawn().unwrap().wait_with_output().unwrap();
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {why}");
+        assert!(why.contains("No space left on device") && why.contains("--json"), "{why}");
+    }
 }
 
 #[test]

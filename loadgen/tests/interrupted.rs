@@ -198,6 +198,22 @@ fn quick_reports_the_ceilings_and_phases_that_it_has() {
 }
 
 #[test]
+fn quick_ends_when_its_reader_has_read_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = broker();
+    let place = dir.path().to_str().unwrap();
+    let mut child = start(&["quick", "--dir", place, "--broker", binary.to_str().unwrap()]);
+    let mut printed = lines_of(&mut child);
+    await_line(&mut printed, "disk of");
+    drop(printed);
+    let ended = child.wait_with_output().unwrap();
+    let why = String::from_utf8_lossy(&ended.stderr);
+    // As if SIGPIPE had ended it, and everything is put away.
+    assert_eq!((ended.status.code(), &*why), (Some(141), ""));
+    assert_nothing_is_left(dir.path());
+}
+
+#[test]
 fn a_calibration_shows_its_cases_and_is_not_called_accurate() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("calibrate.json");

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::admin::Admin;
+use crate::print;
 
 /// How long a broker may take to start, and to end before it is killed.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -63,7 +64,7 @@ fn build(cargo: &std::ffi::OsStr, own: &Path) -> Result<(), String> {
     if own.parent().is_some_and(|dir| dir.ends_with("release")) {
         command.arg("--release");
     }
-    eprintln!("loadgen: building the broker (cargo build --bin thalweg); this may take minutes");
+    print::aside("loadgen: building the broker (cargo build --bin thalweg); it may take minutes");
     let status = command.status().map_err(|error| format!("cannot start cargo: {error}"))?;
     if !status.success() {
         return Err("the broker does not build; cargo's messages are above".into());
@@ -282,10 +283,10 @@ impl Drop for Broker {
                 libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM);
             }
             if self.wait_for_end(END_LIMIT).is_none() {
-                eprintln!(
-                    "loadgen: the broker did not end in {} s; killing it",
-                    END_LIMIT.as_secs()
-                );
+                let limit = END_LIMIT.as_secs();
+                print::aside(format_args!(
+                    "loadgen: the broker did not end in {limit} s; killing it"
+                ));
                 let _ = self.child.kill();
                 let _ = self.child.wait();
             }

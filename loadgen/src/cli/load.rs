@@ -23,13 +23,43 @@ pub struct Sweep {
 /// Most rates of a sweep.
 const SWEEP_MAX: usize = 100;
 
-fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| format!("{text:?} is no number of records/s"))?;
-    if rate.is_finite() && rate >= 0.0 {
-        Ok(rate)
+/// Largest number that any flag takes: more seconds or records/s than make sense, and far from
+/// where a time in nanoseconds ends.
+const NUMBER_MAX: f64 = 1e9;
+
+/// Read a number that is not negative.
+///
+/// # Errors
+/// When it is none: infinity and NaN would pass comparisons that nobody made with them in mind.
+pub fn number(text: &str) -> Result<f64, String> {
+    let number: f64 = text.trim().parse().map_err(|_| format!("{text:?} is no number"))?;
+    if (0.0..=NUMBER_MAX).contains(&number) {
+        Ok(number)
     } else {
-        Err(format!("{text}: give a number of records/s that is not negative"))
+        Err(format!("give a number of 0 to {NUMBER_MAX}"))
     }
+}
+
+/// Read a number above 0.
+///
+/// # Errors
+/// When it is none.
+pub fn positive(text: &str) -> Result<f64, String> {
+    let number = number(text)?;
+    if number > 0.0 {
+        Ok(number)
+    } else {
+        Err(format!("give a number above 0, up to {NUMBER_MAX}"))
+    }
+}
+
+/// Read a share.
+///
+/// # Errors
+/// When it is not between 0 and 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.trim().parse().map_err(|_| format!("{text:?} is no share"))?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("give a share of 0 to 1".into()) }
 }
 
 /// Read `KEY=VALUE`.
@@ -47,7 +77,7 @@ pub fn setting(text: &str) -> Result<(String, String), String> {
 /// Says which part is no rate.
 pub fn ramp(text: &str) -> Result<Ramp, String> {
     let (from, to) = text.split_once(':').ok_or("give FROM:TO in records/s, e.g. 1000:50000")?;
-    Ok(Ramp { from: rate(from)?, to: rate(to)? })
+    Ok(Ramp { from: number(from)?, to: number(to)? })
 }
 
 /// Read `FROM:TO:COUNT`.
@@ -61,8 +91,8 @@ pub fn sweep(text: &str) -> Result<Sweep, String> {
         return Err("give FROM:TO:COUNT, e.g. 1000:64000:7".into());
     };
     let sweep = Sweep {
-        from: rate(from)?,
-        to: rate(to)?,
+        from: number(from)?,
+        to: number(to)?,
         count: count.parse().map_err(|_| format!("{count:?} is no number of rates"))?,
     };
     if sweep.from <= 0.0 || sweep.to <= 0.0 || !(2..=SWEEP_MAX).contains(&sweep.count) {
@@ -145,8 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn only_numbers_that_can_be_reckoned_with_are_taken() {
+        for text in ["nan", "inf", "-inf", "-1", "1e300", "5x", ""] {
+            assert!(number(text).is_err() && positive(text).is_err() && share(text).is_err());
+        }
+        assert_eq!((number("0"), number("2.5"), share("1")), (Ok(0.0), Ok(2.5), Ok(1.0)));
+        assert!(positive("0").is_err() && share("1.01").is_err() && share("5").is_err());
+    }
+
+    #[test]
     fn nonsense_is_refused_with_an_example() {
-        for text in ["", "5", "a:b", "1:-2"] {
+        for text in ["", "5", "a:b", "1:-2", "nan:5", "1:inf"] {
             assert!(ramp(text).is_err(), "{text:?}");
         }
         for text in ["1:2", "0:5:3", "1:2:1", "1:2:3:4", "1:2:x", "1:2:101"] {

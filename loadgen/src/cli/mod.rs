@@ -20,9 +20,10 @@ use crate::slo::Objective;
 /// An open-loop load generator for Kafka-protocol brokers that verifies what it writes and
 /// doubts what it measures.
 ///
-/// Exit codes: 0 fine, 1 the run failed, 3 the figures are not valid, 4 the broker lost,
-/// duplicated, reordered or damaged records, 78 the command line makes no sense, 99 an objective
-/// was missed, 130 or 143 ended by Ctrl-C or SIGTERM before the answer was there.
+/// Exit codes: 0 fine, 1 the run failed or no record was accepted, 3 the figures are not valid (the
+/// broker refused some, for one), 4 the broker lost, duplicated, reordered or damaged records, 78
+/// the command line makes no sense, 99 an objective was missed, 130 or 143 ended by Ctrl-C or
+/// SIGTERM before the answer was there.
 ///
 /// Ctrl-C and SIGTERM end in good order: what was measured until then is printed and stored, marked
 /// as interrupted, and what was started is ended and removed. A second one ends at once.
@@ -104,6 +105,7 @@ pub struct QuickArgs {
     pub record_size: usize,
     /// Records per second of the latency phases. E.g. 20000.
     #[arg(long, value_name = "RECORDS/S", default_value_t = 5000.0)]
+    #[arg(value_parser = load::number)]
     pub rate: f64,
     /// Write the whole result as JSON to this file. E.g. quick.json.
     #[arg(long, value_name = "FILE")]
@@ -129,6 +131,7 @@ pub enum Acks {
 pub struct LoadArgs {
     /// Open loop: offer this many records per second, whatever the broker does. E.g. 20000.
     #[arg(long, value_name = "RECORDS/S")]
+    #[arg(value_parser = load::number)]
     pub rate: Option<f64>,
     /// Open loop: a rate that rises or falls evenly over --duration, e.g. 1000:50000.
     #[arg(long, value_name = "FROM:TO", value_parser = load::ramp)]
@@ -136,6 +139,7 @@ pub struct LoadArgs {
     /// Open loop: these rates one after the other, each for its part of --duration, e.g.
     /// 1000,5000,20000.
     #[arg(long, value_name = "RECORDS/S,...", value_delimiter = ',')]
+    #[arg(value_parser = load::number)]
     pub steps: Vec<f64>,
     /// Open loop: this many rates between two, evenly spaced by their ratio, in shuffled order
     /// so that nothing that drifts looks like an effect of the rate, e.g. 1000:64000:7.
@@ -163,6 +167,7 @@ pub struct RunArgs {
     pub poisson: bool,
     /// Milliseconds from one burst to the next: all records of that time come at once. E.g. 100.
     #[arg(long, value_name = "MS", conflicts_with_all = ["max", "poisson"])]
+    #[arg(value_parser = load::number)]
     pub burst_every: Option<f64>,
     /// Seed of everything drawn at random; a fresh one by default. E.g. 7.
     #[arg(long, value_name = "NUMBER")]
@@ -204,6 +209,7 @@ pub struct RunArgs {
     pub records_per_batch: Option<u32>,
     /// Milliseconds an incomplete batch waits for more records (with --rate). E.g. 2.5.
     #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    #[arg(value_parser = load::number)]
     pub linger: f64,
     /// Producers; each has connections of its own. E.g. 4.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
@@ -230,10 +236,12 @@ pub struct RunArgs {
     /// Seconds from one member's leaving its group to the next one's; each is back after half of
     /// them. With 0 nobody leaves. E.g. 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, requires = "groups")]
+    #[arg(value_parser = load::number)]
     pub churn: f64,
     /// Seconds after the start of the run at which consumers begin: they catch up beside the load.
     /// E.g. 30.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    #[arg(value_parser = load::number)]
     pub consumer_delay: f64,
     /// When records are read back and verified.
     #[arg(long, value_enum, default_value = "during")]
@@ -250,9 +258,11 @@ pub struct RunArgs {
     pub consumer_threads: u32,
     /// Seconds to measure. E.g. 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(value_parser = load::number)]
     pub duration: f64,
     /// Seconds before that are not measured. E.g. 5.
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    #[arg(value_parser = load::number)]
     pub warmup: f64,
     /// Compression of batches.
     #[arg(long, value_enum, default_value = "none")]
@@ -269,9 +279,11 @@ pub struct RunArgs {
     /// Exponent of Zipf's law by which keys are used, e.g. 0.99; 0 all alike. Partitions of
     /// frequent keys get more records.
     #[arg(long, value_name = "EXPONENT", default_value_t = 0.0, requires = "key_size")]
+    #[arg(value_parser = load::number)]
     pub key_zipf: f64,
     /// Share of each value that is random, 0 to 1; the rest compresses away. E.g. 0.5.
     #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    #[arg(value_parser = load::share)]
     pub random_share: f64,
     /// Most bytes of a Fetch answer. E.g. 16777216.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
@@ -295,6 +307,7 @@ pub struct RunArgs {
     pub realtime: bool,
     /// Seconds to wait at the end for answers, and again for the last records. E.g. 300.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(value_parser = load::number)]
     pub drain: f64,
     #[command(flatten)]
     pub results: ResultArgs,
@@ -322,6 +335,7 @@ pub struct ResultArgs {
     /// Seconds from one progress line to the next where no terminal can be drawn on, e.g. 1; with
     /// 0 neither lines nor the live view are shown.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(value_parser = load::number)]
     pub progress: f64,
     /// Measure the disk that holds this folder before the run, for the ceiling in the report.
     /// E.g. /var/tmp.
@@ -340,19 +354,24 @@ pub struct FindArgs {
     pub slo: Vec<Objective>,
     /// Records per second to begin at. E.g. 5000.
     #[arg(long, value_name = "RECORDS/S", default_value_t = 1000.0)]
+    #[arg(value_parser = load::positive)]
     pub start: f64,
     /// Records per second that are not exceeded. E.g. 500000.
     #[arg(long, value_name = "RECORDS/S", default_value_t = 1e8)]
+    #[arg(value_parser = load::positive)]
     pub limit: f64,
     /// How narrow the interval has to be, as a share of the rate. E.g. 0.05.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    #[arg(value_parser = load::positive)]
     pub precision: f64,
     /// Seconds of a short trial; doubled, up to --long, while it has too few answers for a
     /// percentile (p99 needs 1,000). E.g. 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(value_parser = load::positive)]
     pub short: f64,
     /// Seconds of a trial that confirms. E.g. 60.
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
+    #[arg(value_parser = load::positive)]
     pub long: f64,
     /// Write the answer and all trials as JSON; `-` is standard output. E.g. find.json.
     #[arg(long, value_name = "FILE")]
@@ -373,18 +392,6 @@ impl FindArgs {
         plan.bootstrap_server.clone_from(&self.bootstrap_server);
         plan.load = Load::Rate(self.start);
         plan.duration_s = self.short;
-        let is_positive = |value: f64| value.is_finite() && value > 0.0;
-        for (flag, value) in [
-            ("--start", self.start),
-            ("--limit", self.limit),
-            ("--precision", self.precision),
-            ("--short", self.short),
-            ("--long", self.long),
-        ] {
-            if !is_positive(value) {
-                return Err(format!("{flag} {value}: give a positive number"));
-            }
-        }
         Ok(find::Settings {
             plan,
             objectives: self.slo.clone(),
@@ -524,7 +531,7 @@ impl RunArgs {
             replication_factor: self.replication_factor,
             load: self.load.load(self.duration, seed),
             arrivals: match self.burst_every {
-                Some(ms) => Arrivals::Bursts((ms.max(0.0) * 1e6) as u64),
+                Some(ms) => Arrivals::Bursts((ms * 1e6) as u64),
                 None if self.poisson => Arrivals::Poisson,
                 None => Arrivals::Uniform,
             },
@@ -545,7 +552,7 @@ impl RunArgs {
                 .then_some(Groups { commit_every_ms: self.commit_every, churn_s: self.churn }),
             consumer_delay_s: self.consumer_delay,
             records_per_batch: batch,
-            linger_ns: (self.linger.max(0.0) * 1e6) as u64,
+            linger_ns: (self.linger * 1e6) as u64,
             producers: self.producers,
             connections: self.connections,
             in_flight: self.in_flight,
@@ -609,6 +616,7 @@ pub struct CalibrateArgs {
     /// Seconds of each case with a fixed or bimodal delay, and of each pacing rate; the two cases
     /// with stalls take six times as long each. E.g. 10.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    #[arg(value_parser = load::positive)]
     pub seconds: f64,
     /// Leave the scheduling class of the threads as it is; otherwise real-time, if allowed, for
     /// all but the highest pacing rate.
@@ -629,6 +637,7 @@ pub struct DeviceArgs {
     pub file_bytes: u64,
     /// Seconds per measurement. E.g. 5.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    #[arg(value_parser = load::positive)]
     pub seconds: f64,
     /// Write the result as JSON; `-` is standard output. E.g. device.json.
     #[arg(long, value_name = "FILE")]
@@ -698,6 +707,34 @@ mod tests {
             }
         }
         assert_eq!(wrong, Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_flag_takes_a_number_that_cannot_be_reckoned_with() {
+        use clap::CommandFactory;
+        let units = ["EXPONENT", "MS", "RECORDS/S", "RECORDS/S,...", "SECONDS", "SHARE"];
+        let mut flags = 0;
+        for command in Cli::command().get_subcommands() {
+            for flag in command.get_arguments() {
+                let unit = flag.get_value_names().and_then(|names| names.first());
+                let Some(unit) = unit.filter(|unit| units.contains(&unit.as_str())) else {
+                    continue;
+                };
+                let (name, long) = (command.get_name(), flag.get_long().unwrap());
+                flags += 1;
+                for value in ["nan", "inf", "-inf", "-1", "1e300"] {
+                    let given = format!("--{long}={value}");
+                    let error = Cli::try_parse_from(["loadgen", name, &given]).unwrap_err();
+                    assert_eq!(
+                        error.kind(),
+                        clap::error::ErrorKind::ValueValidation,
+                        "{name} {given}"
+                    );
+                    assert!(error.to_string().contains(long), "{name} {given} {unit}: {error}");
+                }
+            }
+        }
+        assert!(flags > 15, "{flags}");
     }
 
     #[test]

@@ -241,7 +241,7 @@ fn observe(followed: &mut Followed, producer: u32, sequence: u64) {
 mod tests {
     use super::*;
     use crate::batch::{BatchFields, Headers, Keys, Shape, Template};
-    use crate::verify::{Ledger, Reading, Verdict};
+    use crate::verify::{Ledger, Pair, Reading, Verdict};
 
     const RUN: u32 = 5;
     const RULES: Rules = Rules { run: RUN, producers: 2, check_crc: true, check_order: true };
@@ -280,7 +280,8 @@ mod tests {
         let pass = verify(&RULES, &mut followed, stored, &mut odd, &mut Vec::new(), |_, _| ());
         let mut ledger = Ledger::default();
         ledger.take(sent);
-        (Verdict::judge([(&ledger, followed.seen.get(1))].into_iter(), odd, Reading::Whole), pass)
+        let pair = Pair { ledger: &ledger, seen: followed.seen.get(1), is_broken_off: false };
+        (Verdict::judge([pair].into_iter(), odd, Reading::Whole), pass)
     }
 
     #[test]

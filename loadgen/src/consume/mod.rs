@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thalweg::protocol::ErrorCode;
 
+use crate::admin::Admin;
 use crate::clock;
 use crate::connection::{Connection, Outgoing};
 use crate::cost::Meter;
@@ -79,8 +81,12 @@ impl Targets {
 
     /// Whether reading has to end at `now_ns`, done or not.
     fn is_over(&self, now_ns: u64, is_interrupted: bool) -> bool {
+        self.is_late(now_ns) || (is_interrupted && self.ends_by_hand.load(Ordering::Relaxed))
+    }
+
+    /// Whether the time to read is over at `now_ns`.
+    fn is_late(&self, now_ns: u64) -> bool {
         now_ns > self.deadline_ns.load(Ordering::Relaxed)
-            || (is_interrupted && self.ends_by_hand.load(Ordering::Relaxed))
     }
 
     fn end_of(&self, partition: u32) -> Option<i64> {
@@ -146,6 +152,9 @@ pub struct Consumed {
     pub incomplete: bool,
     /// It stopped because somebody did not want to wait: what is missing is not lost.
     pub cut_short: bool,
+    /// Subscriptions and partitions that a failure kept from being read to their ends: what is
+    /// missing there may be stored all the same.
+    pub broken_off: Vec<(u32, u32)>,
     /// How the thread fared.
     pub effort: Effort,
     /// Why it stopped early.
@@ -269,6 +278,9 @@ impl Worker {
                 self.job.recorder.cut(now);
             }
             if self.job.targets.is_over(now, is_interrupted) {
+                if self.job.targets.is_late(now) {
+                    self.check_connected(now)?;
+                }
                 self.found.incomplete = true;
                 self.found.cut_short = is_interrupted;
                 return Ok(());
@@ -351,6 +363,25 @@ impl Worker {
             self.lost(index);
         }
         Ok(())
+    }
+
+    /// A reader that has had no answer since its connection broke could not read: that the broker
+    /// has lost what is missing is more than anybody knows.
+    fn check_connected(&self, now_ns: u64) -> Result<(), String> {
+        let mut open = (0..self.readers.len()).filter(|index| !self.is_done(*index));
+        // A member's reader that has nothing to follow has nothing to ask.
+        let is_cut_off = |r: &Reader| r.lost_since_ns > 0 && !r.followed.is_empty();
+        let Some(index) = open.find(|index| is_cut_off(&self.readers[*index])) else {
+            return Ok(());
+        };
+        let reader = &self.readers[index];
+        Err(format!(
+            "{} gave no answer to a consumer for {:.1} s, when the time to read back was over \
+             (--drain {}): what was not read is counted as unread; is the broker still running?",
+            reader.spec.address,
+            now_ns.saturating_sub(reader.lost_since_ns) as f64 / 1e9,
+            self.job.plan.drain_s
+        ))
     }
 
     fn resume(&mut self, index: usize) {
@@ -456,12 +487,16 @@ impl Worker {
     fn advance(&mut self, index: usize, frame: &[u8]) -> Result<bool, String> {
         let reader = &mut self.readers[index];
         let mut refused = false;
+        let mut out_of_range = Vec::new();
         let mut bad = 0;
         let read = request::read_fetch_answer(frame, |part| {
             let Some(followed) = find(&mut reader.followed, part.partition) else { return };
             if part.error != 0 {
                 refused = true;
                 *self.found.errors.entry(part.error).or_default() += 1;
+                if part.error == ErrorCode::OFFSET_OUT_OF_RANGE.0 {
+                    out_of_range.push(part.partition);
+                }
                 return;
             }
             followed.high_watermark = part.high_watermark;
@@ -486,7 +521,33 @@ impl Worker {
             self.found.oddities.corrupt_batches += bad;
             return Err("a fetched partition holds bytes that are no record batch".into());
         }
+        if !out_of_range.is_empty() {
+            self.skip_deleted(index, &out_of_range);
+        }
         Ok(refused)
+    }
+
+    /// What these partitions were asked for has been deleted: go on where their logs begin now. A
+    /// reader behind the end of a log stays there: what the broker has forgotten must not be taken
+    /// for what it was told to delete.
+    fn skip_deleted(&mut self, index: usize, partitions: &[i32]) {
+        let plan = &self.job.plan;
+        let admin = Admin::connect(&plan.bootstrap_server);
+        let starts = admin.and_then(|mut a| a.start_offsets(&plan.topic, plan.partitions));
+        // If nobody answers, the next fetch meets the same error and asks again.
+        let Ok(starts) = starts else { return };
+        for partition in partitions {
+            let Some(followed) = find(&mut self.readers[index].followed, *partition) else {
+                continue;
+            };
+            let start = starts.get(followed.partition as usize).copied().unwrap_or(0);
+            if start > followed.position {
+                let unseen = start.saturating_sub(followed.verified).max(0);
+                self.found.oddities.skipped += unseen as u64;
+                followed.position = start;
+                followed.verified = followed.verified.max(start);
+            }
+        }
     }
 
     /// Second pass: verify and record. Returns whether it brought anything.
@@ -543,6 +604,13 @@ impl Worker {
         self.end_effort();
         for reader in self.readers {
             let subscription = reader.spec.subscription;
+            if self.found.fatal.is_some() {
+                let is_open = |f: &&Followed| {
+                    self.job.targets.end_of(f.partition).is_none_or(|end| f.verified < end)
+                };
+                let open = reader.followed.iter().filter(is_open);
+                self.found.broken_off.extend(open.map(|f| (subscription, f.partition)));
+            }
             let seen = reader.followed.into_iter();
             self.found.seen.extend(seen.map(|f| ((subscription, f.partition), f.seen)));
         }
@@ -561,6 +629,8 @@ fn find(followed: &mut [Followed], partition: i32) -> Option<&mut Followed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::Role;
+    use crate::recorder::Window;
 
     #[test]
     fn an_interruption_ends_reading_only_if_it_did_not_end_the_load_already() {
@@ -574,5 +644,34 @@ mod tests {
         targets.set(ends(), 100, false);
         assert!(!targets.is_over(50, false) && targets.is_over(50, true));
         assert_eq!(targets.end_of(0), Some(5));
+    }
+
+    #[test]
+    fn a_reader_without_an_answer_when_its_time_is_over_has_failed() {
+        // A port that was free a moment ago.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let targets = Arc::new(Targets::new(2));
+        let deadline_ns = clock::monotonic_ns() + 50_000_000;
+        targets.set([(0, 5), (1, 0)].into_iter(), deadline_ns, false);
+        let window = Window { start_ns: 0, warm_ns: 0, end_ns: u64::MAX };
+        let (parcels, _collected) = std::sync::mpsc::sync_channel(1024);
+        let found = run(Job {
+            plan: Arc::default(),
+            run: 1,
+            producers: 1,
+            readers: vec![ReaderSpec {
+                subscription: 3,
+                address: nobody,
+                partitions: vec![(0, 0), (1, 0)],
+                seat: None,
+            }],
+            recorder: Recorder::new(window, Role::Consumer, parcels),
+            targets,
+            stop: Arc::default(),
+        });
+        let why = found.fatal.unwrap();
+        assert!(why.contains(&nobody.to_string()) && why.contains("still running?"), "{why}");
+        assert_eq!(found.broken_off, [(3, 0)], "partition 1 has nothing to be read");
+        assert!(!found.incomplete && !found.cut_short);
     }
 }

@@ -50,6 +50,11 @@ impl Disk {
         Some(disk)
     }
 
+    /// Whether it is memory that goes by the name of a file system: there is nothing to flush to.
+    pub fn is_memory(&self) -> bool {
+        ["tmpfs", "ramfs"].contains(&self.file_system.as_str())
+    }
+
     /// The line of mountinfo for `device`; of several, the last whose mount point is above.
     fn read_mount(&mut self, mountinfo: &str, device: &str) {
         for line in mountinfo.lines() {
@@ -87,6 +92,15 @@ mod tests {
         let mut disk = Disk { folder: "/home".into(), ..Disk::default() };
         disk.read_mount(text, "254:0");
         assert_eq!(disk.mount_point, "/");
+    }
+
+    #[test]
+    fn a_file_system_in_memory_is_told_from_one_on_a_disk() {
+        // Every Linux has both.
+        let shm = Disk::of(Path::new("/dev/shm")).unwrap();
+        assert!(shm.is_memory() && shm.file_system == "tmpfs", "{shm:?}");
+        let disk = Disk { file_system: "ext4".into(), ..Disk::default() };
+        assert!(!disk.is_memory() && !Disk::default().is_memory());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::collect::Watcher;
 use crate::histogram::{Latency, SERIES, Series};
+use crate::print;
 
 /// A log that grows as the run goes on.
 pub struct HlogWriter {
@@ -61,7 +62,8 @@ impl Watcher for HlogWriter {
             }
             if let Err(error) = self.write(second, kind, latency) {
                 // A full disk must not end a measurement; the report will say what is missing.
-                eprintln!("loadgen: the histogram log ends at second {second}: {error}");
+                let what = "loadgen: the histogram log ends at second";
+                print::aside(format_args!("{what} {second}: {error}"));
                 self.failed = true;
             }
         }
@@ -71,7 +73,8 @@ impl Watcher for HlogWriter {
 impl Drop for HlogWriter {
     fn drop(&mut self) {
         if let Err(error) = self.file.flush() {
-            eprintln!("loadgen: the end of the histogram log is missing: {error}");
+            let what = "loadgen: the end of the histogram log is missing";
+            print::aside(format_args!("{what}: {error}"));
         }
     }
 }

@@ -18,6 +18,7 @@ pub fn doubts(shown: &Shown, moment: &Moment, tally: &Tally) -> Option<(Validity
     let signs = Signs {
         offered: shown.plan.offered_per_s(seconds),
         achieved,
+        refused: tally.refused as f64 / moment.at_s.max(1.0),
         threads: tally.shares.clone(),
         lag: summary(&tally.all.lag),
         produce: summary(&tally.all.produce).filter(|_| is_open),

@@ -11,7 +11,6 @@ mod tally;
 mod terminal;
 mod threads;
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -21,6 +20,7 @@ use crate::clock;
 use crate::collect::{Role, Watcher};
 use crate::histogram::Interval;
 use crate::plan::Plan;
+use crate::print;
 use crate::recorder::Window;
 use tally::Tally;
 use terminal::Terminal;
@@ -149,18 +149,16 @@ fn tell(shown: &Shown, tally: &Mutex<Tally>, stop: &AtomicBool, over: &AtomicBoo
     while !over.load(Ordering::Relaxed) {
         std::thread::park_timeout(LOOK);
         let (now, is_stopped) = (clock::monotonic_ns(), stop.load(Ordering::Relaxed));
-        let say = |line: &str| {
-            // Nobody may be listening any more; the run goes on.
-            let _ = writeln!(std::io::stderr(), "{line}");
-        };
         if is_stopped && !told_stop {
             told_stop = true;
-            say("ending early; the report follows. Ctrl-C again ends at once, without one");
+            print::aside(
+                "ending early; the report follows. Ctrl-C again ends at once, without one",
+            );
         }
         if now >= next && !over.load(Ordering::Relaxed) {
             let mut tally = lock(tally);
             tally.threads(threads::efforts(now));
-            say(&frame::line(shown, &shown.moment(now, is_stopped), &tally));
+            print::aside(frame::line(shown, &shown.moment(now, is_stopped), &tally));
             next = now + every_ns;
         }
     }

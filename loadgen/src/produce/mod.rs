@@ -256,7 +256,7 @@ impl Worker<'_> {
                 return Ok(());
             }
             if now > deadline {
-                return Ok(());
+                return self.check_connected(now);
             }
             let timeout = self.alarm.sleep_ns(clock::monotonic_ns(), wake).min(TICK_NS);
             let events = self
@@ -390,6 +390,21 @@ impl Worker<'_> {
         self.lanes[index].disconnected();
         self.lost_since[index] = clock::monotonic_ns();
         self.due[index] = self.lost_since[index] + RECONNECT_PAUSE_NS;
+    }
+
+    /// A lane that is still cut off when nobody waits any longer has not done its work: without
+    /// this a short `--drain` would hide that the broker is gone.
+    fn check_connected(&self, now_ns: u64) -> Result<(), String> {
+        let is_cut_off =
+            |lane: &Lane| lane.connection.is_none() && !(lane.done && lane.in_flight.is_empty());
+        let Some(index) = self.lanes.iter().position(is_cut_off) else { return Ok(()) };
+        Err(format!(
+            "the connection to {} broke and could not be opened again for {:.1} s, when the time \
+             to wait for answers was over (--drain {}); is the broker still running?",
+            self.lanes[index].spec.address,
+            now_ns.saturating_sub(self.lost_since[index]) as f64 / 1e9,
+            self.job.plan.drain_s
+        ))
     }
 
     /// Try once; false when it has to be tried again later.

@@ -16,12 +16,14 @@ use crate::admin::Admin;
 use crate::child::{self, Broker};
 use crate::cli::QuickArgs;
 use crate::device::{self, Device};
-use crate::environment::Environment;
+use crate::environment::{Disk, Environment};
 use crate::interrupt;
 use crate::plan::Plan;
-use crate::report::{Flow, RunResult, text};
+use crate::print;
+use crate::report::{Doubt, Flow, RunResult, text};
 use crate::run;
 use crate::sink::Sink;
+use crate::warnings::Warning;
 use phases::Ceiling;
 
 pub use phases::check;
@@ -30,6 +32,9 @@ pub use phases::check;
 const FREE_BYTES_MIN: u64 = 10 << 30;
 const DEVICE_FILE_BYTES: u64 = 512 << 20;
 const DEVICE_SECONDS: f64 = 0.4;
+
+/// Noise aside, nothing moves more than this share of what bounds it.
+const SHARE_MAX: f64 = 1.1;
 
 /// What loopback and generator allow without any broker's work.
 #[derive(Clone, Debug, Serialize)]
@@ -88,6 +93,10 @@ pub struct QuickResult {
     pub sink: Option<SinkCeiling>,
     /// The phases; the last one of an interrupted `quick` in part.
     pub phases: Vec<Phase>,
+    /// Doubts about all of it; each phase has its own besides.
+    pub warnings: Vec<Warning>,
+    /// The same in words.
+    pub doubts: Vec<Doubt>,
     /// What loadgen should exit with.
     pub exit_code: u8,
 }
@@ -101,9 +110,10 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_kept {
-            eprintln!("loadgen: the broker's data and log are in {}", self.path.display());
+            let place = self.path.display();
+            print::aside(format_args!("loadgen: the broker's data and log are in {place}"));
         } else if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("loadgen: cannot remove {}: {error}", self.path.display());
+            print::aside(format_args!("loadgen: cannot remove {}: {error}", self.path.display()));
         }
     }
 }
@@ -115,8 +125,9 @@ impl Drop for Place {
 pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, String> {
     let binary = child::find_broker(args.broker.as_deref())?;
     let place = make_place(args)?;
-    let environment = Environment::capture();
+    let environment = Environment { disk: Disk::of(&place.path), ..Environment::capture() };
     show::opening(&environment, args);
+    let warnings = doubts(environment.disk.as_ref());
     let mut result = QuickResult {
         format: crate::report::FORMAT,
         environment,
@@ -126,6 +137,8 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
         device: None,
         sink: None,
         phases: Vec::new(),
+        doubts: warnings.iter().map(Doubt::from).collect(),
+        warnings,
         exit_code: 0,
     };
     let done = measure(args, &binary, &place.path, stop, &mut result);
@@ -136,6 +149,15 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
     result.exit_code = worst(&result);
     show::closing(&result);
     Ok(result)
+}
+
+/// What is doubtful before anything is measured.
+fn doubts(disk: Option<&Disk>) -> Vec<Warning> {
+    let memory = disk.filter(|disk| disk.is_memory());
+    memory
+        .map(|disk| Warning::NoDevice { file_system: disk.file_system.clone() })
+        .into_iter()
+        .collect()
 }
 
 /// Fill `result` in the order in which it is printed.
@@ -155,10 +177,12 @@ fn measure(
     interrupt::go_on(stop)?;
     show::device(&device);
     result.device = Some(device.clone());
+    go_on(args, stop)?;
     let sink = sink_ceiling(args, stop)?;
     interrupt::go_on(stop)?;
     show::sink(&sink);
     result.sink = Some(sink.clone());
+    go_on(args, stop)?;
 
     let mut broker = Broker::start(binary, place, stop)?;
     show::broker(&broker.banner);
@@ -168,16 +192,18 @@ fn measure(
         let ended = run::run(plan.clone(), stop);
         let after = broker.usage();
         let read = after.read_bytes.zip(before.read_bytes);
-        let ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
+        let mut ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
         if ended.measured_s <= 0.0 {
             return interrupt::go_on(stop);
         }
         result.durability.clone_from(&ended.durability);
         result.broker_peak_bytes = after.peak_bytes;
         let moved = phase.moved.map(|moved| moved(&ended));
+        let share = moved.and_then(|moved| share(&phase.ceiling, moved, &device, &sink));
+        ended.doubt(share.as_ref().and_then(Share::doubt).into_iter().collect());
         let done = Phase {
             name: phase.name,
-            share: moved.and_then(|moved| share(&phase.ceiling, moved, &device, &sink)),
+            share,
             share_of_new_blocks: moved
                 .and_then(|moved| share_of_new_blocks(&phase.ceiling, moved, &device, &sink)),
             broker_cpu_s_per_gb: phases::cpu_per_gb(&ended, after.cpu_s - before.cpu_s),
@@ -186,10 +212,22 @@ fn measure(
         };
         show::phase(&done, moved);
         result.phases.push(done);
-        interrupt::go_on(stop)?;
+        go_on(args, stop)?;
         Admin::connect(&plan.bootstrap_server)?.delete_topic(&plan.topic)?;
     }
     Ok(())
+}
+
+/// Go on while there is somebody to measure for: whoever has read enough (`quick | head`) would
+/// wait for figures that nobody sees, unless they are to be stored.
+///
+/// # Errors
+/// When there is nobody, or a signal has come.
+fn go_on(args: &QuickArgs, stop: &AtomicBool) -> Result<(), String> {
+    if args.json.is_none() && print::has_no_reader() {
+        interrupt::end_by(libc::SIGPIPE, stop);
+    }
+    interrupt::go_on(stop)
 }
 
 /// Failure outranks a broken promise, which outranks an interruption and doubtful figures.
@@ -278,6 +316,12 @@ impl Share {
     fn new(of: &'static str, moved: Flow, ceiling_bytes_per_s: f64) -> Self {
         Self { of, ceiling_bytes_per_s, share: moved.bytes_per_s / ceiling_bytes_per_s.max(1.0) }
     }
+
+    /// What is doubtful about it, if anything is.
+    fn doubt(&self) -> Option<Warning> {
+        let Self { of, share, .. } = *self;
+        (share > SHARE_MAX).then_some(Warning::CeilingPassed { of, share })
+    }
 }
 
 #[cfg(test)]
@@ -285,6 +329,7 @@ mod tests {
     use super::*;
     use crate::device::Rate;
     use crate::histogram::Latency;
+    use crate::report::{self, Validity};
 
     fn rates(bytes_per_s: &[f64]) -> Vec<Rate> {
         let rate = |bytes_per_s: &f64| Rate {
@@ -298,6 +343,24 @@ mod tests {
 
     fn flow(bytes_per_s: f64) -> Flow {
         Flow { bytes_per_s, ..Flow::default() }
+    }
+
+    #[test]
+    fn a_ceiling_that_is_passed_is_doubted() {
+        let doubt = |moved: f64| Share::new("source", flow(moved), 100.0).doubt();
+        assert_eq!((doubt(10.0), doubt(109.0)), (None, None));
+        let doubt = doubt(211.0).unwrap();
+        assert_eq!(report::validity(std::slice::from_ref(&doubt)), Validity::Suspect);
+        assert!(doubt.text().starts_with("211 % of source"), "{}", doubt.text());
+    }
+
+    #[test]
+    fn memory_is_no_disk() {
+        let disk = |file_system: &str| Disk { file_system: file_system.into(), ..Disk::default() };
+        let found = doubts(Some(&disk("tmpfs")));
+        assert_eq!(found, [Warning::NoDevice { file_system: "tmpfs".into() }]);
+        assert_eq!(report::validity(&found), Validity::Suspect);
+        assert_eq!((doubts(Some(&disk("ext4"))), doubts(None)), (vec![], vec![]));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use crate::cli::QuickArgs;
 use crate::device::{self, Device};
 use crate::environment::Environment;
 use crate::plan::Load;
-use crate::report::{Flow, text};
-use crate::warnings::Weight;
+use crate::print;
+use crate::report::{self, Flow, Validity, text};
+use crate::warnings::{Warning, Weight};
 
 fn line(name: &str, text: &str) {
-    println!("{name:<17} {text}");
+    print::line(format_args!("{name:<17} {text}"));
 }
 
 /// Before anything is measured.
@@ -24,7 +25,12 @@ pub fn opening(environment: &Environment, args: &QuickArgs) {
             environment.kernel
         ),
     );
-    line("disk of", &args.dir.display().to_string());
+    let disk = environment.disk.as_ref();
+    let disk = disk.map_or(String::new(), |disk| match disk.device.as_str() {
+        "" => format!(" ({})", disk.file_system),
+        device => format!(" ({} on {device})", disk.file_system),
+    });
+    line("disk of", &format!("{}{disk}", args.dir.display()));
 }
 
 /// The disk's ceilings.
@@ -42,13 +48,15 @@ pub fn sink(sink: &SinkCeiling) {
 
 /// What the broker says about itself.
 pub fn broker(banner: &[String]) {
-    for wanted in ["shards", "durability", "ready in"] {
-        let found = banner.iter().find(|l| l.trim_start().starts_with(wanted));
-        if let Some(found) = found {
-            let found = found.trim();
-            line("broker", found);
-        }
-    }
+    told(banner).for_each(|found| line("broker", found));
+}
+
+/// The lines of a banner that matter to who reads figures, by their names: a broker may change
+/// their order, and warn of several things or of none.
+fn told(banner: &[String]) -> impl Iterator<Item = &str> {
+    let wanted = ["shards", "durability", "warning", "ready in"];
+    let lines = banner.iter().map(|line| line.trim());
+    lines.filter(move |line| wanted.iter().any(|name| line.starts_with(name)))
 }
 
 /// One phase.
@@ -59,15 +67,17 @@ pub fn phase(phase: &Phase, moved: Option<Flow>) {
         None => latencies(phase),
     }
     line("  verified", &text::verdict(&result.verdict));
-    for warning in &result.warnings {
-        if warning.weight() > Weight::Note {
-            let weight = format!("{:?}", warning.weight()).to_uppercase();
-            line(&format!("  {weight}"), &warning.text());
-            line("", &format!("-> {}", warning.remedy()));
-        }
-    }
+    doubts("  ", &result.warnings);
     if let Some(why) = &result.failure {
         line("  FAILED", why);
+    }
+}
+
+fn doubts(indent: &str, warnings: &[Warning]) {
+    for warning in warnings.iter().filter(|warning| warning.weight() > Weight::Note) {
+        let weight = format!("{:?}", warning.weight()).to_uppercase();
+        line(&format!("{indent}{weight}"), &warning.text());
+        line("", &format!("-> {}", warning.remedy()));
     }
 }
 
@@ -122,12 +132,39 @@ pub fn closing(result: &QuickResult) {
         line("durability", &result.durability);
         line("broker memory", &format!("{} MiB at most", result.broker_peak_bytes >> 20));
     }
+    doubts("", &result.warnings);
+    let phases = result.phases.iter().map(|phase| phase.result.validity);
+    let mut all = phases.chain([report::validity(&result.warnings)]);
     let verdict = match result.exit_code {
+        0 if all.any(|validity| validity != Validity::Ok) => "SUSPECT: see the doubts above",
         0 => "valid",
         1 => "failed",
-        3 => "INVALID in part: the phases marked so did not measure the broker alone",
+        3 => "INVALID in part: the figures of the phases marked so are not the broker's",
         4 => "BROKEN PROMISE: records were lost, duplicated, reordered or damaged",
         _ => "INTERRUPTED: what is missing above was not measured",
     };
     line("verdict", verdict);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_banner_is_read_by_name_and_every_warning_is_shown() {
+        let banner = [
+            "thalweg 0.1.0",
+            "  data        /dev/shm/x (tmpfs, 5 GiB free)",
+            "  warning     /dev/shm/x is on tmpfs: a flush proves nothing",
+            "  shards      2 on cores 0-1",
+            "  metrics     http://127.0.0.1:1/metrics",
+            "  durability  flush: acks=all survives a power cut",
+            "  warning     2 topics have thalweg.durability=write",
+            "listening on 127.0.0.1:4711",
+            "ready in 86 ms",
+        ];
+        let banner = banner.map(str::to_owned);
+        let names: Vec<&str> = told(&banner).filter_map(|l| l.split_whitespace().next()).collect();
+        assert_eq!(names, ["warning", "shards", "durability", "warning", "ready"]);
+    }
 }

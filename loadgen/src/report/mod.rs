@@ -160,7 +160,7 @@ pub struct RunResult {
     pub validity: Validity,
     /// Objectives that were given, and whether they were kept.
     pub objectives: Vec<Judged>,
-    /// Why the run ended early, if it did.
+    /// Why the run failed, if it did: it ended early, or nothing was accepted.
     pub failure: Option<String>,
     /// The time series.
     pub seconds: Vec<Second>,
@@ -200,7 +200,24 @@ pub enum Validity {
 /// An objective was missed (as k6 has it).
 pub const OBJECTIVE_MISSED: u8 = 99;
 
+/// The grade that these doubts leave.
+pub fn validity(warnings: &[Warning]) -> Validity {
+    match warnings.iter().map(Warning::weight).max() {
+        None | Some(Weight::Note) => Validity::Ok,
+        Some(Weight::Suspect) => Validity::Suspect,
+        Some(Weight::Invalid) => Validity::Invalid,
+    }
+}
+
 impl RunResult {
+    /// Doubt it for these reasons, too.
+    pub fn doubt(&mut self, warnings: Vec<Warning>) {
+        self.doubts.extend(warnings.iter().map(Doubt::from));
+        self.warnings.extend(warnings);
+        self.validity = validity(&self.warnings);
+        self.valid = self.validity != Validity::Invalid;
+    }
+
     /// Hold the result against `objectives`. A percentile that cannot be known is neither kept
     /// nor missed: it makes the run invalid as an answer.
     pub fn hold_against(&mut self, objectives: &[Objective]) {

@@ -140,6 +140,7 @@ pub fn verdict(verdict: &Verdict) -> String {
         ("unanswered", verdict.unknown),
         ("foreign", odd.foreign),
         ("offset gaps", odd.offset_gaps),
+        ("deleted unread", odd.skipped),
     ] {
         if count > 0 {
             let _ = write!(out, "  {name} {}", grouped(count));

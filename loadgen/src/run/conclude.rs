@@ -1,6 +1,6 @@
 //! From what the workers found to the result: verdict, figures, doubts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Done, Ground, steady};
 use crate::admin::error_name;
@@ -13,9 +13,10 @@ use crate::pace::Stage;
 use crate::plan::{Consume, Load, Plan};
 use crate::produce::Effort;
 use crate::recorder::Window;
-use crate::report::{Backlog, Doubt, Flow, RunResult, StageResult, ThreadUse, Validity};
-use crate::verify::{Oddities, Reading, Seen, Verdict};
-use crate::warnings::{self, Signs, Warning, Weight};
+use crate::report::text::grouped;
+use crate::report::{Backlog, Flow, RunResult, StageResult, ThreadUse, Validity};
+use crate::verify::{Oddities, Pair, Reading, Seen, Verdict};
+use crate::warnings::{self, Signs, Warning};
 
 /// Everything there is when the workers have ended.
 pub struct End {
@@ -31,10 +32,12 @@ pub struct End {
 
 fn judge(ground: &Ground, end: &End) -> Verdict {
     let mut seen: BTreeMap<(u32, u32), &Vec<Seen>> = BTreeMap::new();
+    let mut broken_off: BTreeSet<(u32, u32)> = BTreeSet::new();
     let mut oddities = Oddities::default();
     for consumed in &end.done.consumed {
         oddities.add(&consumed.oddities);
         seen.extend(consumed.seen.iter().map(|(place, seen)| (*place, seen)));
+        broken_off.extend(&consumed.broken_off);
     }
     let reading = if ground.share.plan.consume == Consume::Never || !ground.share.plan.check_order {
         Reading::Not
@@ -48,7 +51,11 @@ fn judge(ground: &Ground, end: &End) -> Verdict {
             seen.get(&(subscription, partition))?.get(producer as usize)
         };
         let sent = end.done.produced.iter().flat_map(|p| &p.sent);
-        let pairs = sent.map(|s| (&s.ledger, of(s.producer, s.partition)));
+        let pairs = sent.map(|s| Pair {
+            ledger: &s.ledger,
+            seen: of(s.producer, s.partition),
+            is_broken_off: broken_off.contains(&(subscription, s.partition)),
+        });
         Verdict::judge(pairs, oddities, reading)
     };
     let mut verdict = judge(0);
@@ -87,11 +94,7 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
         (!latency.is_empty()).then(|| latency.summary())
     };
     let is_open = plan.load != Load::Max;
-    let mut errors: BTreeMap<String, u64> = BTreeMap::new();
-    let refused = end.done.produced.iter().flat_map(|p| &p.errors);
-    for (code, count) in refused.chain(end.done.consumed.iter().flat_map(|c| &c.errors)) {
-        *errors.entry(error_name(*code)).or_default() += count;
-    }
+    let failure = end.done.fatal.clone().or_else(|| nothing_taken(plan, &verdict, &end.done));
     let mut result = RunResult {
         format: crate::report::FORMAT,
         environment: Environment { disk: disk(ground), ..Environment::capture() },
@@ -116,7 +119,7 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
         stages: stage_results(plan, &end.collected.stages),
         groups: end.groups.clone(),
         verdict,
-        errors,
+        errors: by_name(end.done.refusals().chain(end.done.failed_fetches())),
         disconnects: end.done.produced.iter().map(|p| p.disconnects).sum::<u64>()
             + end.done.consumed.iter().map(|c| c.disconnects).sum::<u64>(),
         threads: threads(&end),
@@ -124,19 +127,49 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
         doubts: Vec::new(),
         valid: true,
         validity: Validity::Ok,
-        failure: end.done.fatal.clone(),
+        failure,
         seconds: end.collected.seconds.clone(),
     };
-    result.warnings = doubts(&result, &end);
-    result.doubts = result.warnings.iter().map(Doubt::from).collect();
-    let worst = result.warnings.iter().map(Warning::weight).max().unwrap_or(Weight::Note);
-    result.validity = match worst {
-        Weight::Note => Validity::Ok,
-        Weight::Suspect => Validity::Suspect,
-        Weight::Invalid => Validity::Invalid,
-    };
-    result.valid = result.validity != Validity::Invalid;
+    result.doubt(doubts(&result, &end));
     result
+}
+
+impl Done {
+    /// Records that were answered with an error, by its code.
+    fn refusals(&self) -> impl Iterator<Item = (&i16, &u64)> {
+        self.produced.iter().flat_map(|p| &p.errors)
+    }
+
+    /// Fetches that were answered with an error, by its code.
+    fn failed_fetches(&self) -> impl Iterator<Item = (&i16, &u64)> {
+        self.consumed.iter().flat_map(|c| &c.errors)
+    }
+}
+
+fn by_name<'a>(errors: impl Iterator<Item = (&'a i16, &'a u64)>) -> BTreeMap<String, u64> {
+    let mut named: BTreeMap<String, u64> = BTreeMap::new();
+    for (code, count) in errors {
+        *named.entry(error_name(*code)).or_default() += count;
+    }
+    named
+}
+
+/// Why a run has failed of which the broker took nothing: there is nothing that it measured.
+fn nothing_taken(plan: &Plan, verdict: &Verdict, done: &Done) -> Option<String> {
+    if plan.acks == 0 || verdict.sent == 0 || verdict.acknowledged > 0 {
+        return None;
+    }
+    let errors: Vec<String> = by_name(done.refusals()).into_keys().collect();
+    let what = format!("not one of {} records was acknowledged", grouped(verdict.sent));
+    Some(if errors.is_empty() {
+        format!(
+            "{what}: the broker answered nothing until --drain ({} s) was over; look into its log",
+            plan.drain_s
+        )
+    } else {
+        let remedy = warnings::refusal_remedy(&errors);
+        format!("{what}: the broker answered {}; {remedy}", errors.join(", "))
+    })
 }
 
 /// The disk that matters: the broker's, if its process was found.
@@ -201,9 +234,12 @@ fn threads(end: &End) -> Vec<ThreadUse> {
 fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     let plan = &result.plan;
     let from_the_future = end.done.consumed.iter().map(|c| c.from_the_future).sum();
+    // Not the verdict's: some errors leave open whether the records were stored.
+    let refused: u64 = end.done.refusals().map(|(_, count)| count).sum();
     let signs = Signs {
         offered: plan.offered_per_s(result.measured_s),
         achieved: result.produced.records_per_s,
+        refused: refused as f64 / (plan.warmup_s + result.measured_s).max(f64::MIN_POSITIVE),
         backlog: end.done.produced.iter().map(|p| p.backlog).sum(),
         threads: result.threads.iter().map(|t| (t.role, t.cpu_share, t.waited_share)).collect(),
         lag: result.schedule_lag.clone(),
@@ -226,6 +262,9 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     } else if result.verdict.incomplete {
         found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });
     }
+    if result.verdict.oddities.skipped > 0 {
+        found.push(Warning::DeletedUnread { offsets: result.verdict.oddities.skipped });
+    }
     if cfg!(debug_assertions) {
         found.push(Warning::DebugBuild);
     }
@@ -234,18 +273,23 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     } else if !plan.check_crc {
         found.push(Warning::CrcUnchecked);
     }
+    if let Some(disk) = result.environment.disk.as_ref().filter(|disk| disk.is_memory()) {
+        found.push(Warning::NoDevice { file_system: disk.file_system.clone() });
+    }
     if plan.acks == 0 {
         found.push(Warning::AcksZero);
     }
     if result.disconnects > 0 {
         found.push(Warning::Disconnects { count: result.disconnects });
     }
-    if !result.errors.is_empty() {
-        found.push(Warning::Refused {
-            // Not the verdict's: some errors leave open whether the records were stored.
-            records: result.errors.values().sum(),
-            errors: result.errors.keys().cloned().collect(),
-        });
+    if refused > 0 {
+        let errors = by_name(end.done.refusals()).into_keys().collect();
+        found.push(Warning::Refused { records: refused, errors });
+    }
+    let fetches = by_name(end.done.failed_fetches());
+    if !fetches.is_empty() {
+        let count = fetches.values().sum();
+        found.push(Warning::FetchErrors { count, errors: fetches.into_keys().collect() });
     }
     found
 }

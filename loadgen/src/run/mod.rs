@@ -128,8 +128,12 @@ pub fn run_with(
     if let Some(mut members) = ground.groups.take() {
         groups = members.finish(&mut admin);
         done.fatal = done.fatal.or_else(|| members.fatal());
+        let left = members.left_behind();
         if let Some(consumed) = done.consumed.first_mut() {
-            consumed.seen.extend(members.left_behind());
+            if done.fatal.is_some() {
+                consumed.broken_off.extend(left.iter().map(|(place, _)| *place));
+            }
+            consumed.seen.extend(left);
         }
     }
     let end = End {

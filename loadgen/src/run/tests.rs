@@ -166,6 +166,22 @@ fn every_mistake_of_a_broker_is_noticed_and_named() {
 }
 
 #[test]
+fn what_was_deleted_before_it_was_read_is_lost_and_the_rest_is_read() {
+    for (consume, consumer_delay_s) in [(Consume::After, 0.0), (Consume::During, 0.4)] {
+        let sink = keeping(Some(Fault::Trim));
+        let result = go(Plan { consume, consumer_delay_s, ..plan(&sink) });
+        let verdict = &result.verdict;
+        assert!(verdict.lost > 0 && verdict.read > 0, "{verdict:?}");
+        assert_eq!(verdict.read + verdict.lost, verdict.acknowledged, "{verdict:?}");
+        assert_eq!((verdict.oddities.skipped, verdict.duplicated), (verdict.lost, 0));
+        assert!(!verdict.incomplete, "{verdict:?}");
+        let told = Warning::DeletedUnread { offsets: verdict.lost };
+        assert!(result.warnings.contains(&told), "{:?}", result.warnings);
+        assert_eq!(result.exit_code(), 4);
+    }
+}
+
+#[test]
 fn a_closed_loop_reads_its_backlog_afterwards() {
     let sink = keeping(None);
     let plan = Plan {
@@ -219,6 +235,22 @@ fn a_full_broker_is_heard_and_its_refusals_are_not_losses() {
     let refused =
         |w: &Warning| matches!(w, Warning::Refused { records, .. } if *records == verdict.unknown);
     assert!(result.warnings.iter().any(refused), "{:?} {verdict:?}", result.warnings);
+    assert_eq!(result.exit_code(), 3, "a broker that does less is no faster: {verdict:?}");
+}
+
+#[test]
+fn a_broker_that_takes_nothing_has_not_been_measured() {
+    for consume in [Consume::During, Consume::Never] {
+        let store = Store::Keep { bytes_max: 10, fault: None };
+        let sink = Sink::start("127.0.0.1:0", store).unwrap();
+        let plan = Plan { consume, duration_s: 0.2, ..plan(&sink) };
+        let result = run(plan, &Arc::default()).unwrap();
+        let why = result.failure.as_deref().unwrap_or_default();
+        assert!(why.contains("not one of") && why.contains("KAFKA_STORAGE_ERROR (56)"), "{why:?}");
+        assert_eq!((result.verdict.acknowledged, result.exit_code()), (0, 1));
+        let slow = |w: &Warning| matches!(w, Warning::NotSustained { .. });
+        assert!(!result.warnings.iter().any(slow), "{:?}", result.warnings);
+    }
 }
 
 #[test]
@@ -229,6 +261,39 @@ fn acks_zero_promises_nothing_and_never_is_never() {
     assert_eq!(result.verdict.read, result.verdict.sent);
     let result = go(Plan { consume: Consume::Never, duration_s: 0.1, ..plan(&sink) });
     assert!(!result.verdict.checked && result.warnings.contains(&Warning::NotVerified));
+}
+
+/// Run `plan` against `sink`, which is gone for good once it has taken some of the records.
+fn orphaned(plan: Plan, sink: Sink) -> RunResult {
+    let (topic, partitions) = (plan.topic.clone(), plan.partitions);
+    let running = thread::spawn(move || run(plan, &Arc::default()).unwrap());
+    let mut admin = Admin::connect(&sink.address.to_string()).unwrap();
+    let mut has_some = || {
+        let ends = admin.end_offsets(&topic, partitions);
+        ends.is_ok_and(|ends| ends.iter().sum::<i64>() > 100)
+    };
+    while !has_some() {}
+    drop(sink);
+    running.join().unwrap()
+}
+
+#[test]
+fn a_broker_that_is_gone_for_good_is_a_failure_however_short_the_drain() {
+    for consume in [Consume::During, Consume::After, Consume::Never] {
+        for load in [Load::Rate(20_000.0), Load::Max] {
+            let sink = keeping(None);
+            let plan = Plan { consume, load, drain_s: 0.3, ..plan(&sink) };
+            let result = orphaned(plan, sink);
+            let verdict = &result.verdict;
+            let why = result.failure.as_deref().unwrap_or_default();
+            assert!(why.contains("is the broker still running?"), "{why:?} {verdict:?}");
+            assert!(verdict.acknowledged > 0 && verdict.lost == 0, "{verdict:?}");
+            if consume == Consume::After {
+                assert_eq!(verdict.unread, verdict.acknowledged, "nobody could read any");
+            }
+            assert_eq!(result.exit_code(), 1);
+        }
+    }
 }
 
 #[test]

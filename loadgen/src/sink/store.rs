@@ -43,6 +43,8 @@ pub enum Fault {
     Misdirect,
     /// Store it and close the connection instead of answering.
     HangUp,
+    /// Store it and delete everything before it.
+    Trim,
 }
 
 /// One batch in this many is mistreated.
@@ -53,6 +55,8 @@ pub const FAULT_EVERY: u64 = 50;
 pub struct Partition {
     /// Offset of the next record.
     pub next_offset: i64,
+    /// Offset of the first record that has not been deleted.
+    pub start_offset: i64,
     /// Last offset of each batch, and the batch.
     pub batches: Vec<(i64, Bytes)>,
     /// A batch that waits for its successor, for [`Fault::Reorder`].
@@ -66,6 +70,15 @@ impl Partition {
         stamped[..8].copy_from_slice(&self.next_offset.to_be_bytes());
         self.next_offset += i64::from(records_of(batch).unwrap_or(1));
         self.batches.push((self.next_offset - 1, Bytes::from(stamped)));
+    }
+
+    /// Delete all batches but the last; returns the bytes that this frees.
+    pub fn trim(&mut self) -> usize {
+        let last = self.batches.len().saturating_sub(1);
+        let gone = self.batches.drain(..last);
+        let (end, bytes) = gone.fold((None, 0), |(_, sum), (end, b)| (Some(end), sum + b.len()));
+        self.start_offset = end.map_or(self.start_offset, |end| end + 1);
+        bytes
     }
 }
 

@@ -271,7 +271,9 @@ impl Topics {
                 match self.partition(topic.name.as_str(), index) {
                     // -2 is the earliest; everything else here means the latest.
                     Ok(found) => {
-                        answer.offset = if wanted.timestamp == -2 { 0 } else { found.next_offset };
+                        let is_earliest = wanted.timestamp == -2;
+                        answer.offset =
+                            if is_earliest { found.start_offset } else { found.next_offset };
                     }
                     Err(code) => answer.error_code = code,
                 }
@@ -342,6 +344,11 @@ impl Topics {
             }
             Some(Fault::Misdirect) => {
                 self.partition(topic, (index + 1) % partitions)?.store(&batch);
+            }
+            Some(Fault::Trim) => {
+                partition.store(&batch);
+                let freed = partition.trim();
+                self.kept_bytes -= freed;
             }
             None | Some(Fault::Reorder | Fault::HangUp) => {
                 partition.store(&batch);
@@ -416,7 +423,7 @@ impl Topics {
             return Ok((pieces, i64::MAX));
         }
         let partition = self.partition(topic, index)?;
-        if offset > partition.next_offset {
+        if !(partition.start_offset..=partition.next_offset).contains(&offset) {
             return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         let from = partition.batches.partition_point(|(last, _)| *last < offset);

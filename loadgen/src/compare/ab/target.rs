@@ -12,6 +12,7 @@ use crate::admin::Admin;
 use crate::child::{Broker, kafka};
 use crate::folder::Folder;
 use crate::plan::Plan;
+use crate::print;
 use crate::report::RunResult;
 use crate::run::{self, Extras};
 
@@ -116,7 +117,7 @@ impl Fresh {
 impl Drop for Fresh {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("loadgen: cannot remove {}: {error}", self.0.display());
+            print::aside(format_args!("loadgen: cannot remove {}: {error}", self.0.display()));
         }
     }
 }
