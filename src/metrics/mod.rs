@@ -81,6 +81,8 @@ values! {
         "Connections closed at once because a limit was reached.";
     ConnectionsIdleClosed "thalweg_connections_idle_closed_total" None, Counter Count
         "Connections closed after connections.max.idle.ms.";
+    ConnectionsSlowClosed "thalweg_connections_slow_closed_total" None, Counter Count
+        "Connections closed because a frame or an answer stood still, or others waited for it.";
     FramesRefused "thalweg_frames_refused_total" None, Counter Count
         "Connections closed for a frame that is too large or cannot be decoded.";
     FrameBytes "thalweg_frame_memory_bytes" None, Gauge Bytes

@@ -21,10 +21,10 @@ use futures_util::{FutureExt, pending};
 use crate::metrics::Value;
 use crate::runtime::Runtime;
 
-use super::dispatch;
+use super::dispatch::{self, Began};
 use super::frames::{FrameEnd, FrameReader};
 use super::memory::Lease;
-use super::request::{Answering, Caller, Hangup};
+use super::request::{Answer, Answering, Caller, Hangup};
 use super::signal::Signal;
 use super::socket::{self, Sender};
 
@@ -35,6 +35,8 @@ const ANSWERS_PER_SEND_MAX: usize = 64;
 struct Pending {
     answering: Answering,
     lease: Option<Lease>,
+    /// Of the answer, once it is ready.
+    answer_lease: Option<Lease>,
     frame_bytes: usize,
 }
 
@@ -120,17 +122,20 @@ async fn receive<R: Runtime>(
             }
         };
         let frame_bytes = frame.bytes.len();
-        let began = dispatch::begin(caller, frame.bytes);
-        let (answering, is_last) = match began {
-            dispatch::Began::Ordered(answering) => (answering, false),
-            dispatch::Began::Alone(answering) => {
-                let answer = answering.await;
-                let is_last = answer.is_err();
-                (Box::pin(std::future::ready(answer)) as Answering, is_last)
+        let mut answer_lease = None;
+        let mut ready = |mut answer: Result<Option<Answer>, Hangup>| {
+            if let Ok(Some(answer)) = &mut answer {
+                answer_lease = answer.lease.take();
             }
-            dispatch::Began::Refused(why) => {
+            let is_last = answer.is_err();
+            (Box::pin(std::future::ready(answer)) as Answering, is_last)
+        };
+        let (answering, is_last) = match dispatch::begin(caller, frame.bytes) {
+            Began::Ordered(answering) => (answering, false),
+            Began::Alone(answering) => ready(answering.await),
+            Began::Refused(why) => {
                 caller.shard.metrics.add(Value::FramesRefused, 1);
-                (Box::pin(std::future::ready(Err(why))) as Answering, true)
+                ready(Err(why))
             }
         };
         pipeline.bytes.set(pipeline.bytes.get() + frame_bytes);
@@ -138,6 +143,7 @@ async fn receive<R: Runtime>(
         pipeline.pending.borrow_mut().push_back(Pending {
             answering,
             lease: Some(frame.lease),
+            answer_lease,
             frame_bytes,
         });
         if is_last {
@@ -181,12 +187,9 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
             answers += 1;
             pipeline.bytes.set(pipeline.bytes.get() - done.frame_bytes);
             caller.shard.metrics.sub(Value::FrameBytes, done.frame_bytes as u64);
-            leases.extend(done.lease.take());
+            leases.extend(done.lease.take().into_iter().chain(done.answer_lease.take()));
             match outcome {
-                Ok(Some(answer)) => {
-                    pieces.extend(answer.pieces);
-                    leases.extend(answer.lease);
-                }
+                Ok(Some(answer)) => pieces.extend(answer.pieces),
                 Ok(None) => {}
                 Err(why) => {
                     hangup = Some(why);
@@ -209,7 +212,12 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
                 }
             }
         }
-        let sent = sender.send(&mut pieces).await;
+        let is_in_the_way = || {
+            let pending = pipeline.pending.borrow();
+            let pending = pending.iter().flat_map(|p| p.lease.iter().chain(&p.answer_lease));
+            leases.iter().chain(pending).any(Lease::is_in_the_way)
+        };
+        let sent = sender.send(&mut pieces, is_in_the_way).await;
         pieces.clear();
         leases.clear();
         pipeline.drained.set();
@@ -219,7 +227,8 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
         }
         if let Err(error) = sent {
             if error.kind() == std::io::ErrorKind::TimedOut {
-                log_hangup(caller, "the client takes no answers (its receive buffer stays full)");
+                caller.shard.metrics.add(Value::ConnectionsSlowClosed, 1);
+                log_hangup(caller, &error.to_string());
             }
             return;
         }
@@ -229,9 +238,13 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
 fn report_end<R: Runtime>(caller: &Rc<Caller<R>>, end: &FrameEnd) {
     match end {
         FrameEnd::Closed | FrameEnd::CutShort => {}
-        FrameEnd::TimedOut => {
+        FrameEnd::Idle => {
             caller.shard.metrics.add(Value::ConnectionsIdleClosed, 1);
             log_hangup(caller, "nothing came for connections.max.idle.ms");
+        }
+        FrameEnd::TooSlow(why) => {
+            caller.shard.metrics.add(Value::ConnectionsSlowClosed, 1);
+            log_hangup(caller, why);
         }
         FrameEnd::BadLength(why) => {
             caller.shard.metrics.add(Value::FramesRefused, 1);

@@ -150,10 +150,11 @@ where
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     Ok(Began::Alone(Box::pin(async move {
-        let shard = caller.shard.clone();
+        let (shard, memory) = (caller.shard.clone(), caller.answer_memory.clone());
         let response = handle(caller, version, request).await?;
         check_answer(response.size_hint())?;
-        let answer = encode(Q::KEY, version, correlation_id, &response)?;
+        let mut answer = encode(Q::KEY, version, correlation_id, &response)?;
+        answer.lease = Some(memory.lease_now(answer.bytes()));
         shard.metrics.response(Q::KEY as i16, answer.bytes(), false);
         Ok(Some(answer))
     })))
@@ -165,14 +166,19 @@ fn fetch<R: Runtime>(
     header: &RequestHeader,
     mut reader: Reader,
 ) -> Result<Began, Hangup> {
-    let request = decode::<m::fetch::FetchRequest>(&mut reader, header)?;
+    let mut request = decode::<m::fetch::FetchRequest>(&mut reader, header)?;
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     Ok(Began::Alone(Box::pin(async move {
-        let shard = caller.shard.clone();
-        let memory = caller.fetch_memory.clone();
+        let (shard, memory) = (caller.shard.clone(), caller.answer_memory.clone());
         let begun = shard.runtime.now();
         memory.room().await;
+        let share = i32::try_from(memory.share()).unwrap_or(i32::MAX);
+        if request.max_bytes > share {
+            request.max_bytes = share;
+            // Nobody waits for more than there may be.
+            request.min_bytes = request.min_bytes.min(share);
+        }
         let response = h::fetch::handle(caller, version, request).await?;
         let mut partitions = response.responses.iter().flat_map(|t| &t.partitions);
         let has_error = !response.error_code.is_ok() || partitions.any(|p| !p.error_code.is_ok());

@@ -64,6 +64,8 @@ struct Watched {
     fd: RawFd,
     read: Side,
     write: Side,
+    /// The kernel was asked about writing and has not answered.
+    is_asked: bool,
     /// Submissions whose last event has not come: the number is not given away before.
     outstanding: u8,
     is_closed: bool,
@@ -111,6 +113,7 @@ impl Readiness {
             fd,
             read: Side { is_ready: true, ..Side::default() },
             write: Side { is_ready: true, ..Side::default() },
+            is_asked: false,
             outstanding: 0,
             is_closed: false,
             is_broken: false,
@@ -175,7 +178,10 @@ impl Readiness {
                     watched.read.is_over |= result >= 0 && result & OVER != 0;
                     watched.read.set_ready()
                 }
-                WRITE => watched.write.set_ready(),
+                WRITE => {
+                    watched.is_asked = false;
+                    watched.write.set_ready()
+                }
                 _ => None,
             }
         };
@@ -194,6 +200,9 @@ impl Readiness {
     fn arm(&self, number: usize, direction: Direction) -> io::Result<()> {
         let mut sockets = self.sockets.borrow_mut();
         let Some(watched) = sockets.get_mut(number) else { return Ok(()) };
+        if direction == Direction::Write && std::mem::replace(&mut watched.is_asked, true) {
+            return Ok(());
+        }
         let fd = types::Fd(watched.fd);
         let data = (number as u64) << KIND_BITS;
         let entry = match direction {
@@ -403,11 +412,25 @@ pub(super) mod tests {
                 far.read_to_end(&mut all).unwrap();
                 all
             });
-            sender.send(&mut vec![piece.clone(); 32]).await.unwrap();
+            sender.send(&mut vec![piece.clone(); 32], || false).await.unwrap();
             socket::shut_down(receiver.fd());
             let all = glommio::executor().spawn_blocking(move || reader.join().unwrap()).await;
             assert_eq!(all.len(), 32 << 20);
             assert!(all.iter().all(|byte| *byte == 7));
+        });
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_given_up_soon_when_it_is_in_the_way() {
+        with_connection(|readiness, near, far| async move {
+            let _open = far;
+            let (_receiver, mut sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            let mut pieces = vec![bytes::Bytes::from(vec![7u8; 64 << 20])];
+            let begun = Instant::now();
+            let error = sender.send(&mut pieces, || true).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().contains("while others waited"), "{error}");
+            assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
         });
     }
 
@@ -418,8 +441,8 @@ pub(super) mod tests {
             let (_receiver, mut sender) = socket::split(&readiness, near.into(), LONG).unwrap();
             let piece = |byte| vec![bytes::Bytes::from(vec![byte; 1000])];
             readiness.ring.gather(true);
-            assert!(sender.send(&mut piece(1)).now_or_never().is_none());
-            sender.send(&mut piece(2)).await.unwrap();
+            assert!(sender.send(&mut piece(1), || false).now_or_never().is_none());
+            sender.send(&mut piece(2), || false).await.unwrap();
             let mut both = [0; 2000];
             far.read_exact(&mut both).unwrap();
             assert!(both[..1000].iter().all(|b| *b == 1) && both[1000..].iter().all(|b| *b == 2));

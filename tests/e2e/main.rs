@@ -13,5 +13,6 @@ mod kill;
 mod lifecycle;
 mod page;
 mod pressure;
+mod slow;
 mod spread;
 mod threads;
