@@ -3,8 +3,9 @@
 //! Two halves share it. The receiving one decodes a frame and begins its request; the sending one
 //! awaits the answers in order and sends what is ready with one call. Requests whose order is
 //! fixed once they have begun (Produce) overlap; every other request is finished before the next
-//! frame is looked at. The number and the bytes of requests that are under way are limited: at the
-//! limit the socket is not read, and TCP holds the client back.
+//! frame is looked at, and others have a turn in between. The number and the bytes of requests that
+//! are under way are limited, and the bytes of answers that are not sent: at a limit the socket is
+//! not read, and TCP holds the client back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use futures_util::{FutureExt, pending};
 
 use crate::metrics::Value;
 use crate::runtime::Runtime;
+use crate::runtime::wait::step_aside;
 
 use super::dispatch::{self, Began};
 use super::frames::{FrameEnd, FrameReader};
@@ -38,12 +40,17 @@ struct Pending {
     /// Of the answer, once it is ready.
     answer_lease: Option<Lease>,
     frame_bytes: usize,
+    /// Of the answer, once it is ready; only those that are finished before the next frame is
+    /// looked at count: a Produce's is small.
+    answer_bytes: usize,
 }
 
 /// What the two halves share.
 struct Pipeline {
     pending: RefCell<VecDeque<Pending>>,
     bytes: Cell<usize>,
+    /// Bytes of answers that are ready and not sent.
+    unsent: Cell<usize>,
     /// The receiving half has finished: end when all answers are sent.
     is_ended: Cell<bool>,
     /// The sending half has finished: nobody will send.
@@ -56,7 +63,7 @@ struct Pipeline {
 pub struct ConnectionLimits {
     /// Requests under way.
     pub requests_max: usize,
-    /// Bytes of their frames.
+    /// Bytes of their frames, and of answers that are not sent.
     pub bytes_max: usize,
 }
 
@@ -73,6 +80,7 @@ pub async fn serve<R: Runtime>(
     let pipeline = Rc::new(Pipeline {
         pending: RefCell::default(),
         bytes: Cell::new(0),
+        unsent: Cell::new(0),
         is_ended: Cell::new(false),
         is_broken: Cell::new(false),
         drained: Signal::default(),
@@ -105,6 +113,7 @@ async fn receive<R: Runtime>(
     loop {
         while pipeline.pending.borrow().len() >= limits.requests_max
             || pipeline.bytes.get() >= limits.bytes_max
+            || pipeline.unsent.get() >= limits.bytes_max
         {
             if pipeline.is_broken.get() {
                 return;
@@ -122,9 +131,10 @@ async fn receive<R: Runtime>(
             }
         };
         let frame_bytes = frame.bytes.len();
-        let mut answer_lease = None;
+        let (mut answer_bytes, mut answer_lease) = (0, None);
         let mut ready = |mut answer: Result<Option<Answer>, Hangup>| {
             if let Ok(Some(answer)) = &mut answer {
+                answer_bytes = answer.bytes();
                 answer_lease = answer.lease.take();
             }
             let is_last = answer.is_err();
@@ -138,16 +148,23 @@ async fn receive<R: Runtime>(
                 ready(Err(why))
             }
         };
+        let was_alone = answer_bytes > 0;
         pipeline.bytes.set(pipeline.bytes.get() + frame_bytes);
+        pipeline.unsent.set(pipeline.unsent.get() + answer_bytes);
         caller.shard.metrics.add(Value::FrameBytes, frame_bytes as u64);
         pipeline.pending.borrow_mut().push_back(Pending {
             answering,
             lease: Some(frame.lease),
             answer_lease,
             frame_bytes,
+            answer_bytes,
         });
         if is_last {
             return;
+        }
+        if was_alone && frames.has_more() {
+            // Such a request may be a long way for the shard, and the next one is there already.
+            step_aside().await;
         }
     }
 }
@@ -182,9 +199,11 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
         let mut outcome = (&mut first.answering).await;
         let mut done = first;
         let mut answers = 0;
+        let mut unsent = 0;
         let mut hangup = None;
         loop {
             answers += 1;
+            unsent += done.answer_bytes;
             pipeline.bytes.set(pipeline.bytes.get() - done.frame_bytes);
             caller.shard.metrics.sub(Value::FrameBytes, done.frame_bytes as u64);
             leases.extend(done.lease.take().into_iter().chain(done.answer_lease.take()));
@@ -220,6 +239,7 @@ async fn send<R: Runtime>(caller: &Rc<Caller<R>>, mut sender: Sender, pipeline: 
         let sent = sender.send(&mut pieces, is_in_the_way).await;
         pieces.clear();
         leases.clear();
+        pipeline.unsent.set(pipeline.unsent.get() - unsent);
         pipeline.drained.set();
         if let Some(Hangup(why)) = hangup {
             log_hangup(caller, &why);

@@ -94,6 +94,11 @@ impl FrameReader {
         Ok(Frame { bytes: self.buffer.split_to(length).freeze(), lease })
     }
 
+    /// Whether the next frame has begun to arrive.
+    pub fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// The length of the next frame, taken from the stream.
     async fn length(&mut self) -> Result<usize, FrameEnd> {
         loop {

@@ -5,8 +5,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{FetchRequest, TopicName};
+use kafka_protocol::messages::{DescribeConfigsRequest, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::page::{counted, free_port, page};
@@ -18,6 +19,7 @@ const NEIGHBOUR: &str = "neighbour";
 const PATIENCE: Duration = Duration::from_secs(20);
 const MIB: usize = 1 << 20;
 const FETCH_VERSION: i16 = 12;
+const CONFIGS_VERSION: i16 = 4;
 
 /// A broker of `shards` shards with these settings, and the port of its metrics.
 fn broker(name: &str, shards: &str, settings: &[&str]) -> (Broker, u16) {
@@ -70,6 +72,18 @@ fn fetch(topic: &'static str, bytes: usize, wait_ms: i32) -> FetchRequest {
         .with_topics(vec![topic])
 }
 
+/// Much to answer: the configuration of the broker `times` over, some 20 kB each.
+fn configs(times: usize) -> DescribeConfigsRequest {
+    let own = DescribeConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(StrBytes::from_static_str("1"))
+        .with_configuration_keys(None);
+    DescribeConfigsRequest::default()
+        .with_include_documentation(true)
+        .with_include_synonyms(true)
+        .with_resources(vec![own; times])
+}
+
 /// Several consumers read nothing of what they asked for, one of them asks again and again.
 #[test]
 fn answers_that_are_not_taken_leave_room_for_other_consumers() {
@@ -116,6 +130,52 @@ fn an_answer_in_the_way_of_others_is_cut_off() {
     let said = broker.log_until("closed a connection");
     assert!(said.contains("the client takes no answers"), "{said}");
     assert!(said.contains("while others waited for memory"), "{said}");
+}
+
+/// Many large answers are asked for and none is read: the broker stops answering.
+#[test]
+fn answers_that_are_not_taken_are_few() {
+    let settings = ["thalweg.connection.bytes.max=1048576"];
+    let (broker, _) = broker("few-answers", "1", &settings);
+    let mut neighbour = neighbour(&broker);
+    // The first answers teach the allocator what it needs.
+    let first = neighbour.call(CONFIGS_VERSION, &configs(50)).expect("DescribeConfigs");
+    assert_eq!(first.results.len(), 50);
+    let before = broker.resident_bytes();
+    let mut stranger = Connection::open(broker.port()).expect("connecting");
+    let ids: Vec<i32> =
+        (0..40).map(|_| stranger.send(CONFIGS_VERSION, &configs(50)).expect("asking")).collect();
+    // One of its requests at most between two of ours.
+    for turn in 0..80 {
+        let stored = neighbour.produce(NEIGHBOUR, 1, 1, wire::batch(&[b"n"])).expect("Produce");
+        assert_eq!(stored, (0, turn));
+    }
+    let growth = broker.resident_bytes().saturating_sub(before);
+    assert!(growth < 16 << 20, "answers that nobody takes hold {growth} bytes");
+    for id in ids {
+        let answer = stranger.receive::<DescribeConfigsRequest>(CONFIGS_VERSION, id);
+        assert_eq!(answer.expect("every answer, once it is read").results.len(), 50);
+    }
+}
+
+/// Requests that are there all at once have the shard for one after the other, not for all.
+#[test]
+fn pipelined_requests_give_way_between_two() {
+    const REQUESTS: u32 = 30;
+    let (broker, _) = broker("give-way", "1", &[]);
+    let mut neighbour = neighbour(&broker);
+    let mut stranger = Connection::open(broker.port()).expect("connecting");
+    let one = wire::frame(32, CONFIGS_VERSION, 1, &configs(20));
+    let begun = Instant::now();
+    stranger.write_raw(&one.repeat(REQUESTS as usize)).expect("asking");
+    stranger.read_frame().expect("the first answer");
+    neighbour.fetch(NEIGHBOUR, 0, 0).expect("in between");
+    let in_between = begun.elapsed();
+    for _ in 1..REQUESTS {
+        stranger.read_frame().expect("the other answers");
+    }
+    let all = begun.elapsed();
+    assert!(in_between < all / 3, "the neighbour waited {in_between:?} of {all:?}");
 }
 
 /// Frames of which a part has come use up the memory for frames, and then nothing comes.
