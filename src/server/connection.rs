@@ -14,9 +14,10 @@ use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::FusedFuture;
+use futures_util::future::{Either, FusedFuture, select};
 use futures_util::{FutureExt, pending};
 
 use crate::metrics::Value;
@@ -32,6 +33,8 @@ use super::socket::{self, Sender};
 
 /// Answers sent with one call at most.
 const ANSWERS_PER_SEND_MAX: usize = 64;
+/// How long a request that waits goes on after its client has finished sending.
+const HANGUP_GRACE: Duration = Duration::from_secs(1);
 
 /// A request under way and the memory its frame holds.
 struct Pending {
@@ -143,6 +146,10 @@ async fn receive<R: Runtime>(
         let (answering, is_last) = match dispatch::begin(caller, frame.bytes) {
             Began::Ordered(answering) => (answering, false),
             Began::Alone(answering) => ready(answering.await),
+            Began::Waiting(answering) => match answer_or_end(caller, frames, answering).await {
+                Some(answer) => ready(answer),
+                None => return,
+            },
             Began::Refused(why) => {
                 caller.shard.metrics.add(Value::FramesRefused, 1);
                 ready(Err(why))
@@ -166,6 +173,26 @@ async fn receive<R: Runtime>(
             // Such a request may be a long way for the shard, and the next one is there already.
             step_aside().await;
         }
+    }
+}
+
+/// The answer to a request that may wait for long; none when the client hangs up meanwhile, or the
+/// broker ends the connection.
+///
+/// A client that only has finished sending may still read: it has [`HANGUP_GRACE`] to be answered.
+async fn answer_or_end<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    frames: &FrameReader,
+    answering: Answering,
+) -> Option<Result<Option<Answer>, Hangup>> {
+    let ended = async {
+        frames.receiver().hung_up().await;
+        let grace = caller.shard.runtime.sleep(HANGUP_GRACE);
+        select(pin!(frames.receiver().dead()), pin!(grace)).await;
+    };
+    match select(answering, pin!(ended)).await {
+        Either::Left((answer, _)) => Some(answer),
+        Either::Right(_) => None,
     }
 }
 

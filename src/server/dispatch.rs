@@ -19,6 +19,8 @@ pub enum Began {
     Ordered(Answering),
     /// It is to be finished before the next frame is looked at.
     Alone(Answering),
+    /// The same; it may wait for long, and nothing is left undone when it is dropped.
+    Waiting(Answering),
     /// There is no answer but closing the connection.
     Refused(Hangup),
 }
@@ -91,8 +93,8 @@ fn route<R: Runtime>(
         ApiKey::DescribeTopicPartitions => {
             alone!(describe_topic_partitions DescribeTopicPartitionsRequest)
         }
-        ApiKey::JoinGroup => alone!(join_group JoinGroupRequest by groups::one),
-        ApiKey::SyncGroup => alone!(sync_group SyncGroupRequest by groups::one),
+        ApiKey::JoinGroup => alone!(join_group JoinGroupRequest by groups::one).map(waiting),
+        ApiKey::SyncGroup => alone!(sync_group SyncGroupRequest by groups::one).map(waiting),
         ApiKey::Heartbeat => alone!(heartbeat HeartbeatRequest by groups::one),
         ApiKey::LeaveGroup => alone!(leave_group LeaveGroupRequest by groups::one),
         ApiKey::OffsetCommit => alone!(offset_commit OffsetCommitRequest by groups::one),
@@ -160,6 +162,14 @@ where
     })))
 }
 
+/// A request whose answer others decide upon.
+fn waiting(began: Began) -> Began {
+    match began {
+        Began::Alone(answering) => Began::Waiting(answering),
+        other => other,
+    }
+}
+
 /// Fetch is timed, and its partitions' errors are counted.
 fn fetch<R: Runtime>(
     caller: &Rc<Caller<R>>,
@@ -169,7 +179,7 @@ fn fetch<R: Runtime>(
     let mut request = decode::<m::fetch::FetchRequest>(&mut reader, header)?;
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
-    Ok(Began::Alone(Box::pin(async move {
+    Ok(Began::Waiting(Box::pin(async move {
         let (shard, memory) = (caller.shard.clone(), caller.answer_memory.clone());
         let begun = shard.runtime.now();
         memory.room().await;

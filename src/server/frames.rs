@@ -99,6 +99,11 @@ impl FrameReader {
         !self.buffer.is_empty()
     }
 
+    /// What the frames come from.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
     /// The length of the next frame, taken from the stream.
     async fn length(&mut self) -> Result<usize, FrameEnd> {
         loop {

@@ -23,6 +23,8 @@ use crate::runtime::wait::Earliest;
 const SWEEP_MIN: Duration = Duration::from_millis(10);
 /// Events after which nothing comes: the end of the stream, or a connection that is no more.
 const OVER: i32 = (libc::POLLRDHUP | libc::POLLHUP) as i32;
+/// Of those, the one that says that nothing can be sent, either.
+const DEAD: i32 = libc::POLLHUP as i32;
 /// What tells a socket's submissions apart in the lowest bits of their user data.
 const READ: u64 = 0;
 const WRITE: u64 = 1;
@@ -64,6 +66,8 @@ struct Watched {
     fd: RawFd,
     read: Side,
     write: Side,
+    /// The connection was reset, or ended by ourselves.
+    is_dead: bool,
     /// The kernel was asked about writing and has not answered.
     is_asked: bool,
     /// Submissions whose last event has not come: the number is not given away before.
@@ -113,6 +117,7 @@ impl Readiness {
             fd,
             read: Side { is_ready: true, ..Side::default() },
             write: Side { is_ready: true, ..Side::default() },
+            is_dead: false,
             is_asked: false,
             outstanding: 0,
             is_closed: false,
@@ -176,6 +181,7 @@ impl Readiness {
                     // After an error reading tells what it was.
                     rearm = !has_more && result >= 0;
                     watched.read.is_over |= result >= 0 && result & OVER != 0;
+                    watched.is_dead |= result >= 0 && result & DEAD != 0;
                     watched.read.set_ready()
                 }
                 WRITE => {
@@ -276,6 +282,29 @@ impl Watch {
             Poll::Pending
         })
         .await
+    }
+
+    /// Wait until the peer has finished sending.
+    pub async fn hung_up(&self) {
+        self.until(|watched| watched.read.is_over || watched.is_dead || watched.is_broken).await;
+    }
+
+    /// Wait until nothing can be sent to the peer any more.
+    pub async fn dead(&self) {
+        self.until(|watched| watched.is_dead || watched.is_broken).await;
+    }
+
+    /// Wait in the place of a reader, whom every event of the socket wakes.
+    async fn until(&self, is_met: impl Fn(&Watched) -> bool) {
+        poll_fn(|cx| {
+            let mut sockets = self.readiness.sockets.borrow_mut();
+            let Some(watched) = sockets.get_mut(self.number).filter(|w| !is_met(w)) else {
+                return Poll::Ready(());
+            };
+            watched.read.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     fn with<T>(&self, direction: Direction, change: impl FnOnce(&mut Side) -> T) -> Option<T> {
@@ -384,6 +413,22 @@ pub(super) mod tests {
             let mut buffer = bytes::BytesMut::new();
             assert_eq!(receiver.receive(&mut buffer, 100).await.unwrap(), 10);
             assert_eq!(receiver.receive(&mut buffer, 100).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn who_hangs_up_is_heard_while_nobody_reads() {
+        with_connection(|readiness, near, far| async move {
+            let (receiver, _sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            let mut far_end = &far;
+            far_end.write_all(b"and then").unwrap();
+            while readiness.ring.turn(None).unwrap() == 0 {}
+            assert!(receiver.hung_up().now_or_never().is_none(), "bytes are no end");
+            far.shutdown(std::net::Shutdown::Write).unwrap();
+            receiver.hung_up().await;
+            assert!(receiver.dead().now_or_never().is_none(), "it still listens");
+            socket::shut_down(receiver.fd());
+            receiver.dead().await;
         });
     }
 

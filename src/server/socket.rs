@@ -122,6 +122,16 @@ impl Receiver {
         Ok(count)
     }
 
+    /// Wait until the peer has finished sending, though nobody reads what it sent before.
+    pub async fn hung_up(&self) {
+        self.socket.watch.hung_up().await;
+    }
+
+    /// Wait until the connection is reset or shut down.
+    pub async fn dead(&self) {
+        self.socket.watch.dead().await;
+    }
+
     /// The descriptor, for [`shut_down`].
     pub fn fd(&self) -> RawFd {
         self.socket.stream.as_raw_fd()

@@ -1,4 +1,5 @@
-//! Connections that stand still: with half a frame sent, with answers not read.
+//! Connections that stand still: with half a frame sent, with answers not read, with the line hung
+//! up in the middle of a wait.
 //!
 //! Promise: whatever one connection does or leaves undone, others are served.
 
@@ -201,4 +202,35 @@ fn half_frames_are_not_in_the_way_of_whole_ones() {
     let said = broker.log_until("closed a connection");
     assert!(said.contains("while others waited for memory"), "{said}");
     assert!(!said.contains("connections.max.idle.ms"), "{said}");
+}
+
+/// Consumers that go while they wait for records are gone, on every shard.
+#[test]
+fn who_hangs_up_during_a_long_poll_is_forgotten() {
+    let (mut broker, metrics) = broker("hang-up", "2", &[]);
+    let _neighbour = neighbour(&broker);
+    let polls: Vec<Connection> = (0..20).map(|_| waiting(&broker)).collect();
+    await_count(metrics, "thalweg_waiting_fetches", |count| count == 20);
+    drop(polls);
+    await_count(metrics, "thalweg_waiting_fetches", |count| count == 0);
+    await_count(metrics, "thalweg_connections_open", |count| count == 1);
+    // Who has only finished sending is answered.
+    let mut half_closed = Connection::open(broker.port()).expect("connecting");
+    half_closed.send(FETCH_VERSION, &fetch(NEIGHBOUR, MIB, 0)).expect("asking");
+    half_closed.finish_writing().expect("finishing");
+    half_closed.read_frame().expect("what there is");
+    let _waits = waiting(&broker);
+    await_count(metrics, "thalweg_waiting_fetches", |count| count == 1);
+    let begun = Instant::now();
+    broker.stop();
+    assert!(begun.elapsed() < Duration::from_secs(4), "it stopped after {:?}", begun.elapsed());
+}
+
+/// A consumer that waits: behind the only record of one partition, in the other for the first.
+fn waiting(broker: &Broker) -> Connection {
+    let mut consumer = Connection::open(broker.port()).expect("connecting");
+    let mut request = fetch(NEIGHBOUR, MIB, 60_000);
+    request.topics[0].partitions[0].fetch_offset = 1;
+    consumer.send(FETCH_VERSION, &request).expect("asking");
+    consumer
 }
