@@ -309,8 +309,9 @@ fn log_hangup<R: Runtime>(caller: &Rc<Caller<R>>, why: &str) {
     let Some(unsaid) = caller.hangups.may_log(caller.shard.runtime.now()) else { return };
     tracing::warn!(
         peer = %caller.peer,
-        client_id = %caller.client_id.borrow(),
-        software = %caller.software.borrow(),
+        // What a stranger says of itself is quoted: it may hold line ends and control characters.
+        client_id = ?caller.client_id.borrow(),
+        software = ?caller.software.borrow(),
         unsaid,
         "closed a connection: {why}"
     );
