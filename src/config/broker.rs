@@ -116,7 +116,8 @@ pub static BROKER_KEYS: &[Key] = &[
     row("max.request.partition.size.limit", Int, Plain, of("2000"), FROM_1, Honoured,
         "Partitions in one answer to DescribeTopicPartitions."),
     row("thalweg.connection.bytes.max", Long, Bytes, of("33554432"), FROM_1, Honoured,
-        "Request bytes of one connection that are not answered yet; one request always may."),
+        "Request bytes of one connection that are not answered yet, and answer bytes that it has \
+            not taken; one of each always may."),
     row("thalweg.connection.requests.max", Int, Plain, of("128"), Check::Range(1, 65_536),
         Honoured, "Requests of one connection that are not answered yet."),
     row("thalweg.request.topics.max", Int, Plain, of("20000"), FROM_1, Honoured,

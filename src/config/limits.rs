@@ -17,7 +17,8 @@ pub struct Limits {
     pub connection_idle_ms_max: u64,
     /// `socket.listen.backlog.size`
     pub listen_backlog_max: i32,
-    /// `thalweg.connection.bytes.max`: one request always may, whatever its size.
+    /// `thalweg.connection.bytes.max`: of requests, and of answers that are ready; one of each
+    /// always may, whatever its size.
     pub connection_bytes_max: usize,
     /// `thalweg.connection.requests.max`
     pub connection_requests_max: usize,

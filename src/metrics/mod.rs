@@ -81,6 +81,8 @@ values! {
         "Connections closed at once because a limit was reached.";
     ConnectionsIdleClosed "thalweg_connections_idle_closed_total" None, Counter Count
         "Connections closed after connections.max.idle.ms.";
+    ConnectionsSlowClosed "thalweg_connections_slow_closed_total" None, Counter Count
+        "Connections closed because a frame or an answer stood still, or others waited for it.";
     FramesRefused "thalweg_frames_refused_total" None, Counter Count
         "Connections closed for a frame that is too large or cannot be decoded.";
     FrameBytes "thalweg_frame_memory_bytes" None, Gauge Bytes
@@ -332,6 +334,12 @@ impl ShardMetrics {
         cell.set(cell.get().saturating_sub(less));
     }
 
+    /// Count one more in a gauge until what this returns is dropped.
+    pub fn during(&self, value: Value) -> During<'_> {
+        self.add(value, 1);
+        During { metrics: self, value }
+    }
+
     /// Set a gauge, or a counter that is kept elsewhere.
     pub fn set(&self, value: Value, now: u64) {
         self.values[value as usize].set(now);
@@ -431,6 +439,18 @@ impl ShardSnapshot {
     /// One histogram.
     pub fn latency(&self, latency: Latency) -> &HistogramSnapshot {
         &self.latencies[latency as usize]
+    }
+}
+
+/// One that a gauge counts, however it ends.
+pub struct During<'a> {
+    metrics: &'a ShardMetrics,
+    value: Value,
+}
+
+impl Drop for During<'_> {
+    fn drop(&mut self) {
+        self.metrics.sub(self.value, 1);
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Began {
     Ordered(Answering),
     /// It is to be finished before the next frame is looked at.
     Alone(Answering),
+    /// The same; it may wait for long, and nothing is left undone when it is dropped.
+    Waiting(Answering),
     /// There is no answer but closing the connection.
     Refused(Hangup),
 }
@@ -91,8 +93,8 @@ fn route<R: Runtime>(
         ApiKey::DescribeTopicPartitions => {
             alone!(describe_topic_partitions DescribeTopicPartitionsRequest)
         }
-        ApiKey::JoinGroup => alone!(join_group JoinGroupRequest by groups::one),
-        ApiKey::SyncGroup => alone!(sync_group SyncGroupRequest by groups::one),
+        ApiKey::JoinGroup => alone!(join_group JoinGroupRequest by groups::one).map(waiting),
+        ApiKey::SyncGroup => alone!(sync_group SyncGroupRequest by groups::one).map(waiting),
         ApiKey::Heartbeat => alone!(heartbeat HeartbeatRequest by groups::one),
         ApiKey::LeaveGroup => alone!(leave_group LeaveGroupRequest by groups::one),
         ApiKey::OffsetCommit => alone!(offset_commit OffsetCommitRequest by groups::one),
@@ -150,13 +152,22 @@ where
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     Ok(Began::Alone(Box::pin(async move {
-        let shard = caller.shard.clone();
+        let (shard, memory) = (caller.shard.clone(), caller.answer_memory.clone());
         let response = handle(caller, version, request).await?;
         check_answer(response.size_hint())?;
-        let answer = encode(Q::KEY, version, correlation_id, &response)?;
+        let mut answer = encode(Q::KEY, version, correlation_id, &response)?;
+        answer.lease = Some(memory.lease_now(answer.bytes()));
         shard.metrics.response(Q::KEY as i16, answer.bytes(), false);
         Ok(Some(answer))
     })))
+}
+
+/// A request whose answer others decide upon.
+fn waiting(began: Began) -> Began {
+    match began {
+        Began::Alone(answering) => Began::Waiting(answering),
+        other => other,
+    }
 }
 
 /// Fetch is timed, and its partitions' errors are counted.
@@ -165,14 +176,19 @@ fn fetch<R: Runtime>(
     header: &RequestHeader,
     mut reader: Reader,
 ) -> Result<Began, Hangup> {
-    let request = decode::<m::fetch::FetchRequest>(&mut reader, header)?;
+    let mut request = decode::<m::fetch::FetchRequest>(&mut reader, header)?;
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
-    Ok(Began::Alone(Box::pin(async move {
-        let shard = caller.shard.clone();
-        let memory = caller.fetch_memory.clone();
+    Ok(Began::Waiting(Box::pin(async move {
+        let (shard, memory) = (caller.shard.clone(), caller.answer_memory.clone());
         let begun = shard.runtime.now();
         memory.room().await;
+        let share = i32::try_from(memory.share()).unwrap_or(i32::MAX);
+        if request.max_bytes > share {
+            request.max_bytes = share;
+            // Nobody waits for more than there may be.
+            request.min_bytes = request.min_bytes.min(share);
+        }
         let response = h::fetch::handle(caller, version, request).await?;
         let mut partitions = response.responses.iter().flat_map(|t| &t.partitions);
         let has_error = !response.error_code.is_ok() || partitions.any(|p| !p.error_code.is_ok());

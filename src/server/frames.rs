@@ -1,28 +1,28 @@
 //! From a byte stream to frames.
 //!
 //! Always true: memory grows with the bytes that have arrived, never with the length that a frame
-//! announces; a length outside the limits ends the connection before anything is allocated for it.
+//! announces; a length outside the limits ends the connection before anything is allocated for it;
+//! a frame that has begun goes on arriving, faster while others wait for memory.
 
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::protocol::{ApiKey, PREFIX_LEN, REQUEST_LEN_MIN, frame_len};
 
-use super::memory::{FrameMemory, Lease};
+use super::memory::{FrameMemory, Lease, SMALL_BYTES};
+use super::pace::{LOOK_EVERY, Pace, STEP_BYTES_MIN, Slow};
 use super::socket::Receiver;
 
 /// Largest frame of any request but Produce. Their bodies expand in memory (a name is more than
 /// its bytes), and none needs more: a hundred thousand committed offsets are 5 MiB.
 const NOT_PRODUCE_BYTES_MAX: usize = 8 << 20;
 /// Spare bytes asked for at a time while a frame arrives.
-const STEP_BYTES: usize = 64 * 1024;
+const STEP_BYTES: usize = SMALL_BYTES;
 /// A frame that has begun must go on arriving: longest time between two of its bytes.
 const FRAME_STALL_MAX: Duration = Duration::from_secs(30);
-/// While others wait for memory, the frame that exceeds the budget must be whole in this time.
-const FAVOURED_MAX: Duration = Duration::from_secs(60);
 /// A connection that has sent a whole frame of some size gets this much at once for its next one.
 const HINT_BYTES_MAX: usize = 1024 * 1024 + STEP_BYTES;
 
@@ -42,8 +42,10 @@ pub enum FrameEnd {
     Closed,
     /// The peer closed in the middle of a frame.
     CutShort,
-    /// Idle, or stalled in the middle of a frame, for too long.
-    TimedOut,
+    /// No frame began for too long.
+    Idle,
+    /// A frame did not get on.
+    TooSlow(String),
     /// The length is no frame's length.
     BadLength(String),
     /// The kernel said so.
@@ -79,10 +81,38 @@ impl FrameReader {
     /// # Errors
     /// Why there is none.
     pub async fn next(&mut self) -> Result<Frame, FrameEnd> {
-        let length = loop {
+        let length = self.length().await?;
+        let mut lease = self.memory.lease(length);
+        // Most frames are whole already and need no clock.
+        if self.buffer.len() < length {
+            self.receiver.wait_at_most(LOOK_EVERY);
+            self.arrive(length, &mut lease).await?;
+            self.receiver.wait_at_most(self.idle);
+        }
+        lease.grow_to(length).await;
+        self.hint = length;
+        Ok(Frame { bytes: self.buffer.split_to(length).freeze(), lease })
+    }
+
+    /// Whether the next frame has begun to arrive.
+    pub fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// What the frames come from.
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// The length of the next frame, taken from the stream.
+    async fn length(&mut self) -> Result<usize, FrameEnd> {
+        loop {
             let length = frame_len(&self.buffer, REQUEST_LEN_MIN, self.frame_bytes_max);
             match length.map_err(|e| FrameEnd::BadLength(e.to_string()))? {
-                Some(length) => break length,
+                Some(length) => {
+                    self.buffer.advance(PREFIX_LEN);
+                    return Ok(length);
+                }
                 None => {
                     if self.buffer.is_empty() {
                         // Hold nothing while idle.
@@ -91,13 +121,13 @@ impl FrameReader {
                     self.fill(STEP_BYTES).await?;
                 }
             }
-        };
-        self.buffer.advance(PREFIX_LEN);
-        let mut lease = self.memory.lease();
-        // Most frames are whole already and need no clock.
-        let mut begun = None;
+        }
+    }
+
+    /// Wait until a frame of `length` bytes is in the buffer.
+    async fn arrive(&mut self, length: usize, lease: &mut Lease) -> Result<(), FrameEnd> {
+        let mut pace = Pace::new(length);
         let mut is_checked = length <= NOT_PRODUCE_BYTES_MAX;
-        self.receiver.wait_at_most(FRAME_STALL_MAX);
         while self.buffer.len() < length {
             if !is_checked && let Some(key) = self.buffer.first_chunk() {
                 is_checked = true;
@@ -109,28 +139,46 @@ impl FrameReader {
                     )));
                 }
             }
-            let begun = *begun.get_or_insert_with(Instant::now);
-            if lease.is_favoured() && begun.elapsed() > FAVOURED_MAX {
-                return Err(FrameEnd::TimedOut);
-            }
             let have = self.buffer.len();
             let missing = length - have;
             if self.buffer.capacity() == have || self.buffer.capacity() < self.hint.min(length) {
                 let step = STEP_BYTES.max(have).max(self.hint.min(HINT_BYTES_MAX)).min(missing);
-                lease.grow_to(have + step).await;
+                if lease.grow_to(have + step).await {
+                    pace.excuse(missing);
+                }
                 self.buffer.reserve(step);
             }
             // Not beyond a large frame's end, so that the next one begins in memory of its own.
             let most = if missing > STEP_BYTES / 2 { missing } else { STEP_BYTES };
-            self.fill(most).await.map_err(|end| match end {
-                FrameEnd::Closed => FrameEnd::CutShort,
-                other => other,
-            })?;
+            match self.fill(most).await {
+                Ok(()) | Err(FrameEnd::Idle) => {}
+                Err(FrameEnd::Closed) => return Err(FrameEnd::CutShort),
+                Err(end) => return Err(end),
+            }
+            self.check_pace(&mut pace, length, lease)?;
         }
-        lease.grow_to(length).await;
-        self.receiver.wait_at_most(self.idle);
-        self.hint = length;
-        Ok(Frame { bytes: self.buffer.split_to(length).freeze(), lease })
+        Ok(())
+    }
+
+    /// Whether the frame that arrives gets on as it must.
+    fn check_pace(&self, pace: &mut Pace, length: usize, lease: &Lease) -> Result<(), FrameEnd> {
+        let have = self.buffer.len();
+        let left = || length.saturating_sub(have);
+        let looked = pace.look(FRAME_STALL_MAX, left, || lease.is_in_the_way());
+        let patience = FRAME_STALL_MAX + LOOK_EVERY * (length / STEP_BYTES_MIN) as u32;
+        let why = match looked {
+            Ok(()) if pace.age() < patience => return Ok(()),
+            Ok(()) => format!("is not there after {} s", pace.age().as_secs()),
+            Err(Slow::Stalled(time)) => format!("had nothing more come for {} s", time.as_secs()),
+            Err(Slow::InTheWay(step)) => format!(
+                "came by fewer than {step} bytes in a second while others waited for memory \
+                 (thalweg.frame.memory.bytes.max)"
+            ),
+        };
+        Err(FrameEnd::TooSlow(format!(
+            "a frame of {length} bytes of which {have} have come {why}: the client or the network \
+             is too slow, or hangs"
+        )))
     }
 
     async fn fill(&mut self, most: usize) -> Result<(), FrameEnd> {
@@ -138,7 +186,7 @@ impl FrameReader {
             Ok(0) if self.buffer.is_empty() => Err(FrameEnd::Closed),
             Ok(0) => Err(FrameEnd::CutShort),
             Ok(_) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(FrameEnd::TimedOut),
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(FrameEnd::Idle),
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Err(FrameEnd::Closed),
             Err(e) => Err(FrameEnd::Io(e)),
         }

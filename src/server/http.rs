@@ -76,7 +76,7 @@ async fn answer<R: Runtime>(
             (status, text, body)
         }
     };
-    sender.send(&mut vec![Bytes::from(response(status, &text, has_body))]).await?;
+    sender.send(&mut vec![Bytes::from(response(status, &text, has_body))], || false).await?;
     // Now, not when the kernel has taken the poll apart: many clients read to the end.
     socket::shut_down(receiver.fd());
     Ok(())

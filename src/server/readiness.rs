@@ -23,6 +23,8 @@ use crate::runtime::wait::Earliest;
 const SWEEP_MIN: Duration = Duration::from_millis(10);
 /// Events after which nothing comes: the end of the stream, or a connection that is no more.
 const OVER: i32 = (libc::POLLRDHUP | libc::POLLHUP) as i32;
+/// Of those, the one that says that nothing can be sent, either.
+const DEAD: i32 = libc::POLLHUP as i32;
 /// What tells a socket's submissions apart in the lowest bits of their user data.
 const READ: u64 = 0;
 const WRITE: u64 = 1;
@@ -64,6 +66,10 @@ struct Watched {
     fd: RawFd,
     read: Side,
     write: Side,
+    /// The connection was reset, or ended by ourselves.
+    is_dead: bool,
+    /// The kernel was asked about writing and has not answered.
+    is_asked: bool,
     /// Submissions whose last event has not come: the number is not given away before.
     outstanding: u8,
     is_closed: bool,
@@ -111,6 +117,8 @@ impl Readiness {
             fd,
             read: Side { is_ready: true, ..Side::default() },
             write: Side { is_ready: true, ..Side::default() },
+            is_dead: false,
+            is_asked: false,
             outstanding: 0,
             is_closed: false,
             is_broken: false,
@@ -173,9 +181,13 @@ impl Readiness {
                     // After an error reading tells what it was.
                     rearm = !has_more && result >= 0;
                     watched.read.is_over |= result >= 0 && result & OVER != 0;
+                    watched.is_dead |= result >= 0 && result & DEAD != 0;
                     watched.read.set_ready()
                 }
-                WRITE => watched.write.set_ready(),
+                WRITE => {
+                    watched.is_asked = false;
+                    watched.write.set_ready()
+                }
                 _ => None,
             }
         };
@@ -194,6 +206,9 @@ impl Readiness {
     fn arm(&self, number: usize, direction: Direction) -> io::Result<()> {
         let mut sockets = self.sockets.borrow_mut();
         let Some(watched) = sockets.get_mut(number) else { return Ok(()) };
+        if direction == Direction::Write && std::mem::replace(&mut watched.is_asked, true) {
+            return Ok(());
+        }
         let fd = types::Fd(watched.fd);
         let data = (number as u64) << KIND_BITS;
         let entry = match direction {
@@ -267,6 +282,29 @@ impl Watch {
             Poll::Pending
         })
         .await
+    }
+
+    /// Wait until the peer has finished sending.
+    pub async fn hung_up(&self) {
+        self.until(|watched| watched.read.is_over || watched.is_dead || watched.is_broken).await;
+    }
+
+    /// Wait until nothing can be sent to the peer any more.
+    pub async fn dead(&self) {
+        self.until(|watched| watched.is_dead || watched.is_broken).await;
+    }
+
+    /// Wait in the place of a reader, whom every event of the socket wakes.
+    async fn until(&self, is_met: impl Fn(&Watched) -> bool) {
+        poll_fn(|cx| {
+            let mut sockets = self.readiness.sockets.borrow_mut();
+            let Some(watched) = sockets.get_mut(self.number).filter(|w| !is_met(w)) else {
+                return Poll::Ready(());
+            };
+            watched.read.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     fn with<T>(&self, direction: Direction, change: impl FnOnce(&mut Side) -> T) -> Option<T> {
@@ -379,6 +417,22 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn who_hangs_up_is_heard_while_nobody_reads() {
+        with_connection(|readiness, near, far| async move {
+            let (receiver, _sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            let mut far_end = &far;
+            far_end.write_all(b"and then").unwrap();
+            while readiness.ring.turn(None).unwrap() == 0 {}
+            assert!(receiver.hung_up().now_or_never().is_none(), "bytes are no end");
+            far.shutdown(std::net::Shutdown::Write).unwrap();
+            receiver.hung_up().await;
+            assert!(receiver.dead().now_or_never().is_none(), "it still listens");
+            socket::shut_down(receiver.fd());
+            receiver.dead().await;
+        });
+    }
+
+    #[test]
     fn a_wait_ends_with_its_time() {
         with_connection(|readiness, near, far| async move {
             let _open = far;
@@ -403,11 +457,25 @@ pub(super) mod tests {
                 far.read_to_end(&mut all).unwrap();
                 all
             });
-            sender.send(&mut vec![piece.clone(); 32]).await.unwrap();
+            sender.send(&mut vec![piece.clone(); 32], || false).await.unwrap();
             socket::shut_down(receiver.fd());
             let all = glommio::executor().spawn_blocking(move || reader.join().unwrap()).await;
             assert_eq!(all.len(), 32 << 20);
             assert!(all.iter().all(|byte| *byte == 7));
+        });
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_given_up_soon_when_it_is_in_the_way() {
+        with_connection(|readiness, near, far| async move {
+            let _open = far;
+            let (_receiver, mut sender) = socket::split(&readiness, near.into(), LONG).unwrap();
+            let mut pieces = vec![bytes::Bytes::from(vec![7u8; 64 << 20])];
+            let begun = Instant::now();
+            let error = sender.send(&mut pieces, || true).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().contains("while others waited"), "{error}");
+            assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
         });
     }
 
@@ -418,8 +486,8 @@ pub(super) mod tests {
             let (_receiver, mut sender) = socket::split(&readiness, near.into(), LONG).unwrap();
             let piece = |byte| vec![bytes::Bytes::from(vec![byte; 1000])];
             readiness.ring.gather(true);
-            assert!(sender.send(&mut piece(1)).now_or_never().is_none());
-            sender.send(&mut piece(2)).await.unwrap();
+            assert!(sender.send(&mut piece(1), || false).now_or_never().is_none());
+            sender.send(&mut piece(2), || false).await.unwrap();
             let mut both = [0; 2000];
             far.read_exact(&mut both).unwrap();
             assert!(both[..1000].iter().all(|b| *b == 1) && both[1000..].iter().all(|b| *b == 2));

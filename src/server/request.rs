@@ -40,8 +40,8 @@ pub struct Caller<R: Runtime> {
     pub shard: Rc<Shard<R>>,
     /// The shard's fetch sessions.
     pub sessions: Rc<RefCell<FetchSessions>>,
-    /// Memory for what the shard's fetches have read and not sent.
-    pub fetch_memory: Rc<FrameMemory>,
+    /// Memory for answers that the shard has not sent; above all what its fetches have read.
+    pub answer_memory: Rc<FrameMemory>,
     /// Who we are, as we tell clients.
     pub identity: Arc<Identity>,
     /// Limits the shard's lines about closed connections.
@@ -63,7 +63,7 @@ pub struct Caller<R: Runtime> {
 pub struct Answer {
     /// Length, response header and body; batches in it are shared, not copied.
     pub pieces: Vec<Bytes>,
-    /// Memory that the pieces hold until they are sent.
+    /// Memory that the pieces hold until they are sent; of a Produce's none.
     pub lease: Option<Lease>,
 }
 

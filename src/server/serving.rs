@@ -46,7 +46,7 @@ pub struct Serving {
     pub readiness: Rc<Readiness>,
     identity: Arc<Identity>,
     memory: Rc<FrameMemory>,
-    fetch_memory: Rc<FrameMemory>,
+    answer_memory: Rc<FrameMemory>,
     sessions: Rc<RefCell<FetchSessions>>,
     hangups: Rc<LineLimit>,
     /// Of the whole broker.
@@ -81,7 +81,7 @@ impl Serving {
         let serving = Rc::new(Self {
             identity: identity.clone(),
             memory: FrameMemory::new(limits.frame_memory_bytes_max),
-            fetch_memory: FrameMemory::new(limits.fetch_memory_bytes_max),
+            answer_memory: FrameMemory::new(limits.fetch_memory_bytes_max),
             sessions: Rc::new(RefCell::new(FetchSessions::new(sessions, seed))),
             hangups: Rc::default(),
             admissions: admissions.clone(),
@@ -196,7 +196,7 @@ impl Serving {
             shard: self.shard.clone(),
             sessions: self.sessions.clone(),
             identity: self.identity.clone(),
-            fetch_memory: self.fetch_memory.clone(),
+            answer_memory: self.answer_memory.clone(),
             hangups: self.hangups.clone(),
             peer,
             admission,

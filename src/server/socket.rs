@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use io_uring::{opcode, types};
 
+use super::pace::{LOOK_EVERY, Pace, Slow};
 use super::readiness::{Direction, Readiness, Watch};
 
 /// Pieces sent at a time (the kernel's own limit, UIO_MAXIOV, is 1024).
@@ -121,6 +122,16 @@ impl Receiver {
         Ok(count)
     }
 
+    /// Wait until the peer has finished sending, though nobody reads what it sent before.
+    pub async fn hung_up(&self) {
+        self.socket.watch.hung_up().await;
+    }
+
+    /// Wait until the connection is reset or shut down.
+    pub async fn dead(&self) {
+        self.socket.watch.dead().await;
+    }
+
     /// The descriptor, for [`shut_down`].
     pub fn fd(&self) -> RawFd {
         self.socket.stream.as_raw_fd()
@@ -131,9 +142,16 @@ impl Sender {
     /// Send all pieces in order. Nothing is copied on our side.
     ///
     /// # Errors
-    /// What the kernel says, or `TimedOut` when the peer took nothing for the stall time.
-    pub async fn send(&mut self, pieces: &mut Vec<Bytes>) -> io::Result<()> {
+    /// What the kernel says, or `TimedOut`, with the reason, when the peer took nothing for the
+    /// stall time, or too little while it `is_in_the_way` of others.
+    pub async fn send(
+        &mut self,
+        pieces: &mut Vec<Bytes>,
+        is_in_the_way: impl Fn() -> bool,
+    ) -> io::Result<()> {
         pieces.reverse();
+        // Most answers go at once and need no clock.
+        let mut progress = None;
         loop {
             while pieces.last().is_some_and(Bytes::is_empty) {
                 pieces.pop();
@@ -142,15 +160,65 @@ impl Sender {
                 return Ok(());
             }
             match self.send_some(pieces).await {
-                Ok(sent) => consume(pieces, sent),
+                Ok(sent) => {
+                    consume(pieces, sent);
+                    if let Some((_, left)) = &mut progress {
+                        *left -= sent;
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let watch = &self.packet.socket.watch;
-                    watch.take(Direction::Write);
-                    watch.ready(Direction::Write, self.stalled).await?;
+                    self.packet.socket.watch.take(Direction::Write);
+                    let (pace, left) = progress.get_or_insert_with(|| {
+                        let left = pieces.iter().map(Bytes::len).sum();
+                        (Pace::new(left), left)
+                    });
+                    self.wait_for_room(pace, *left, &is_in_the_way).await?;
                 }
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Wait until the kernel takes more; it has not been given `left` bytes yet.
+    async fn wait_for_room(
+        &self,
+        pace: &mut Pace,
+        left: usize,
+        is_in_the_way: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        loop {
+            let left = || left + self.unacknowledged();
+            pace.look(self.stalled, left, &is_in_the_way).map_err(|slow| {
+                let why = match slow {
+                    Slow::Stalled(time) => format!("none for {} s", time.as_secs()),
+                    Slow::InTheWay(step) => format!(
+                        "fewer than {step} bytes of them in a second while others waited for \
+                         memory (thalweg.fetch.memory.bytes.max, thalweg.frame.memory.bytes.max)"
+                    ),
+                };
+                let why = format!(
+                    "the client takes no answers (its receive buffer stays full): \
+                                   {why}"
+                );
+                io::Error::new(io::ErrorKind::TimedOut, why)
+            })?;
+            match self.packet.socket.watch.ready(Direction::Write, LOOK_EVERY).await {
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Bytes that the kernel has and the peer has not: room comes in steps of megabytes, so it
+    /// alone would not tell a slow peer from one that stands still.
+    fn unacknowledged(&self) -> usize {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: writes one integer of ours; the descriptor is open.
+        let asked = unsafe {
+            let fd = self.packet.socket.stream.as_raw_fd();
+            libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes)
+        };
+        if asked < 0 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
     }
 
     /// One send of as many pieces as fit and the kernel takes; `pieces` is in reverse.

@@ -178,6 +178,23 @@ fn bytes_behind_a_request_are_passed_over() {
     connection.api_versions().expect("and the connection goes on");
 }
 
+/// A line of the log is the broker's, whatever a client calls itself.
+#[test]
+fn what_a_client_calls_itself_is_quoted_in_the_log() {
+    if Broker::is_kafka() {
+        return;
+    }
+    let broker = Broker::start("forged-lines");
+    let mut stranger = Connection::open(broker.port()).expect("connecting");
+    let forged = b"evil\nERROR \x1b[31mforged";
+    let length = i16::try_from(forged.len()).expect("a short name").to_be_bytes();
+    let request = header(3, 9999, &[&length[..], forged, b"\0"].concat());
+    stranger.write_raw(&request).expect("writing");
+    assert!(stranger.closes_within(CLOSING));
+    let said = broker.log_until("closed a connection");
+    assert!(said.contains(r"evil\nERROR \u{1b}[31mforged"), "{said}");
+}
+
 #[test]
 fn what_is_named_too_often_is_not_answered() {
     if Broker::is_kafka() {

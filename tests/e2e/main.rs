@@ -18,5 +18,6 @@ mod lookup;
 mod machine;
 mod page;
 mod pressure;
+mod slow;
 mod spread;
 mod threads;

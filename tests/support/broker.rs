@@ -249,6 +249,18 @@ impl Broker {
         without_colours(&String::from_utf8_lossy(&bytes))
     }
 
+    /// The end of everything it said, once it has said a line with this in it.
+    pub fn log_until(&self, part: &str) -> String {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match self.said.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(part) => return self.log_tail(),
+                Ok(_) => {}
+                Err(why) => panic!("it did not say {part:?} ({why}):\n{}", self.log_tail()),
+            }
+        }
+    }
+
     /// The end of everything it said.
     pub fn log_tail(&self) -> String {
         let length = fs::metadata(self.log_path()).map_or(0, |log| log.len());

@@ -83,8 +83,8 @@ const CLOCKS: &[&str] = &[
     "src/disk/shrink.rs",
     "src/runtime/glommio.rs",
     "src/runtime/tasks.rs",
-    // How long a frame takes to arrive on a real socket.
-    "src/server/frames.rs",
+    // How long a frame takes to arrive, and an answer to leave, on a real socket.
+    "src/server/pace.rs",
     "src/server/readiness.rs",
     "src/client/",
     "src/cli/",

@@ -217,13 +217,13 @@ async fn read_or_wait<R: Runtime>(
             // Nobody waits for ever for room to wait: the client asks again.
             return found;
         }
-        caller.shard.metrics.add(Value::WaitingFetches, 1);
+        let waits = shard.metrics.during(Value::WaitingFetches);
         let moved = moved(caller, &resolved, &found);
         // Read again after the wait; held through it, the batches would count nowhere.
         drop(found);
         let slept = shard.runtime.sleep(left);
         select(Box::pin(moved), Box::pin(slept)).await;
-        caller.shard.metrics.sub(Value::WaitingFetches, 1);
+        drop(waits);
     }
 }
 
