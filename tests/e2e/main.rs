@@ -13,5 +13,10 @@ mod kill;
 mod lifecycle;
 mod page;
 mod pressure;
+mod repeats;
+#[expect(dead_code, reason = "the sweep samples messages of one style")]
+#[path = "../wire/sample.rs"]
+mod sample;
 mod spread;
+mod sweep;
 mod threads;

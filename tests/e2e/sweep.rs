@@ -10,9 +10,7 @@ use thalweg::protocol::messages::describe_quorum::{
     DescribeQuorumRequestPartition, DescribeQuorumRequestTopic,
 };
 use thalweg::protocol::messages::metadata::MetadataRequestTopic;
-use thalweg::protocol::{
-    ApiKey, PREFIX_LEN, RequestBody, RequestHeader, ResponseBody, ResponseHeader,
-};
+use thalweg::protocol::{ApiKey, RequestBody, RequestHeader, ResponseBody, ResponseHeader};
 use thalweg::wire::{Reader, Writer};
 
 use crate::sample::{Style, message};
@@ -87,7 +85,6 @@ fn ask(broker: &Broker, key: ApiKey, version: i16, request: &RequestBody) -> Res
     let mut connection = Connection::open(broker.port()).map_err(|error| error.to_string())?;
     connection.set_timeout(Duration::from_secs(10));
     let length = u32::try_from(body.len()).expect("a short request").to_be_bytes();
-    assert_eq!(length.len(), PREFIX_LEN);
     connection.write_raw(&[&length[..], &body[..]].concat()).map_err(|error| error.to_string())?;
     let answer = connection.read_frame().map_err(|error| error.to_string())?;
     let mut reader = Reader::new(answer);
