@@ -70,12 +70,7 @@ pub fn alter_configs(
             }
         }
     }
-    if let Some((key, value)) = after.iter().find(|(_, value)| value.len() > VALUE_BYTES_MAX) {
-        return Err(ControlError::InvalidConfig(format!(
-            "{key} would have a value of {} bytes; the most is {VALUE_BYTES_MAX}",
-            value.len()
-        )));
-    }
+    check_values(&after)?;
     let named: Vec<&str> = operations.iter().map(|(key, _)| key.as_str()).collect();
     let after = check(image, config, resource, before, after, &named)?;
     let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key, None));
@@ -87,6 +82,20 @@ pub fn alter_configs(
         value,
     };
     Ok(changed.map(change).collect())
+}
+
+/// Whether no value is too long to be kept.
+///
+/// # Errors
+/// Names the setting whose value is.
+pub fn check_values(overrides: &ConfigOverrides) -> Result<(), ControlError> {
+    match overrides.iter().find(|(_, value)| value.len() > VALUE_BYTES_MAX) {
+        Some((key, value)) => Err(ControlError::InvalidConfig(format!(
+            "{key} would have a value of {} bytes; the most is {VALUE_BYTES_MAX}",
+            value.len()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The broker's configuration with the settings that `image` holds above those of its file and

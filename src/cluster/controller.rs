@@ -1,9 +1,10 @@
 //! Which changes a request leads to. Pure: reads an image, returns changes or a refusal; the
 //! caller makes them durable and installs the new image.
 
-use crate::model::{NodeId, PartitionIndex, ProducerId, TopicName, Uuid};
+use crate::model::{CLUSTER_METADATA, NodeId, PartitionIndex, ProducerId, TopicName, Uuid};
 
 use super::change::{Change, ConfigResource};
+use super::configs::check_values;
 use super::image::{ConfigOverrides, Image, PartitionState};
 
 /// Producer ids handed to a shard at a time (Kafka's `ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
@@ -82,18 +83,20 @@ pub fn create_topic(
     if image.topic(&topic.name).is_some() {
         return Err(ControlError::TopicExists(format!("Topic '{name}' already exists.")));
     }
-    let key = name.collision_key();
-    if (name.as_str().contains('.') || name.as_str().contains('_'))
-        && let Some(other) = image.topics().find(|t| t.name.collision_key() == key)
-    {
-        return Err(ControlError::InvalidTopic(format!(
-            "Topic '{name}' collides with existing topic: {} (names that differ only in '.' and \
-             '_' share their metric names)",
-            other.name
+    if name.as_str() == CLUSTER_METADATA {
+        return Err(ControlError::InvalidRequest(format!(
+            "Topic '{name}' cannot be created: this name stands for the log of metadata."
         )));
     }
+    if let Some(other) = image.colliding(&name) {
+        return Err(ControlError::InvalidTopic(format!(
+            "Topic '{name}' collides with existing topic: {other} (names that differ only in '.' \
+             and '_' share their metric names)"
+        )));
+    }
+    check_values(&topic.overrides)?;
     let count = partition_count(limits, topic)?;
-    let topics = image.topics().count();
+    let topics = image.topic_count();
     if topics >= limits.topics_max {
         return Err(ControlError::OverLimit(format!(
             "This broker has {topics} topics, which is its limit (thalweg.topics.max): delete \
@@ -280,6 +283,7 @@ fn new_partitions(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::configs::VALUE_BYTES_MAX;
     use crate::model::CONSUMER_OFFSETS;
 
     const LIMITS: ControllerLimits = ControllerLimits {
@@ -317,6 +321,13 @@ mod tests {
         assert!(matches!(refuse(topic("t", 1, 2)), InvalidReplicationFactor(_)));
         assert!(matches!(refuse(topic("t", 1, 0)), InvalidReplicationFactor(_)));
         assert!(matches!(refuse(topic("t", 98, 1)), OverLimit(_)));
+        assert!(matches!(refuse(topic(CLUSTER_METADATA, 1, 1)), InvalidRequest(_)));
+        let mut wordy = topic("t", 1, 1);
+        let key = "leader.replication.throttled.replicas";
+        wordy.overrides.insert(key.into(), "0".repeat(VALUE_BYTES_MAX));
+        assert!(create_topic(&image, &LIMITS, &wordy).is_ok());
+        wordy.overrides.insert(key.into(), "0".repeat(VALUE_BYTES_MAX + 1));
+        assert!(matches!(refuse(wordy), InvalidConfig(_)));
         let mut manual = topic("t", -1, -1);
         manual.assignments = vec![(0, vec![1]), (2, vec![1])];
         assert!(matches!(refuse(manual.clone()), InvalidAssignment(_)));

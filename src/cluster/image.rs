@@ -71,6 +71,8 @@ pub type Quotas = BTreeMap<String, f64>;
 pub struct Image {
     by_name: BTreeMap<TopicName, Arc<Topic>>,
     by_id: HashMap<Uuid, Arc<Topic>>,
+    /// Names by their collision keys, of those that have a '.' or '_'.
+    by_collision_key: HashMap<String, TopicName>,
     /// Overrides per broker; the empty key holds the cluster-wide default.
     brokers: BTreeMap<String, ConfigOverrides>,
     /// Overrides per group.
@@ -98,6 +100,16 @@ impl Image {
     /// The topic of that name.
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.by_name.get(name)
+    }
+
+    /// How many topics there are.
+    pub fn topic_count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The topic whose name differs from `name` only in '.' and '_', or is the same.
+    pub fn colliding(&self, name: &TopicName) -> Option<&TopicName> {
+        self.by_collision_key.get(&name.collision_key())
     }
 
     /// The topic of that id.
@@ -160,6 +172,9 @@ impl Image {
                 if self.by_name.contains_key(name) || self.by_id.contains_key(id) {
                     return Err(format!("topic {name} ({id}) is there already"));
                 }
+                if may_collide(name) {
+                    self.by_collision_key.insert(name.collision_key(), name.clone());
+                }
                 self.put(Topic {
                     id: *id,
                     name: name.clone(),
@@ -185,6 +200,10 @@ impl Image {
                 let topic = self.by_id.remove(id).ok_or_else(|| format!("no topic {id}"))?;
                 self.partitions -= topic.partitions.len();
                 self.by_name.remove(&topic.name);
+                let key = topic.name.collision_key();
+                if self.by_collision_key.get(&key) == Some(&topic.name) {
+                    self.by_collision_key.remove(&key);
+                }
             }
             Change::Config { resource: ConfigResource::Topic(name), key, value } => {
                 let id = self.topic(name).ok_or_else(|| format!("no topic {name}"))?.id;
@@ -269,6 +288,11 @@ impl Image {
     }
 }
 
+/// Whether another name can differ from this one only in '.' and '_'.
+fn may_collide(name: &TopicName) -> bool {
+    name.as_str().contains(['.', '_'])
+}
+
 fn set(overrides: &mut ConfigOverrides, key: &str, value: Option<&str>) {
     match value {
         Some(value) => drop(overrides.insert(key.into(), value.into())),
@@ -350,5 +374,20 @@ mod tests {
         assert!(image.quotas.is_empty(), "an entity without quotas is none");
         image.apply(&Change::RemoveTopic { id }).unwrap();
         assert_eq!((image.partition_count(), image.topics().count()), (0, 0));
+    }
+
+    #[test]
+    fn an_image_knows_whose_names_collide() {
+        let name = |text: &str| TopicName::new(text).unwrap();
+        let id = Uuid::random();
+        let mut image = Image::default();
+        image.apply(&Change::Topic { id, name: name("a.b") }).unwrap();
+        image.apply(&Change::Topic { id: Uuid::random(), name: name("ab") }).unwrap();
+        assert_eq!(image.topic_count(), 2);
+        assert_eq!(image.colliding(&name("a_b")), Some(&name("a.b")));
+        assert_eq!(image.colliding(&name("a_c")), None);
+        image.apply(&Change::RemoveTopic { id }).unwrap();
+        assert_eq!(image.colliding(&name("a_b")), None);
+        assert!(image.by_collision_key.is_empty());
     }
 }

@@ -121,9 +121,9 @@ pub static BROKER_KEYS: &[Key] = &[
     row("thalweg.connection.requests.max", Int, Plain, of("128"), Check::Range(1, 65_536),
         Honoured, "Requests of one connection that are not answered yet."),
     row("thalweg.request.topics.max", Int, Plain, of("20000"), FROM_1, Honoured,
-        "Topics in one request."),
+        "Topics in one request, or what else its outermost lists name: groups, resources, members."),
     row("thalweg.request.partitions.max", Int, Plain, of("200000"), FROM_1, Honoured,
-        "Partitions in one Fetch, OffsetFetch or AlterReplicaLogDirs request."),
+        "Partitions in one request, or what else its inner lists name: settings, assignments."),
     row("thalweg.decompressed.bytes.max", Long, Bytes, of("134217728"), FROM_1, Honoured,
         "Largest batch after decompression, where the broker has to look inside."),
 

@@ -13,4 +13,6 @@ pub use address::{show_address, split_address};
 pub use ids::{NodeId, ProducerEpoch, ProducerId, ShardId, Uuid};
 pub use offset::{LeaderEpoch, Offset, Position};
 pub use time::{TimestampMs, TimestampType};
-pub use topic::{CONSUMER_OFFSETS, PartitionIndex, TopicName, TopicNameError, TopicPartition};
+pub use topic::{
+    CLUSTER_METADATA, CONSUMER_OFFSETS, PartitionIndex, TopicName, TopicNameError, TopicPartition,
+};

@@ -22,6 +22,9 @@ pub struct TopicPartition {
 /// The topic that groups keep their state in (`Topic.GROUP_METADATA_TOPIC_NAME`).
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 
+/// The name that stands for the log of metadata, which is no topic (KIP-595).
+pub const CLUSTER_METADATA: &str = "__cluster_metadata";
+
 /// Topics that brokers keep for themselves (`Topic.INTERNAL_TOPICS`).
 const INTERNAL_TOPICS: [&str; 3] = [CONSUMER_OFFSETS, "__transaction_state", "__share_group_state"];
 

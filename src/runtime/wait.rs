@@ -105,6 +105,29 @@ pub async fn step_aside() {
     .await;
 }
 
+/// How often a long loop lets others go first.
+#[derive(Debug)]
+pub struct Pace {
+    every: usize,
+    done: usize,
+}
+
+impl Pace {
+    /// After each `every` units of work.
+    pub fn new(every: usize) -> Self {
+        Self { every, done: 0 }
+    }
+
+    /// So much was done: step aside when it is time to.
+    pub async fn worked(&mut self, units: usize) {
+        self.done += units;
+        if self.done >= self.every {
+            self.done = 0;
+            step_aside().await;
+        }
+    }
+}
+
 /// A lock that tasks of one thread wait for in no particular order.
 #[derive(Clone, Default)]
 pub struct TurnLock {

@@ -12,7 +12,6 @@ use crate::protocol::messages::alter_configs::AlterConfigsResourceResponse;
 use crate::runtime::Runtime;
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
 
-use super::dispatch::check_count;
 use super::errors::{self, Refused};
 use super::request::{Caller, Hangup};
 
@@ -64,8 +63,6 @@ pub async fn alter<R: Runtime>(
     asked: Vec<AskedAlteration>,
     validate_only: bool,
 ) -> Result<Vec<AlterConfigsResourceResponse>, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("resources", asked.len(), max, "thalweg.request.topics.max")?;
     let mut named: HashMap<(i8, &str), usize> = HashMap::new();
     for one in &asked {
         *named.entry((one.kind, one.name.as_str())).or_default() += 1;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::metrics::Latency;
 use crate::protocol::{ApiKey, PREFIX_LEN, Request, RequestHeader, encode_response, messages as m};
 use crate::runtime::Runtime;
-use crate::wire::{Field, Message, Reader};
+use crate::wire::{DecodeErrorKind, Field, Message, Reader};
 
 use super::handlers as h;
 use super::request::{Answer, Answering, Caller, Hangup};
@@ -51,6 +51,8 @@ pub fn begin<R: Runtime>(caller: &Rc<Caller<R>>, frame: Bytes) -> Began {
             key.advertised().max
         )));
     }
+    let limits = &caller.shard.config.limits;
+    reader.limit_elements(limits.request_topics_max, limits.request_partitions_max);
     route(caller, header, reader).unwrap_or_else(Began::Refused)
 }
 
@@ -227,11 +229,17 @@ fn produce<R: Runtime>(
 /// behind a Metadata request for all topics.
 fn decode<Q: Request>(reader: &mut Reader, header: &RequestHeader) -> Result<Q, Hangup> {
     Q::decode(reader, header.api_version).map_err(|error| {
-        Hangup(format!(
-            "a {} request of version {} cannot be read: {error}",
-            header.api_key.name(),
-            header.api_version
-        ))
+        let fix = match error.kind() {
+            DecodeErrorKind::OverLimit { is_inner: false, .. } => {
+                "; ask in parts, or raise thalweg.request.topics.max"
+            }
+            DecodeErrorKind::OverLimit { is_inner: true, .. } => {
+                "; ask in parts, or raise thalweg.request.partitions.max"
+            }
+            _ => "",
+        };
+        let (name, version) = (header.api_key.name(), header.api_version);
+        Hangup(format!("a {name} request of version {version} cannot be read: {error}{fix}"))
     })
 }
 

@@ -7,9 +7,9 @@
 //! [`admissions`] names; [`frames`] cuts the byte stream into frames, within [`memory`] and at the
 //! [`pace`] that others can bear; [`connection`] keeps the order of answers; [`dispatch`] decodes a
 //! frame and calls the one handler of its API in [`handlers`], which asks the shards that own what
-//! it is about; [`errors`] is the only translation from our errors to Kafka's; [`configs`] and
-//! [`features`] are what several handlers share; [`socket`] sends the answer without copying the
-//! batches in it, and [`readiness`] says when it can.
+//! it is about; [`errors`] is the only translation from our errors to Kafka's; [`configs`],
+//! [`features`], [`owners`] and [`operations`] are what several handlers share; [`socket`] sends
+//! the answer without copying the batches in it, and [`readiness`] says when it can.
 
 pub mod admissions;
 pub mod channels;
@@ -26,6 +26,8 @@ pub mod http;
 pub mod listener;
 pub mod lock;
 pub mod memory;
+pub mod operations;
+pub mod owners;
 pub mod pace;
 pub mod process;
 pub mod readiness;

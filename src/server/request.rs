@@ -46,6 +46,9 @@ pub struct Caller<R: Runtime> {
     pub identity: Arc<Identity>,
     /// Limits the shard's lines about closed connections.
     pub hangups: Rc<LineLimit>,
+    /// Limits the shard's lines about topics that could not be made for a request: clients ask
+    /// again and again.
+    pub uncreated: Rc<LineLimit>,
     /// The client's address.
     pub peer: SocketAddr,
     /// Counts the connection.

@@ -35,6 +35,9 @@ use super::socket;
 const OUTBOX_RETRY: Duration = Duration::from_micros(50);
 /// A client that takes no answers for so long is cut off.
 const STALLED: Duration = Duration::from_secs(60);
+/// Lines about topics that could not be made for a request, at most so many in such a time.
+const UNCREATED_LINES: u32 = 5;
+const UNCREATED_TOLD_EVERY: Duration = Duration::from_secs(60);
 /// How long connections may take to finish when the broker stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,7 @@ pub struct Serving {
     answer_memory: Rc<FrameMemory>,
     sessions: Rc<RefCell<FetchSessions>>,
     hangups: Rc<LineLimit>,
+    uncreated: Rc<LineLimit>,
     /// Of the whole broker.
     pub admissions: Arc<Admissions>,
     /// Descriptors of open connections, to end them when stopping.
@@ -84,6 +88,7 @@ impl Serving {
             answer_memory: FrameMemory::new(limits.fetch_memory_bytes_max),
             sessions: Rc::new(RefCell::new(FetchSessions::new(sessions, seed))),
             hangups: Rc::default(),
+            uncreated: Rc::new(LineLimit::new(UNCREATED_LINES, UNCREATED_TOLD_EVERY)),
             admissions: admissions.clone(),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
@@ -198,6 +203,7 @@ impl Serving {
             identity: self.identity.clone(),
             answer_memory: self.answer_memory.clone(),
             hangups: self.hangups.clone(),
+            uncreated: self.uncreated.clone(),
             peer,
             admission,
             client_id: RefCell::default(),

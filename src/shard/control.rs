@@ -24,11 +24,15 @@ use crate::config::{Config, Durability, TopicConfig};
 use crate::model::{ProducerId, TopicPartition, Uuid};
 use crate::partition::producers::ProducerLimits;
 use crate::partition::{Closed, Partition, PartitionConfig};
-use crate::runtime::Runtime;
+use crate::runtime::wait::Pace;
+use crate::runtime::{LineLimit, Runtime};
 use crate::storage::{Compaction, LogConfig, Replay};
 
 use super::Shard;
 use super::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
+
+/// Items of a request that are decided before others go first.
+const ITEMS_AT_ONCE: usize = 100;
 
 /// The one writer of metadata.
 pub struct Controller {
@@ -37,12 +41,19 @@ pub struct Controller {
     limits: ControllerLimits,
     /// One change at a time.
     log: Mutex<MetadataWriter>,
+    /// Limits the lines about logs that could not be created.
+    failures: LineLimit,
 }
 
 impl Controller {
     /// A controller that continues from what the log held.
     pub fn new(image: Image, limits: ControllerLimits, log: MetadataWriter) -> Rc<Self> {
-        Rc::new(Self { image: RefCell::new(Arc::new(image)), limits, log: Mutex::new(log) })
+        Rc::new(Self {
+            image: RefCell::new(Arc::new(image)),
+            limits,
+            log: Mutex::new(log),
+            failures: LineLimit::default(),
+        })
     }
 
     /// The newest durable image.
@@ -85,7 +96,9 @@ impl<R: Runtime> Shard<R> {
         Some(match request {
             ControlRequest::CreateTopics { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
+                let mut pace = Pace::new(ITEMS_AT_ONCE);
                 for topic in &topics {
+                    pace.worked(1).await;
                     let created = create_topic(&decided.image, &controller.limits, topic);
                     decided.item(created.map(|(id, changes)| {
                         let partitions = |c: &&Change| matches!(c, Change::Partition { .. });
@@ -98,7 +111,9 @@ impl<R: Runtime> Shard<R> {
             }
             ControlRequest::CreatePartitions { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
+                let mut pace = Pace::new(ITEMS_AT_ONCE);
                 for more in &topics {
+                    pace.worked(1).await;
                     let MorePartitions { topic, count, assignments } = more;
                     let limits = &controller.limits;
                     let assignments = assignments.as_deref();
@@ -121,7 +136,9 @@ impl<R: Runtime> Shard<R> {
             }
             ControlRequest::Configs { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
+                let mut pace = Pace::new(ITEMS_AT_ONCE);
                 for alteration in &alterations {
+                    pace.worked(1).await;
                     let altered = alter_configs(&decided.image, &self.config, alteration);
                     decided.item(altered.map(|changes| ((), changes)));
                 }
@@ -185,8 +202,11 @@ impl<R: Runtime> Shard<R> {
         for reply in self.ask_all(|| Call::Install(image.clone())).await {
             if let Reply::Install(failures) = reply {
                 for (partition, why) in failures {
-                    tracing::error!(topic_id = %partition.topic_id, partition = partition.partition,
-                        "the log of a partition could not be created: {why}");
+                    if let Some(unsaid) = controller.failures.may_log(self.runtime.now()) {
+                        tracing::error!(topic_id = %partition.topic_id,
+                            partition = partition.partition, unsaid,
+                            "the log of a partition could not be created: {why}");
+                    }
                 }
             }
         }

@@ -42,7 +42,7 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// Notice when this shard could not turn to a timer in time: something outside its tasks held
-    /// the core. And when the disk has little space left.
+    /// the core. And when the disk has little space left, or enough again.
     pub async fn keep_watch(self: std::rc::Rc<Self>) {
         loop {
             let due = self.runtime.now() + HEARTBEAT;

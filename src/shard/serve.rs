@@ -11,12 +11,12 @@ use std::rc::Rc;
 use futures_util::future::{join_all, ready};
 
 use crate::metrics::Value;
-use crate::model::{Offset, ShardId, TopicPartition};
+use crate::model::{LeaderEpoch, Offset, ShardId, TopicPartition};
 use crate::partition::Partition;
 use crate::partition::read::ReadRefusal;
 use crate::partition::waiters::FetchWaiter;
 use crate::runtime::Runtime;
-use crate::runtime::wait::step_aside;
+use crate::runtime::wait::{Pace, step_aside};
 
 use super::Shard;
 use super::call::{
@@ -26,6 +26,8 @@ use super::call::{
 
 /// Partitions read side by side; the shard's other work has a turn after so many.
 const WAVE_MAX: usize = 1024;
+/// Cheap items that are done before others go first.
+const ITEMS_AT_ONCE: usize = 1000;
 
 /// A call that has begun.
 pub type Begun = Pin<Box<dyn Future<Output = Reply>>>;
@@ -60,29 +62,32 @@ impl<R: Runtime> Shard<R> {
             Call::Offsets(queries) => Box::pin(async move {
                 let mut found = Vec::with_capacity(queries.len());
                 for query in queries {
+                    // A lookup may read and decompress a batch, all from memory.
+                    if !found.is_empty() {
+                        step_aside().await;
+                    }
                     found.push(shard.find_offset(query).await);
                 }
                 Reply::Offsets(found)
             }),
             Call::DeleteRecords(items) => Box::pin(async move {
                 let mut starts = Vec::with_capacity(items.len());
+                let mut pace = Pace::new(ITEMS_AT_ONCE);
                 for (partition, offset) in items {
                     starts.push(shard.delete_records(partition, offset).await);
+                    pace.worked(1).await;
                 }
                 Reply::DeleteRecords(starts)
             }),
-            Call::EpochEnds(items) => {
-                let ends = items.into_iter().map(|(id, current, epoch)| {
-                    let partition = self.partition(id).ok_or(OffsetRefusal::UnknownPartition)?;
-                    partition.check_epoch(current).map_err(OffsetRefusal::Read)?;
-                    partition.check_end().map_err(OffsetRefusal::Read)?;
-                    // One broker, one history: every epoch up to ours ends where the log ends.
-                    let ours = partition.leader_epoch();
-                    let known = (0..=ours).contains(&epoch);
-                    Ok(if known { (ours, partition.high_watermark()) } else { (-1, -1) })
-                });
-                Box::pin(ready(Reply::EpochEnds(ends.collect())))
-            }
+            Call::EpochEnds(items) => Box::pin(async move {
+                let mut ends = Vec::with_capacity(items.len());
+                let mut pace = Pace::new(ITEMS_AT_ONCE);
+                for (partition, current, epoch) in items {
+                    ends.push(shard.epoch_end(partition, current, epoch));
+                    pace.worked(1).await;
+                }
+                Reply::EpochEnds(ends)
+            }),
             Call::Install(image) => {
                 Box::pin(async move { Reply::Install(shard.install(image).await) })
             }
@@ -221,6 +226,22 @@ impl<R: Runtime> Shard<R> {
                 super::lookup::largest_timestamp(&self.config, &partition, high_watermark).await
             }
         }
+    }
+
+    /// The epoch that `epoch` belongs to, and where it ends: (-1, -1) for one that never was.
+    fn epoch_end(
+        &self,
+        id: TopicPartition,
+        current: LeaderEpoch,
+        epoch: LeaderEpoch,
+    ) -> Result<(LeaderEpoch, Offset), OffsetRefusal> {
+        let partition = self.partition(id).ok_or(OffsetRefusal::UnknownPartition)?;
+        partition.check_epoch(current).map_err(OffsetRefusal::Read)?;
+        partition.check_end().map_err(OffsetRefusal::Read)?;
+        // One broker, one history: every epoch up to ours ends where the log ends.
+        let ours = partition.leader_epoch();
+        let known = (0..=ours).contains(&epoch);
+        Ok(if known { (ours, partition.high_watermark()) } else { (-1, -1) })
     }
 
     /// Raise a log's start; -1 stands for the high watermark.

@@ -55,6 +55,8 @@ pub(crate) struct Core<R: Runtime> {
     pub(crate) flush_due: Earliest<Duration>,
     pub(crate) pool: Pool,
     status: Status,
+    /// What was claimed last without success, by our own sum.
+    missing_bytes: Cell<Option<u64>>,
     stopping: Cell<bool>,
     /// No more appends: the store is being closed.
     closing: Cell<bool>,
@@ -102,6 +104,7 @@ impl<R: Runtime> Core<R> {
             flush_due: Earliest::default(),
             pool: Pool::default(),
             status: Status::new(start.shard),
+            missing_bytes: Cell::default(),
             stopping: Cell::new(false),
             closing: Cell::new(false),
         }
@@ -181,6 +184,7 @@ impl<R: Runtime> Core<R> {
         let (grows, reserve) = (wanted.saturating_sub(present), self.limits.space_reserve_bytes);
         let usable = self.runtime.disk().usable();
         if usable < grows.saturating_add(reserve) {
+            self.missing_bytes.set(Some(grows));
             return Err(DiskError::Full(format!(
                 "{usable} bytes are free, {grows} are wanted, and thalweg.space.reserve.bytes \
                  keeps {reserve} for all shards"
@@ -201,7 +205,17 @@ impl<R: Runtime> Core<R> {
 
     /// Remember that what was asked for found its space.
     pub(crate) fn note_room(&self) {
+        self.missing_bytes.set(None);
         self.status.note_room();
+    }
+
+    /// Look whether what found no space would find it now, for nobody may be asking again. Space
+    /// that the system refused without our sum (a quota, no inodes) shows only when it is tried.
+    pub(crate) fn look_for_room(&self) {
+        let Some(grows) = self.missing_bytes.get() else { return };
+        if self.runtime.disk().usable() >= grows.saturating_add(self.limits.space_reserve_bytes) {
+            self.note_room();
+        }
     }
 
     /// End the background tasks.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::tests::{ID, Marks, append, batch, log_config};
 use super::{
-    Append, AppendError, Log, LogConfig, Owner, StorageConfig, StorageError, Store, recover,
+    Append, AppendError, Log, LogConfig, Owner, StorageConfig, StorageError, Store, StoreStatus,
+    recover,
 };
 use crate::disk::Disk;
 use crate::disk::sim::DiskImage;
@@ -139,6 +140,28 @@ fn a_store_that_filled_its_disk_opens_again_and_deletes() {
         let id = TopicPartition { partition: ID.partition + 1, ..ID };
         filled(&store, id, SEGMENT, 20).await;
         store.close().await.unwrap();
+    });
+}
+
+/// Nobody may be appending when there is space again.
+#[test]
+fn space_that_comes_back_is_noticed_without_an_append() {
+    let world = SimWorld::new(1, DiskImage::with_dir(&PathBuf::from("/data")));
+    world.disk().set_capacity(12 * SEGMENT);
+    let (runtime, disk) = (world.runtime(), world.disk().clone());
+    world.run(async move {
+        let config = StorageConfig { space_reserve_bytes: 2 * SEGMENT, ..config(0) };
+        let owner = |_: TopicPartition| Owner::Shard(0, log_config(SEGMENT));
+        let start = recover(&runtime, &config, 1, &owner).await.unwrap().remove(0);
+        let store = Store::open(runtime.clone(), config, start).await.unwrap();
+        let log = store.create_log(ID, log_config(SEGMENT)).await.unwrap();
+        let refused = fill(&log).await;
+        assert!(matches!(refused, StorageError::Full(_)), "{refused}");
+        store.give_way().await.unwrap();
+        assert!(matches!(store.status(), StoreStatus::Full(_)), "{:?}", store.status());
+        disk.set_capacity(24 * SEGMENT);
+        store.give_way().await.unwrap();
+        assert_eq!(store.status(), StoreStatus::Online);
     });
 }
 

@@ -78,7 +78,7 @@ impl<R: Runtime> Store<R> {
     }
 
     /// Give the space of used files back when the disk has little left: another shard's appends may
-    /// want it.
+    /// want it. And notice when a disk that was full is so no more.
     ///
     /// # Errors
     /// What the disk says.
@@ -86,6 +86,7 @@ impl<R: Runtime> Store<R> {
         if self.core.stats.pool_bytes.get() > 0 && !self.core.has_space_to_spare() {
             self.core.empty_pool().await?;
         }
+        self.core.look_for_room();
         Ok(())
     }
 

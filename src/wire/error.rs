@@ -38,6 +38,15 @@ pub enum DecodeErrorKind {
         /// Fewest bytes that one element takes.
         element_bytes_min: usize,
     },
+    /// More elements than the reader lets the arrays of a message have.
+    OverLimit {
+        /// As announced.
+        count: u64,
+        /// What the arrays of this kind may still have.
+        left: usize,
+        /// Whether the array lies inside another one.
+        is_inner: bool,
+    },
     /// The decoded message would take more memory than this frame may claim.
     Expansion {
         /// Bytes of memory this array asks for.
@@ -151,6 +160,9 @@ impl fmt::Display for DecodeErrorKind {
                 "announces {count} elements of at least {element_bytes_min} bytes, more than the \
                  message holds"
             ),
+            Self::OverLimit { count, left, .. } => {
+                write!(f, "announces {count} elements, where {left} more are allowed")
+            }
             Self::Expansion { wanted, left } => write!(
                 f,
                 "would take {wanted} bytes of memory, the message has {left} left to claim; send \

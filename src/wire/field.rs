@@ -196,9 +196,11 @@ impl<T: Field> Nullable for Vec<T> {
         let element = at.nullable(false);
         reader.claim(count, T::bytes_min(element), size_of::<T>())?;
         let mut elements = Self::with_capacity(count);
+        reader.enter_array();
         for _ in 0..count {
             elements.push(T::read(reader, element)?);
         }
+        reader.leave_array();
         Ok(Some(elements))
     }
 

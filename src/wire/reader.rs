@@ -26,6 +26,12 @@ pub struct Reader {
     position: usize,
     end: usize,
     budget: usize,
+    /// Arrays around the value that is read next.
+    depth: usize,
+    /// Elements that the message's own arrays may still have, all together.
+    outer_left: usize,
+    /// Elements that the arrays inside those may still have, all together.
+    inner_left: usize,
 }
 
 macro_rules! integers {
@@ -46,7 +52,14 @@ impl Reader {
     pub fn new(frame: Bytes) -> Self {
         let end = frame.len();
         let budget = end.saturating_mul(EXPANSION_FACTOR).saturating_add(EXPANSION_FLOOR);
-        Self { frame, position: 0, end, budget }
+        let (outer_left, inner_left) = (usize::MAX, usize::MAX);
+        Self { frame, position: 0, end, budget, depth: 0, outer_left, inner_left }
+    }
+
+    /// Refuse a message whose own arrays have more than `outer` elements, or the arrays inside
+    /// those more than `inner`: before memory is taken for them, and before anybody acts on them.
+    pub fn limit_elements(&mut self, outer: usize, inner: usize) {
+        (self.outer_left, self.inner_left) = (outer, inner);
     }
 
     /// Bytes not yet read.
@@ -189,7 +202,8 @@ impl Reader {
     /// least `element_bytes_min` bytes of the frame each.
     ///
     /// # Errors
-    /// When the remaining bytes cannot hold so many, or the frame has claimed too much already.
+    /// When the remaining bytes cannot hold so many, or the frame has claimed too much or too many
+    /// already.
     #[inline]
     pub fn claim(
         &mut self,
@@ -202,12 +216,33 @@ impl Reader {
             let count = count as u64;
             return Err(self.error(Kind::TooManyElements { count, element_bytes_min }));
         }
+        let is_inner = self.depth > 0;
+        let left = if is_inner { &mut self.inner_left } else { &mut self.outer_left };
+        match left.checked_sub(count) {
+            Some(rest) => *left = rest,
+            None => {
+                let (count, left) = (count as u64, *left);
+                return Err(self.error(Kind::OverLimit { count, left, is_inner }));
+            }
+        }
         let wanted = count.saturating_mul(element_size);
         let Some(left) = self.budget.checked_sub(wanted) else {
             return Err(self.error(Kind::Expansion { wanted: wanted as u64, left: self.budget }));
         };
         self.budget = left;
         Ok(())
+    }
+
+    /// What is read until [`Reader::leave_array`] lies inside an array.
+    #[inline]
+    pub fn enter_array(&mut self) {
+        self.depth += 1;
+    }
+
+    /// The array that was entered last ends here.
+    #[inline]
+    pub fn leave_array(&mut self) {
+        self.depth -= 1;
     }
 
     /// The next `len` bytes, shared with the frame.

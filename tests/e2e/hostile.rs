@@ -15,8 +15,9 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    AlterReplicaLogDirsRequest, ApiKey, CreateTopicsRequest, DescribeConfigsRequest, FetchRequest,
-    ListOffsetsRequest, MetadataRequest, RequestKind, TopicName,
+    AlterReplicaLogDirsRequest, ApiKey, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeConfigsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, RequestKind,
+    TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -216,8 +217,8 @@ fn what_is_named_too_often_is_not_answered() {
         assert!(stranger.call(4, &request).is_err(), "{times} times");
         stranger = Connection::open(broker.port()).expect("connecting");
     }
-    // Too many partitions in one topic, and too many topics in small directories.
-    for (dirs, topics, partitions) in [(1, 1, 200_001), (3, 7000, 0), (20_001, 0, 0)] {
+    // Too many partitions in one topic, too many in small topics, too many directories.
+    for (dirs, topics, partitions) in [(1, 1, 200_001), (3, 70_000, 0), (20_001, 0, 0)] {
         let topic = AlterReplicaLogDirTopic::default()
             .with_name(name("stranger"))
             .with_partitions(vec![0; partitions]);
@@ -225,6 +226,26 @@ fn what_is_named_too_often_is_not_answered() {
         let request = AlterReplicaLogDirsRequest::default().with_dirs(vec![dir; dirs]);
         assert!(stranger.call(2, &request).is_err(), "{dirs} x {topics} x {partitions}");
         stranger = Connection::open(broker.port()).expect("connecting");
+    }
+    // Nothing is done of it: what a request names is counted while it is read.
+    for (topics, partitions) in [(1, 200_001), (20_001, 1)] {
+        let batch = wire::batch(&[b"once"]);
+        let mut request = wire::produce_request(NEIGHBOUR, 0, 1, batch);
+        let entries = &mut request.topic_data[0].partition_data;
+        *entries = vec![entries[0].clone().with_records(None); partitions];
+        request.topic_data = vec![request.topic_data[0].clone(); topics];
+        assert!(stranger.call(wire::PRODUCE_VERSION, &request).is_err(), "{topics}, {partitions}");
+        stranger = Connection::open(broker.port()).expect("connecting");
+        let names = vec![Some(name("")); topics];
+        let request =
+            DeleteTopicsRequest::default().with_topic_names(names.into_iter().flatten().collect());
+        assert_eq!(stranger.call(5, &request).is_err(), topics > 20_000);
+        stranger = Connection::open(broker.port()).expect("connecting");
+    }
+    let said = broker.log_tail();
+    for key in ["topics", "partitions"] {
+        let fix = format!("ask in parts, or raise thalweg.request.{key}.max");
+        assert!(said.contains(&fix), "{fix} is not said: {said}");
     }
     neighbour.looks(&mut broker, "repeats");
 }

@@ -18,6 +18,11 @@ mod lookup;
 mod machine;
 mod page;
 mod pressure;
+mod repeats;
+#[expect(dead_code, reason = "the sweep samples messages of one style")]
+#[path = "../wire/sample.rs"]
+mod sample;
 mod slow;
 mod spread;
+mod sweep;
 mod threads;

@@ -4,10 +4,13 @@
 //! `EXPANSION_FACTOR` bytes for each of its bytes and `EXPANSION_FLOOR` on top.
 
 use bytes::Bytes;
+use thalweg::protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
 use thalweg::protocol::metadata_record::MetadataRecord;
 use thalweg::protocol::{ApiKey, RequestBody, RequestHeader, ResponseBody};
 use thalweg::wire::reader::{EXPANSION_FACTOR, EXPANSION_FLOOR, UNKNOWN_TAGS_MAX};
-use thalweg::wire::{DecodeError, DecodeErrorKind, Reader, Writer};
+use thalweg::wire::{DecodeError, DecodeErrorKind, Message, Reader, Writer};
 
 use crate::memory::peak_of;
 use crate::sample::{self, Random, Style};
@@ -188,6 +191,27 @@ fn many_small_arrays_share_one_budget() {
     let error = request(ApiKey::DescribeConfigs, 4, body.into()).unwrap_err();
     assert!(matches!(error.kind(), DecodeErrorKind::Expansion { .. }), "{error}");
     assert_eq!(error.field(), Some("DescribeConfigsResource.configuration_keys"));
+}
+
+#[test]
+fn arrays_may_be_limited_and_all_of_one_message_count_together() {
+    let topic = |partitions| ListOffsetsTopic {
+        partitions: vec![ListOffsetsPartition::default(); partitions],
+        ..Default::default()
+    };
+    let read = |topics: &[usize]| {
+        let topics = topics.iter().map(|partitions| topic(*partitions)).collect();
+        let mut writer = Writer::new();
+        let request = ListOffsetsRequest { topics, ..Default::default() };
+        request.encode(&mut writer, 4).unwrap();
+        let mut reader = Reader::new(writer.into_bytes());
+        reader.limit_elements(2, 5);
+        ListOffsetsRequest::decode(&mut reader, 4).map_err(|error| error.kind().clone())
+    };
+    assert!(read(&[3, 2]).is_ok());
+    let (count, left) = (3, 2);
+    assert_eq!(read(&[3, 3]), Err(DecodeErrorKind::OverLimit { count, left, is_inner: true }));
+    assert_eq!(read(&[0, 0, 0]), Err(DecodeErrorKind::OverLimit { count, left, is_inner: false }));
 }
 
 #[test]

@@ -10,7 +10,6 @@ use crate::protocol::messages::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasResponse, EntryData, EntryResult,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
@@ -21,8 +20,6 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: AlterClientQuotasRequest,
 ) -> Result<AlterClientQuotasResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("entities", request.entries.len(), max, "thalweg.request.topics.max")?;
     let mut entities = HashSet::new();
     let (mut slots, mut alterations) = (Vec::new(), Vec::new());
     let mut results = Vec::with_capacity(request.entries.len());

@@ -11,7 +11,6 @@ use crate::protocol::messages::alter_partition_reassignments::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::errors::Refused;
 use crate::server::request::{Caller, Hangup};
 
@@ -21,8 +20,6 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: AlterPartitionReassignmentsRequest,
 ) -> Result<AlterPartitionReassignmentsResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let (image, node) = (caller.shard.image(), caller.identity.node_id);
     let responses = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {

@@ -14,7 +14,6 @@ use crate::protocol::messages::alter_replica_log_dirs::{
     AlterReplicaLogDirsResponse,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::request::{Caller, Hangup};
 
 /// Partitions succeed or fail one by one; of one that is named for several directories the last
@@ -25,14 +24,6 @@ pub async fn handle<R: Runtime>(
     request: AlterReplicaLogDirsRequest,
 ) -> Result<AlterReplicaLogDirsResponse, Hangup> {
     let config = &caller.shard.config;
-    let topics_max = config.limits.request_topics_max;
-    let topics = || request.dirs.iter().flat_map(|dir| &dir.topics);
-    let partitions = topics().map(|topic| topic.partitions.len()).sum();
-    let partitions_max = config.limits.request_partitions_max;
-    check_count("directories", request.dirs.len(), topics_max, "thalweg.request.topics.max")?;
-    check_count("topics", topics().count(), topics_max, "thalweg.request.topics.max")?;
-    check_count("partitions", partitions, partitions_max, "thalweg.request.partitions.max")?;
-
     let (image, own) = (caller.shard.image(), config.log_dir());
     let mut results: BTreeMap<&str, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
     for dir in &request.dirs {

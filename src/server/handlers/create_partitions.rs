@@ -9,7 +9,6 @@ use crate::protocol::messages::create_partitions::{
     CreatePartitionsTopicResult,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
@@ -20,8 +19,6 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: CreatePartitionsRequest,
 ) -> Result<CreatePartitionsResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let mut named: HashMap<String, usize> = HashMap::new();
     for topic in &request.topics {
         *named.entry(topic.name.to_string()).or_default() += 1;

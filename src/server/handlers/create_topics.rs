@@ -15,10 +15,15 @@ use crate::protocol::messages::create_topics::{
     CreateTopicsResponse,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
+use crate::runtime::wait::Pace;
+use crate::server::dispatch::check_answer;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
+use crate::wire::Field;
+
+/// Topics that are checked or described before others go first.
+const TOPICS_AT_ONCE: usize = 100;
 
 /// Check, create, describe.
 pub async fn handle<R: Runtime>(
@@ -26,8 +31,6 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: CreateTopicsRequest,
 ) -> Result<CreateTopicsResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let config = caller.shard.live_config();
     let mut named: HashMap<String, usize> = HashMap::new();
     for topic in &request.topics {
@@ -36,7 +39,9 @@ pub async fn handle<R: Runtime>(
     let mut results = Vec::with_capacity(request.topics.len());
     let mut slots = Vec::new();
     let mut topics = Vec::new();
+    let mut pace = Pace::new(TOPICS_AT_ONCE);
     for topic in &request.topics {
+        pace.worked(1).await;
         let mut result = CreatableTopicResult { name: topic.name.clone(), ..Default::default() };
         match new_topic(&config, topic, named[&*topic.name]) {
             Ok(new) => {
@@ -58,7 +63,9 @@ pub async fn handle<R: Runtime>(
             _ => return Err(Hangup("the controller is stopping".into())),
         }
     };
+    let mut bytes = 0;
     for ((slot, outcome), new) in slots.into_iter().zip(outcomes).zip(wanted) {
+        pace.worked(1).await;
         let result = &mut results[slot];
         match outcome {
             Ok((id, partitions)) => {
@@ -74,6 +81,8 @@ pub async fn handle<R: Runtime>(
                 refuse(result, code, text);
             }
         }
+        bytes += result.size_hint();
+        check_answer(bytes)?;
     }
     Ok(CreateTopicsResponse { topics: results, ..Default::default() })
 }

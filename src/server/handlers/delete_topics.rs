@@ -1,7 +1,10 @@
 //! DeleteTopics (20): by name, from version 6 also by id. Versions 1-6.
 
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::cluster::image::{Image, Topic};
 use crate::model::Uuid;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::delete_topics::{
@@ -12,7 +15,11 @@ use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
 
-/// Delete one by one; the files go in the background of the owners.
+/// Versions below this one have no error for it that deletion is disabled (KAFKA-5975).
+const DISABLED_VERSION_MIN: i16 = 3;
+
+/// Delete one by one; the files go in the background of the owners. A topic that is named
+/// twice is not deleted: nobody knows what is meant.
 pub async fn handle<R: Runtime>(
     caller: Rc<Caller<R>>,
     version: i16,
@@ -28,24 +35,32 @@ pub async fn handle<R: Runtime>(
     let mut responses = Vec::with_capacity(asked.len());
     let mut slots = Vec::new();
     let mut ids = Vec::new();
+    let mut named: HashMap<Uuid, usize> = HashMap::new();
+    for found in asked.iter().filter_map(|topic| find(&image, topic).ok()) {
+        *named.entry(found.id).or_default() += 1;
+    }
     for topic in asked {
-        let found = match &topic.name {
-            Some(name) => image.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-            None => image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
-        };
+        let found = find(&image, &topic);
         let mut result = DeletableTopicResult {
             name: topic.name.clone(),
             topic_id: topic.topic_id,
             ..Default::default()
         };
         match found {
-            _ if topic.name.is_some() && topic.topic_id != Uuid::ZERO => {
-                result.error_code = ErrorCode::INVALID_REQUEST;
-                result.error_message = Some("Give a name or an id, not both.".into());
-            }
             _ if !caller.shard.config.delete_topics => {
-                result.error_code = ErrorCode::TOPIC_DELETION_DISABLED;
+                result.error_code = match version {
+                    ..DISABLED_VERSION_MIN => ErrorCode::INVALID_REQUEST,
+                    _ => ErrorCode::TOPIC_DELETION_DISABLED,
+                };
                 result.error_message = Some("delete.topic.enable is false.".into());
+            }
+            _ if topic.name.is_some() == (topic.topic_id != Uuid::ZERO) => {
+                result.error_code = ErrorCode::INVALID_REQUEST;
+                result.error_message = Some("Give a name or an id, one of both.".into());
+            }
+            Ok(found) if named[&found.id] > 1 => {
+                result.error_code = ErrorCode::INVALID_REQUEST;
+                result.error_message = Some("The topic is named twice in one request.".into());
             }
             Err(code) => result.error_code = code,
             Ok(topic) => {
@@ -72,4 +87,11 @@ pub async fn handle<R: Runtime>(
         }
     }
     Ok(DeleteTopicsResponse { responses, ..Default::default() })
+}
+
+fn find<'a>(image: &'a Image, asked: &DeleteTopicState) -> Result<&'a Arc<Topic>, ErrorCode> {
+    match &asked.name {
+        Some(name) => image.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        None => image.topic_by_id(asked.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+    }
 }

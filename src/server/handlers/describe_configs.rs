@@ -13,10 +13,14 @@ use crate::protocol::messages::describe_configs::{
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::Pace;
 use crate::server::configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
-use crate::server::dispatch::{check_answer, check_count};
+use crate::server::dispatch::check_answer;
 use crate::server::request::{Caller, Hangup};
 use crate::wire::Field;
+
+/// Entries that are described before others go first.
+const ENTRIES_AT_ONCE: usize = 1000;
 
 /// Every resource asked for, every key asked for.
 pub async fn handle<R: Runtime>(
@@ -24,10 +28,9 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: DescribeConfigsRequest,
 ) -> Result<DescribeConfigsResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("resources", request.resources.len(), max, "thalweg.request.topics.max")?;
     let mut response = DescribeConfigsResponse::default();
     let mut bytes = 0;
+    let mut pace = Pace::new(ENTRIES_AT_ONCE);
     for resource in &request.resources {
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
@@ -52,6 +55,7 @@ pub async fn handle<R: Runtime>(
         }
         bytes += result.size_hint();
         check_answer(bytes)?;
+        pace.worked(1 + result.configs.len()).await;
         response.results.push(result);
     }
     Ok(response)

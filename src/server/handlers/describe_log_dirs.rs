@@ -10,7 +10,6 @@ use crate::protocol::messages::describe_log_dirs::{
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, Reply};
 
@@ -22,8 +21,6 @@ pub async fn handle<R: Runtime>(
 ) -> Result<DescribeLogDirsResponse, Hangup> {
     let shard = &caller.shard;
     let asked = request.topics.as_ref();
-    let max = shard.config.limits.request_topics_max;
-    check_count("topics", asked.map_or(0, Vec::len), max, "thalweg.request.topics.max")?;
     let wanted: Option<HashSet<(&str, i32)>> = asked.map(|topics| {
         let pairs =
             topics.iter().flat_map(|t| t.partitions.iter().map(|index| (&*t.topic, *index)));

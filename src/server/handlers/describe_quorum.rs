@@ -2,32 +2,32 @@
 
 use std::rc::Rc;
 
+use crate::model::{CLUSTER_METADATA, Uuid};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumRequestTopic, DescribeQuorumResponse, Listener, Node,
     PartitionData, ReplicaState, TopicData,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::request::{Caller, Hangup};
 
-const TOPIC: &str = "__cluster_metadata";
+/// Versions below this one know neither directories nor addresses of voters (KIP-853).
+const VOTERS_VERSION_MIN: i16 = 2;
 /// The metadata's batches carry this epoch: there is never an election.
 const EPOCH: i32 = 0;
 
 /// We lead, and everything we have is agreed on.
 pub async fn handle<R: Runtime>(
     caller: Rc<Caller<R>>,
-    _version: i16,
+    version: i16,
     request: DescribeQuorumRequest,
 ) -> Result<DescribeQuorumResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let identity = &caller.identity;
+    let knows_voters = version >= VOTERS_VERSION_MIN;
     let end = i64::try_from(caller.shard.image().version()).unwrap_or(i64::MAX);
     let now = caller.shard.runtime.wall_ms();
     let describe = |topic: &DescribeQuorumRequestTopic, index: i32| {
-        if &*topic.topic_name != TOPIC || index != 0 {
+        if &*topic.topic_name != CLUSTER_METADATA || index != 0 {
             return PartitionData {
                 partition_index: index,
                 error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
@@ -41,7 +41,7 @@ pub async fn handle<R: Runtime>(
             high_watermark: end,
             current_voters: vec![ReplicaState {
                 replica_id: identity.node_id,
-                replica_directory_id: identity.directory_id,
+                replica_directory_id: if knows_voters { identity.directory_id } else { Uuid::ZERO },
                 log_end_offset: end,
                 last_fetch_timestamp: now,
                 last_caught_up_timestamp: now,
@@ -53,16 +53,17 @@ pub async fn handle<R: Runtime>(
         topic_name: topic.topic_name.clone(),
         partitions: topic.partitions.iter().map(|p| describe(topic, p.partition_index)).collect(),
     });
+    let node = Node {
+        node_id: identity.node_id,
+        listeners: vec![Listener {
+            name: "PLAINTEXT".into(),
+            host: identity.host.as_str().into(),
+            port: identity.port,
+        }],
+    };
     Ok(DescribeQuorumResponse {
         topics: topics.collect(),
-        nodes: vec![Node {
-            node_id: identity.node_id,
-            listeners: vec![Listener {
-                name: "PLAINTEXT".into(),
-                host: identity.host.as_str().into(),
-                port: identity.port,
-            }],
-        }],
+        nodes: if knows_voters { vec![node] } else { Vec::new() },
         ..Default::default()
     })
 }

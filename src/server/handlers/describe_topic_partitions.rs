@@ -13,7 +13,7 @@ use crate::protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
+use crate::server::operations;
 use crate::server::request::{Caller, Hangup};
 
 /// One page.
@@ -22,9 +22,16 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: DescribeTopicPartitionsRequest,
 ) -> Result<DescribeTopicPartitionsResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let image = caller.shard.image();
+    if !is_cursor_valid(&request) {
+        let topics = request.topics.into_iter().map(|topic| {
+            let name = Some(topic.name);
+            let error_code = ErrorCode::INVALID_REQUEST;
+            DescribeTopicPartitionsResponseTopic { name, error_code, ..Default::default() }
+        });
+        let topics = topics.collect();
+        return Ok(DescribeTopicPartitionsResponse { topics, ..Default::default() });
+    }
     let most = caller.shard.config.limits.described_partitions_max;
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(1).clamp(1, most);
     let mut names: Vec<String> = if request.topics.is_empty() {
@@ -66,6 +73,14 @@ pub async fn handle<R: Runtime>(
     Ok(response)
 }
 
+/// A cursor names a partition, and a topic that is asked for.
+fn is_cursor_valid(request: &DescribeTopicPartitionsRequest) -> bool {
+    let Some(cursor) = &request.cursor else { return true };
+    let topics = &request.topics;
+    cursor.partition_index >= 0
+        && (topics.is_empty() || topics.iter().any(|topic| topic.name == cursor.topic_name))
+}
+
 fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: match TopicName::new(name) {
@@ -73,6 +88,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
             Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         },
         name: Some(name.into()),
+        topic_authorized_operations: operations::TOPIC,
         ..Default::default()
     }
 }
@@ -80,6 +96,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
 fn describe(topic: &Topic, begin: usize, end: usize) -> DescribeTopicPartitionsResponseTopic {
     let states = topic.partitions.iter().enumerate().take(end).skip(begin);
     DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::NONE,
         name: Some(topic.name.as_str().into()),
         topic_id: topic.id,
         is_internal: topic.name.is_internal(),
@@ -95,6 +112,6 @@ fn describe(topic: &Topic, begin: usize, end: usize) -> DescribeTopicPartitionsR
                 ..Default::default()
             })
             .collect(),
-        ..Default::default()
+        topic_authorized_operations: operations::TOPIC,
     }
 }

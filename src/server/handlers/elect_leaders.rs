@@ -9,7 +9,6 @@ use crate::protocol::messages::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::request::{Caller, Hangup};
 
 /// 0 is the preferred replica, 1 any replica.
@@ -27,8 +26,6 @@ pub async fn handle<R: Runtime>(
     }
     let image = caller.shard.image();
     let asked = request.topic_partitions;
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", asked.as_ref().map_or(0, Vec::len), max, "thalweg.request.topics.max")?;
     let results = match asked {
         Some(topics) => topics
             .into_iter()

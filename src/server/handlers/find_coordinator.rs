@@ -14,7 +14,6 @@ use crate::protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
@@ -29,8 +28,6 @@ pub async fn handle<R: Runtime>(
     version: i16,
     request: FindCoordinatorRequest,
 ) -> Result<FindCoordinatorResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("keys", request.coordinator_keys.len(), max, "thalweg.request.topics.max")?;
     let found = match request.key_type {
         GROUP => prepare_offsets_topic(&caller).await,
         TRANSACTION => Err((
@@ -98,7 +95,9 @@ async fn prepare_offsets_topic<R: Runtime>(caller: &Rc<Caller<R>>) -> Result<(),
         },
         _ => "the controller is stopping".into(),
     };
-    tracing::warn!("{CONSUMER_OFFSETS} could not be created: {why}");
+    if let Some(unsaid) = caller.uncreated.may_log(shard.runtime.now()) {
+        tracing::warn!(unsaid, "{CONSUMER_OFFSETS} could not be created: {why}");
+    }
     let text = format!("{CONSUMER_OFFSETS} could not be created: {why}");
     Err((ErrorCode::COORDINATOR_NOT_AVAILABLE, Some(text)))
 }

@@ -24,7 +24,7 @@ use crate::protocol::messages::{
     sync_group::SyncGroupRequest,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::{check_answer, check_count};
+use crate::server::dispatch::check_answer;
 use crate::server::groups::{self, OfCoordinator};
 use crate::server::request::{Caller, Hangup};
 use crate::wire::{Field, StrBytes};
@@ -131,8 +131,6 @@ pub async fn many<R: Runtime, Q: OfManyGroups>(
     request: Q,
 ) -> Result<Q::Response, Hangup> {
     let parts = request.split();
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("groups", parts.len(), max, "thalweg.request.topics.max")?;
     let caller = &caller;
     let ask = |(group, part): (StrBytes, Q)| async move {
         groups::ask(caller, version, &group, part).await
@@ -156,11 +154,6 @@ pub async fn offset_fetch<R: Runtime>(
     version: i16,
     request: OffsetFetchRequest,
 ) -> Result<OffsetFetchResponse, Hangup> {
-    let of_one = request.topics.iter().flatten().map(|topic| topic.partition_indexes.len());
-    let topics = request.groups.iter().flat_map(|group| group.topics.iter().flatten());
-    let named = of_one.chain(topics.map(|topic| topic.partition_indexes.len())).sum();
-    let max = caller.shard.config.limits.request_partitions_max;
-    check_count("partitions", named, max, "thalweg.request.partitions.max")?;
     if version < OFFSET_FETCH_OF_MANY {
         one(caller, version, request).await
     } else {

@@ -3,23 +3,20 @@
 //! Special timestamps: -1 latest, -2 earliest, -3 largest timestamp (version 7), -4 earliest local
 //! (version 8; the log start, for nothing is tiered), -5 latest tiered (version 9; none).
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
-use futures_util::future::join_all;
-
+use crate::cluster::image::Image;
 use crate::model::TopicPartition;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::errors;
+use crate::server::owners::ByOwner;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, OffsetQuery, OffsetTarget, Reply};
-
-/// Where a partition stands in the response.
-type Slot = (usize, usize);
 
 /// Look every partition's offset up at its owner.
 pub async fn handle<R: Runtime>(
@@ -27,13 +24,11 @@ pub async fn handle<R: Runtime>(
     version: i16,
     request: ListOffsetsRequest,
 ) -> Result<ListOffsetsResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let shard = &caller.shard;
     let image = shard.image();
     let mut response = ListOffsetsResponse::default();
-    let mut by_owner: Vec<(Vec<Slot>, Vec<OffsetQuery>)> = Vec::new();
-    by_owner.resize_with(usize::from(shard.shards), Default::default);
+    let mut by_owner = ByOwner::new(shard.shards);
+    let twice = named_twice(&image, &request);
     for (at, topic) in request.topics.into_iter().enumerate() {
         let known = image.topic(&topic.name);
         let mut answers = Vec::with_capacity(topic.partitions.len());
@@ -46,13 +41,17 @@ pub async fn handle<R: Runtime>(
                 .filter(|t| usize::try_from(index).is_ok_and(|index| index < t.partitions.len()));
             match (topic, target) {
                 (None, _) => answer.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                (Some(topic), _)
+                    if twice.contains(&TopicPartition { topic_id: topic.id, partition: index }) =>
+                {
+                    answer.error_code = ErrorCode::INVALID_REQUEST;
+                }
                 (_, None) => answer.error_code = ErrorCode::UNSUPPORTED_VERSION,
                 (Some(topic), Some(target)) => {
                     let id = TopicPartition { topic_id: topic.id, partition: index };
-                    let (slots, queries) = &mut by_owner[usize::from(shard.owner(id))];
-                    slots.push((at, nth));
                     let epoch = partition.current_leader_epoch;
-                    queries.push(OffsetQuery { partition: id, target, epoch });
+                    let query = OffsetQuery { partition: id, target, epoch };
+                    by_owner.add(shard.owner(id), (at, nth), query);
                     // Until the owner has answered.
                     answer.error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
                 }
@@ -61,13 +60,7 @@ pub async fn handle<R: Runtime>(
         }
         response.topics.push(ListOffsetsTopicResponse { name: topic.name, partitions: answers });
     }
-    let calls = (0..).zip(by_owner).filter(|(_, (slots, _))| !slots.is_empty()).map(
-        |(owner, (slots, queries))| {
-            let reply = shard.call(owner, Call::Offsets(queries));
-            async move { (slots, reply.await) }
-        },
-    );
-    for (slots, reply) in join_all(calls).await {
+    for (slots, reply) in by_owner.ask(shard, Call::Offsets).await {
         let Reply::Offsets(results) = reply else { continue };
         for ((at, nth), result) in slots.into_iter().zip(results) {
             let answer = &mut response.topics[at].partitions[nth];
@@ -83,6 +76,21 @@ pub async fn handle<R: Runtime>(
         }
     }
     Ok(response)
+}
+
+/// Partitions that are named more than once: Kafka looks none of them up.
+fn named_twice(image: &Image, request: &ListOffsetsRequest) -> HashSet<TopicPartition> {
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    for topic in &request.topics {
+        let Some(known) = image.topic(&topic.name) else { continue };
+        for asked in &topic.partitions {
+            let id = TopicPartition { topic_id: known.id, partition: asked.partition_index };
+            if !seen.insert(id) {
+                twice.insert(id);
+            }
+        }
+    }
+    twice
 }
 
 /// What a timestamp asks for; `None` for a special one that this version does not have.

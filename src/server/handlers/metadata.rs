@@ -3,7 +3,9 @@
 //! A topic that does not exist is created when the broker's configuration and the request both
 //! allow it; the answer then already describes it.
 
+use std::collections::HashSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::cluster::controller::{ControlError, NewTopic};
 use crate::cluster::image::{Image, Topic};
@@ -15,11 +17,19 @@ use crate::protocol::messages::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
+use crate::runtime::wait::Pace;
+use crate::server::dispatch::check_answer;
 use crate::server::errors;
+use crate::server::operations;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
-use crate::wire::StrBytes;
+use crate::wire::{Field, StrBytes};
+
+/// Versions below this one ask by name only, though 10 and 11 can carry an id.
+const BY_ID_VERSION_MIN: i16 = 12;
+
+/// Partitions that are described before others go first.
+const PARTITIONS_AT_ONCE: usize = 1000;
 
 /// Describe what is asked for, creating what is missing where that is allowed.
 pub async fn handle<R: Runtime>(
@@ -27,22 +37,35 @@ pub async fn handle<R: Runtime>(
     version: i16,
     request: MetadataRequest,
 ) -> Result<MetadataResponse, Hangup> {
-    let count = request.topics.as_ref().map_or(0, Vec::len);
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", count, max, "thalweg.request.topics.max")?;
     let identity = &caller.identity;
     let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
-    let topics = match asked {
-        None => caller.shard.image().topics().map(|t| describe(t)).collect(),
+    let mut topics = match asked {
+        None => {
+            let image = caller.shard.image();
+            describe_all(image.topics().map(|topic| Found::Topic(topic.clone()))).await?
+        }
+        Some(asked) if version < BY_ID_VERSION_MIN && !asked.iter().all(is_by_name) => {
+            asked.into_iter().map(refuse_id).collect()
+        }
         Some(asked) => {
+            let asked = without_repeats(asked);
             let may_create =
                 request.allow_auto_topic_creation && caller.shard.config.auto_create_topics;
             if may_create {
                 create_missing(&caller, &asked).await;
             }
             let image = caller.shard.image();
-            asked.iter().map(|topic| look_up(&image, topic)).collect()
+            describe_all(look_up(&image, asked).into_iter()).await?
         }
+    };
+    if request.include_topic_authorized_operations {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code.is_ok()) {
+            topic.topic_authorized_operations = operations::TOPIC;
+        }
+    }
+    let cluster_operations = match request.include_cluster_authorized_operations {
+        true => operations::CLUSTER,
+        false => operations::NOT_ASKED,
     };
     Ok(MetadataResponse {
         brokers: vec![MetadataResponseBroker {
@@ -54,8 +77,33 @@ pub async fn handle<R: Runtime>(
         cluster_id: Some(identity.cluster_id.as_str().into()),
         controller_id: identity.node_id,
         topics,
+        cluster_authorized_operations: cluster_operations,
         ..Default::default()
     })
+}
+
+fn is_by_name(topic: &MetadataRequestTopic) -> bool {
+    topic.name.is_some() && topic.topic_id == Uuid::ZERO
+}
+
+/// An answer to a request by id in a version that has none; null is no name there, either.
+fn refuse_id(asked: MetadataRequestTopic) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::INVALID_REQUEST,
+        name: Some(asked.name.unwrap_or_default()),
+        topic_id: asked.topic_id,
+        ..Default::default()
+    }
+}
+
+/// Each topic once, as in Kafka: the description of one may be large, and its name is short.
+fn without_repeats(mut asked: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    let mut seen = HashSet::new();
+    asked.retain(|topic| match topic.topic_id {
+        Uuid::ZERO => seen.insert((Uuid::ZERO, topic.name.clone())),
+        id => seen.insert((id, None)),
+    });
+    asked
 }
 
 /// Create the named topics that do not exist; what cannot be created stays missing, and the answer
@@ -84,33 +132,72 @@ async fn create_missing<R: Runtime>(caller: &Rc<Caller<R>>, asked: &[MetadataReq
     if let Reply::Control(ControlReply::Topics(outcomes)) = reply {
         for error in outcomes.into_iter().filter_map(Result::err) {
             // Another request may have been faster, which is as good.
-            if !matches!(error, ControlError::TopicExists(_)) {
+            if !matches!(error, ControlError::TopicExists(_))
+                && let Some(unsaid) = caller.uncreated.may_log(caller.shard.runtime.now())
+            {
                 let (code, text) = errors::control(&error);
-                tracing::warn!(code = code.0, ?text, "a topic could not be created on request");
+                tracing::warn!(
+                    code = code.0,
+                    ?text,
+                    unsaid,
+                    "a topic could not be created on request"
+                );
             }
         }
     }
 }
 
-fn look_up(image: &Image, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
-    let refuse = |error_code| MetadataResponseTopic {
-        error_code,
-        name: asked.name.clone(),
-        topic_id: asked.topic_id,
-        ..Default::default()
-    };
-    if asked.topic_id != Uuid::ZERO {
-        return match image.topic_by_id(asked.topic_id) {
-            Some(topic) => describe(topic),
-            None => refuse(ErrorCode::UNKNOWN_TOPIC_ID),
+/// What became of looking one topic up.
+enum Found {
+    Topic(Arc<Topic>),
+    /// By this name or id, with this error.
+    Nothing(MetadataRequestTopic, ErrorCode),
+}
+
+/// Find the topics; one that is asked for by name and by id is found once.
+fn look_up(image: &Image, asked: Vec<MetadataRequestTopic>) -> Vec<Found> {
+    let mut seen = HashSet::new();
+    let found = asked.into_iter().filter_map(|asked| {
+        let name = asked.name.as_deref().unwrap_or("");
+        let is_by_id = asked.topic_id != Uuid::ZERO;
+        let topic = if is_by_id { image.topic_by_id(asked.topic_id) } else { image.topic(name) };
+        match topic {
+            Some(topic) => seen.insert(topic.id).then(|| Found::Topic(topic.clone())),
+            None => {
+                let why = match TopicName::new(name) {
+                    _ if is_by_id => ErrorCode::UNKNOWN_TOPIC_ID,
+                    Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+                    Ok(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                };
+                Some(Found::Nothing(asked, why))
+            }
+        }
+    });
+    found.collect()
+}
+
+/// Describe topic after topic, with turns for others, as long as the answer is not too long.
+async fn describe_all(
+    topics: impl Iterator<Item = Found>,
+) -> Result<Vec<MetadataResponseTopic>, Hangup> {
+    let (mut described, mut bytes) = (Vec::new(), 0);
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
+    for found in topics {
+        let topic = match found {
+            Found::Topic(topic) => describe(&topic),
+            Found::Nothing(asked, error_code) => MetadataResponseTopic {
+                error_code,
+                name: asked.name,
+                topic_id: asked.topic_id,
+                ..Default::default()
+            },
         };
+        bytes += topic.size_hint();
+        check_answer(bytes)?;
+        pace.worked(1 + topic.partitions.len()).await;
+        described.push(topic);
     }
-    let name = asked.name.as_deref().unwrap_or("");
-    match image.topic(name) {
-        Some(topic) => describe(topic),
-        None if TopicName::new(name).is_err() => refuse(ErrorCode::INVALID_TOPIC_EXCEPTION),
-        None => refuse(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-    }
+    Ok(described)
 }
 
 fn describe(topic: &Topic) -> MetadataResponseTopic {

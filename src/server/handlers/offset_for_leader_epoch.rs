@@ -3,8 +3,6 @@
 
 use std::rc::Rc;
 
-use futures_util::future::join_all;
-
 use crate::model::TopicPartition;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::offset_for_leader_epoch::{
@@ -12,8 +10,8 @@ use crate::protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderTopicResult,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::errors;
+use crate::server::owners::ByOwner;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, Reply};
 
@@ -23,12 +21,10 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: OffsetForLeaderEpochRequest,
 ) -> Result<OffsetForLeaderEpochResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("topics", request.topics.len(), max, "thalweg.request.topics.max")?;
     let shard = &caller.shard;
     let image = shard.image();
     let mut response = OffsetForLeaderEpochResponse::default();
-    let mut calls = Vec::new();
+    let mut by_owner = ByOwner::new(shard.shards);
     for (at, topic) in request.topics.into_iter().enumerate() {
         let known = image.topic(&topic.topic);
         let mut answers = Vec::with_capacity(topic.partitions.len());
@@ -45,25 +41,27 @@ pub async fn handle<R: Runtime>(
             {
                 let id = TopicPartition { topic_id: topic.id, partition: index };
                 let item = (id, asked.current_leader_epoch, asked.leader_epoch);
-                let reply = shard.call(shard.owner(id), Call::EpochEnds(vec![item]));
-                calls.push(async move { (at, nth, reply.await) });
+                by_owner.add(shard.owner(id), (at, nth), item);
+                // Until the owner has answered.
+                answers[nth].error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
             }
         }
         response
             .topics
             .push(OffsetForLeaderTopicResult { topic: topic.topic, partitions: answers });
     }
-    for (at, nth, reply) in join_all(calls).await {
-        let answer = &mut response.topics[at].partitions[nth];
-        let Reply::EpochEnds(mut results) = reply else { continue };
-        match results.pop() {
-            Some(Ok((epoch, end))) => {
-                answer.error_code = ErrorCode::NONE;
-                answer.leader_epoch = epoch;
-                answer.end_offset = end;
+    for (slots, reply) in by_owner.ask(shard, Call::EpochEnds).await {
+        let Reply::EpochEnds(results) = reply else { continue };
+        for ((at, nth), result) in slots.into_iter().zip(results) {
+            let answer = &mut response.topics[at].partitions[nth];
+            match result {
+                Ok((epoch, end)) => {
+                    answer.error_code = ErrorCode::NONE;
+                    answer.leader_epoch = epoch;
+                    answer.end_offset = end;
+                }
+                Err(refusal) => answer.error_code = errors::offset(&refusal),
             }
-            Some(Err(refusal)) => answer.error_code = errors::offset(&refusal),
-            None => answer.error_code = ErrorCode::NOT_LEADER_OR_FOLLOWER,
         }
     }
     Ok(response)

@@ -8,7 +8,6 @@ use crate::protocol::messages::update_features::{
     UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 use crate::runtime::Runtime;
-use crate::server::dispatch::check_count;
 use crate::server::features;
 use crate::server::request::{Caller, Hangup};
 
@@ -18,8 +17,6 @@ pub async fn handle<R: Runtime>(
     version: i16,
     request: UpdateFeaturesRequest,
 ) -> Result<UpdateFeaturesResponse, Hangup> {
-    let max = caller.shard.config.limits.request_topics_max;
-    check_count("features", request.feature_updates.len(), max, "thalweg.request.topics.max")?;
     let node_id = caller.identity.node_id;
     for update in &request.feature_updates {
         let (name, level) = (&update.feature, update.max_version_level);
