@@ -78,7 +78,7 @@ impl<'a> RecordTimes<'a> {
     ///
     /// # Errors
     /// When the records are not what the batch says, or are longer than was allowed.
-    pub fn next(&mut self) -> Result<Option<(Offset, TimestampMs)>, String> {
+    pub fn next_one(&mut self) -> Result<Option<(Offset, TimestampMs)>, String> {
         if self.stream.index >= self.stream.count {
             return Ok(None);
         }

@@ -127,7 +127,7 @@ async fn scan(
 ) -> Result<Option<(Offset, TimestampMs)>, String> {
     let mut times = record::RecordTimes::new(view, *bytes_left)?;
     let mut turn_ends = TURN_BYTES;
-    while let Some((offset, timestamp)) = times.next()? {
+    while let Some((offset, timestamp)) = times.next_one()? {
         if wanted(offset, timestamp) {
             return Ok(Some((offset, timestamp)));
         }
