@@ -1,8 +1,9 @@
 //! A disk that fills up under a broker, and gets room again.
 //!
 //! Promise: a produce without room is refused with KAFKA_STORAGE_ERROR while fetch goes on; what
-//! was acknowledged stays; once there is room produce goes on without a restart, and that is noticed
-//! though nobody produces. The log says both, and what to do. A broker that ends on a full disk can be started there.
+//! was acknowledged stays; once there is room produce goes on without a restart, and that is
+//! noticed though nobody produces. The log says both, and what to do. A broker that ends on a full
+//! disk can be started there.
 //!
 //! The disk is an ext4 image of its own, loop-mounted below the build directory, which needs root
 //! and a loop device. Without them this cannot be run and says so; `tests/run` then lists it among
