@@ -41,8 +41,10 @@ fn a_partition_named_again_and_again_is_answered_once() {
     let broker = Broker::start("repeats");
     let mut c = Connection::open(broker.port()).expect("connecting");
     assert_eq!(c.create_topic("t", 1, &[]).expect("CreateTopics"), NONE);
-    let batch = wire::batch(&[b"a", b"b", b"c"]);
-    while c.produce("t", 0, -1, batch.clone()).expect("Produce").0 != NONE {}
+    for offset in 0..3 {
+        let outcome = c.produce("t", 0, -1, wire::batch(&[b"record"])).expect("Produce");
+        assert_eq!(outcome, (NONE, offset));
+    }
 
     let topic = MetadataRequestTopic::default().with_name(Some(name("t")));
     let request = MetadataRequest::default()
