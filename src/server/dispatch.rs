@@ -273,14 +273,6 @@ pub fn check_answer(bytes: usize) -> Result<(), Hangup> {
     Err(Hangup(format!("the answer to a request is over {ANSWER_BYTES_MAX} bytes: ask in parts")))
 }
 
-/// Refuse a request that names more things than one request may.
-pub fn check_count(what: &str, count: usize, max: usize, key: &str) -> Result<(), Hangup> {
-    if count <= max {
-        return Ok(());
-    }
-    Err(Hangup(format!("a request names {count} {what}; {key} allows {max}: ask in parts")))
-}
-
 fn remember_client<R: Runtime>(caller: &Rc<Caller<R>>, header: &RequestHeader) {
     let client_id = header.client_id.as_deref().unwrap_or("");
     let mut known = caller.client_id.borrow_mut();

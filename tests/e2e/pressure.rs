@@ -91,8 +91,12 @@ fn new_connections_wait_while_there_are_no_descriptors() {
     assert_eq!(old.create_topic(UNWRITTEN, 1, &[]).expect("CreateTopics"), 0);
     let open = fs::read_dir(format!("/proc/{}/fd", broker.pid())).expect("its descriptors").count();
     let before = limit_open_files(broker.pid(), open as u64);
-    let mut waiting = Connection::open(broker.port()).expect("the kernel's queue");
-    waiting.send(0, &ApiVersionsRequest::default()).expect("asking");
+    // Several: a descriptor that was in use for a moment when they were counted is one's.
+    let mut waiting: Vec<Connection> =
+        (0..5).map(|_| Connection::open(broker.port()).expect("the kernel's queue")).collect();
+    for one in &mut waiting {
+        one.send(0, &ApiVersionsRequest::default()).expect("asking");
+    }
     let (began, mut turn) = (Instant::now(), 0);
     // Some attempts of the broker, of which it makes ten a second.
     while began.elapsed() < Duration::from_millis(500) {
@@ -106,8 +110,10 @@ fn new_connections_wait_while_there_are_no_descriptors() {
     assert_eq!(said.matches("cannot accept a connection").count(), 1, "{said}");
     assert!(said.contains("Too many open files") && said.contains("ulimit -n"), "{said}");
     limit_open_files(broker.pid(), before);
-    waiting.set_timeout(PATIENCE);
-    waiting.read_frame().expect("the answer of the one that waited");
+    for one in &mut waiting {
+        one.set_timeout(PATIENCE);
+        one.read_frame().expect("the answer of one that waited");
+    }
     let outcome = old.produce(UNWRITTEN, 0, -1, wire::batch(&[b"first"])).expect("Produce");
     assert_eq!(outcome, (0, 0), "without a restart");
     broker.assert_alive();

@@ -26,7 +26,6 @@ use crate::protocol::messages::fetch::{
 };
 use crate::runtime::Runtime;
 use crate::runtime::wait::step_aside;
-use crate::server::dispatch::check_count;
 use crate::server::errors;
 use crate::server::fetch_session::{
     Changes, FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted,
@@ -71,12 +70,6 @@ pub async fn handle<R: Runtime>(
         let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
         return Ok(FetchResponse { error_code, ..Default::default() });
     }
-    let limits = &caller.shard.config.limits;
-    let named: usize = request.topics.iter().map(|t| t.partitions.len()).sum();
-    let key = "thalweg.request.partitions.max";
-    check_count("partitions", named, limits.request_partitions_max, key)?;
-    let forgotten = request.forgotten_topics_data.iter().map(|t| t.partitions.len()).sum();
-    check_count("forgotten partitions", forgotten, limits.request_partitions_max, key)?;
     let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0);
     let plan = match plan(&caller, version, request).await {
         Ok(plan) => plan,

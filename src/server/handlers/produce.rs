@@ -116,7 +116,12 @@ fn sort_out<R: Runtime>(
         let config = topic.map(|topic| shard.topic_config(topic));
         let mut answers = Vec::with_capacity(data.partition_data.len());
         for (nth, entry) in data.partition_data.into_iter().enumerate() {
-            let checked = if is_transactional {
+            // Before it is looked into: a repeat costs no more than its name.
+            let id = topic.map(|t| TopicPartition { topic_id: t.id, partition: entry.index });
+            let checked = if has_several && id.is_some_and(|id| !seen.insert(id)) {
+                let twice = "The partition is named twice in one request.";
+                Err(refused(ErrorCode::INVALID_REQUEST, twice))
+            } else if is_transactional {
                 Err(refused(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, NO_TRANSACTIONS))
             } else if let Some(topic) = topic.filter(|t| t.name.is_internal() && !internal_allowed)
             {
@@ -127,10 +132,6 @@ fn sort_out<R: Runtime>(
             };
             let mut answer = PartitionProduceResponse { index: entry.index, ..Default::default() };
             match checked {
-                Ok(item) if has_several && !seen.insert(item.partition) => {
-                    let twice = "The partition is named twice in one request.";
-                    fail(&mut answer, refused(ErrorCode::INVALID_REQUEST, twice));
-                }
                 Ok(item) => {
                     let owner = shard.owner(item.partition);
                     match bound.iter_mut().find(|bound| bound.owner == owner) {
