@@ -308,6 +308,7 @@ struct State {
     fail_at: Cell<Option<u64>>,
     ignores_flush: Cell<bool>,
     capacity: Cell<u64>,
+    lacks_descriptors: Cell<bool>,
 }
 
 /// The simulated [`Disk`].
@@ -327,6 +328,7 @@ impl SimDisk {
                 fail_at: Cell::new(None),
                 ignores_flush: Cell::new(false),
                 capacity: Cell::new(u64::MAX),
+                lacks_descriptors: Cell::new(false),
             }),
         }
     }
@@ -359,6 +361,11 @@ impl SimDisk {
     /// Bytes all files together may be long.
     pub fn set_capacity(&self, bytes: u64) {
         self.state.capacity.set(bytes);
+    }
+
+    /// Whether others have taken all descriptors: no file can be opened.
+    pub fn take_descriptors(&self, are_taken: bool) {
+        self.state.lacks_descriptors.set(are_taken);
     }
 
     async fn latency(&self) {
@@ -441,6 +448,10 @@ impl Disk for SimDisk {
     }
 
     async fn open(&self, path: &Path, create: bool) -> DiskResult<SimFile> {
+        if self.state.lacks_descriptors.get() {
+            let path = path.display();
+            return Err(DiskError::Full(format!("{path}: Too many open files (simulated)")));
+        }
         let id = match self.node(path) {
             Some(Node::File(id)) => id,
             Some(Node::Dir) => {

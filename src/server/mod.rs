@@ -23,6 +23,7 @@ pub mod frames;
 pub mod groups;
 pub mod handlers;
 pub mod http;
+pub mod leaders;
 pub mod listener;
 pub mod lock;
 pub mod memory;

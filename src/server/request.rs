@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::model::{NodeId, Uuid};
 use crate::runtime::{LineLimit, Runtime};
 use crate::shard::Shard;
+use crate::wire::StrBytes;
 
 use super::admissions::Admission;
 use super::fetch_session::FetchSessions;
@@ -32,6 +33,30 @@ pub struct Identity {
     pub port: u16,
     /// `broker.rack`
     pub rack: Option<String>,
+}
+
+/// How clients reach a broker; each message that says so has a type of its own for it.
+pub struct Endpoint {
+    /// Id of the broker.
+    pub node_id: NodeId,
+    /// Name or address to connect to.
+    pub host: StrBytes,
+    /// Port to connect to.
+    pub port: i32,
+    /// Rack of the broker.
+    pub rack: Option<StrBytes>,
+}
+
+impl Identity {
+    /// How clients reach this broker.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            node_id: self.node_id,
+            host: self.host.as_str().into(),
+            port: i32::from(self.port),
+            rack: self.rack.as_deref().map(Into::into),
+        }
+    }
 }
 
 /// The caller of a request: one connection on one shard.

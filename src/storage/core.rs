@@ -209,6 +209,14 @@ impl<R: Runtime> Core<R> {
         self.status.note_room();
     }
 
+    /// Remember that a file could be opened again: nobody else may ask for what was missing. Space
+    /// that is missing, too, is looked for apart.
+    pub(crate) fn note_descriptor(&self) {
+        if self.missing_bytes.get().is_none() {
+            self.status.note_room();
+        }
+    }
+
     /// Look whether what found no space would find it now, for nobody may be asking again. Space
     /// that the system refused without our sum (a quota, no inodes) shows only when it is tried.
     pub(crate) fn look_for_room(&self) {

@@ -1,13 +1,17 @@
 //! Who waits for room is let in, whatever made him wait.
 
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::tests::{TMP, append, batch, log_config, open, run};
+use super::tests::{ID, TMP, append, batch, log_config, open, run};
+use super::{StoreStatus, pool_tests};
+use crate::disk::sim::DiskImage;
 use crate::model::{TopicPartition, Uuid};
 use crate::runtime::Runtime;
+use crate::runtime::sim::SimWorld;
 
 fn id(partition: i32) -> TopicPartition {
     TopicPartition { topic_id: Uuid([9; 16]), partition }
@@ -54,6 +58,33 @@ fn a_batch_of_very_many_offsets_gets_a_segment_of_its_own() {
         append(&log, batch(100, i32::MAX, 2, 2), true).await;
         let bases: Vec<_> = log.segments().iter().map(|segment| segment.base_offset).collect();
         assert_eq!((bases, log.end_offset()), (vec![0, 2], i64::from(i32::MAX) + 2));
+        store.close().await.unwrap();
+    });
+}
+
+/// Nobody appends, so nobody else would find out: a broker without writes would call itself full
+/// for ever.
+#[test]
+fn a_wait_for_a_descriptor_that_is_over_is_not_told_any_more() {
+    let world = SimWorld::new(1, DiskImage::with_dir(Path::new("/data")));
+    let (runtime, disk) = (world.runtime(), world.disk().clone());
+    world.run(async move {
+        let store = pool_tests::open(&runtime, 0).await;
+        let log = store.create_log(ID, log_config(1 << 20)).await.unwrap();
+        append(&log, batch(100, 1, 1, 1), true).await;
+        store.close().await.unwrap();
+        let store = pool_tests::open(&runtime, 0).await;
+        let (log, _) = store.take_recovered().remove(0);
+        disk.take_descriptors(true);
+        let reading = pin!(log.read(0, 1, 1000, true));
+        let late = pin!(runtime.sleep(Duration::from_secs(1)));
+        let Either::Right(((), reading)) = select(reading, late).await else {
+            panic!("it was read without a file");
+        };
+        assert!(matches!(store.status(), StoreStatus::Full(_)), "{:?}", store.status());
+        disk.take_descriptors(false);
+        assert_eq!(reading.await.unwrap().bytes, 100);
+        assert_eq!(store.status(), StoreStatus::Online);
         store.close().await.unwrap();
     });
 }

@@ -127,13 +127,20 @@ impl<R: Runtime> Core<R> {
     /// Open a file that exists. When no descriptor is left, wait for one: the writes that need it
     /// have their place in the journal, and a store must not go offline because of connections.
     async fn open_when_possible(&self, path: &Path) -> DiskResult<<R::Disk as Disk>::File> {
+        let mut waited = false;
         loop {
             match self.runtime.disk().open(path, false).await {
                 Err(DiskError::Full(why)) if !self.is_stopping() => {
+                    waited = true;
                     self.note_full(&why);
                     self.runtime.sleep(DESCRIPTOR_RETRY).await;
                 }
-                other => return other,
+                other => {
+                    if waited && other.is_ok() {
+                        self.note_descriptor();
+                    }
+                    return other;
+                }
             }
         }
     }

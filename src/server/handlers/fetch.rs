@@ -30,7 +30,8 @@ use crate::server::errors;
 use crate::server::fetch_session::{
     Changes, FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted,
 };
-use crate::server::request::{Caller, Hangup, Identity};
+use crate::server::leaders::Leaders;
+use crate::server::request::{Caller, Endpoint, Hangup, Identity};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
 use crate::storage::StorageError;
 use crate::wire::Records;
@@ -422,7 +423,7 @@ fn push(response: &mut FetchResponse, topic: &TopicRef, data: PartitionData) {
 
 /// Beside each error that says that the client knows an old leader: who leads now.
 fn name_leaders(response: &mut FetchResponse, image: &Image, identity: &Identity) {
-    let mut is_named = false;
+    let mut leaders = Leaders::new(identity);
     for topic in &mut response.responses {
         for data in &mut topic.partitions {
             let is_stale = matches!(
@@ -430,21 +431,19 @@ fn name_leaders(response: &mut FetchResponse, image: &Image, identity: &Identity
                 ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH
             );
             let known = if is_stale { image.topic_by_id(topic.topic_id) } else { None };
-            if let Some(leader) = known.and_then(|t| t.leader(data.partition_index)) {
-                let (leader_id, leader_epoch) = leader;
+            if let Some((leader_id, leader_epoch)) = leaders.name(known, data.partition_index) {
                 data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
-                is_named |= leader_id == identity.node_id;
             }
         }
     }
-    if is_named {
-        response.node_endpoints = vec![NodeEndpoint {
-            node_id: identity.node_id,
-            host: identity.host.as_str().into(),
-            port: i32::from(identity.port),
-            rack: identity.rack.as_deref().map(Into::into),
-        }];
-    }
+    response.node_endpoints.extend(
+        leaders.endpoint().map(|Endpoint { node_id, host, port, rack }| NodeEndpoint {
+            node_id,
+            host,
+            port,
+            rack,
+        }),
+    );
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::runtime::wait::Pace;
 use crate::server::dispatch::check_answer;
 use crate::server::errors;
 use crate::server::operations;
-use crate::server::request::{Caller, Hangup};
+use crate::server::request::{Caller, Endpoint, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
 use crate::wire::{Field, StrBytes};
 
@@ -67,13 +67,9 @@ pub async fn handle<R: Runtime>(
         true => operations::CLUSTER,
         false => operations::NOT_ASKED,
     };
+    let Endpoint { node_id, host, port, rack } = identity.endpoint();
     Ok(MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: identity.node_id,
-            host: identity.host.as_str().into(),
-            port: i32::from(identity.port),
-            rack: identity.rack.as_deref().map(Into::into),
-        }],
+        brokers: vec![MetadataResponseBroker { node_id, host, port, rack }],
         cluster_id: Some(identity.cluster_id.as_str().into()),
         controller_id: identity.node_id,
         topics,
@@ -154,22 +150,21 @@ enum Found {
     Nothing(MetadataRequestTopic, ErrorCode),
 }
 
-/// Find the topics; one that is asked for by name and by id is found once.
+/// Find the topics.
 fn look_up(image: &Image, asked: Vec<MetadataRequestTopic>) -> Vec<Found> {
-    let mut seen = HashSet::new();
-    let found = asked.into_iter().filter_map(|asked| {
+    let found = asked.into_iter().map(|asked| {
         let name = asked.name.as_deref().unwrap_or("");
         let is_by_id = asked.topic_id != Uuid::ZERO;
         let topic = if is_by_id { image.topic_by_id(asked.topic_id) } else { image.topic(name) };
         match topic {
-            Some(topic) => seen.insert(topic.id).then(|| Found::Topic(topic.clone())),
+            Some(topic) => Found::Topic(topic.clone()),
             None => {
                 let why = match TopicName::new(name) {
                     _ if is_by_id => ErrorCode::UNKNOWN_TOPIC_ID,
                     Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
                     Ok(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
                 };
-                Some(Found::Nothing(asked, why))
+                Found::Nothing(asked, why)
             }
         }
     });

@@ -24,7 +24,8 @@ use crate::protocol::messages::produce::{
 use crate::record::{self, ProduceRules};
 use crate::runtime::Runtime;
 use crate::server::errors;
-use crate::server::request::{Caller, Hangup, Identity};
+use crate::server::leaders::Leaders;
+use crate::server::request::{Caller, Endpoint, Hangup, Identity};
 use crate::shard::call::{Call, ProduceItem, Reply};
 
 /// Produce versions below this one must not carry zstd (KIP-110).
@@ -295,7 +296,7 @@ fn settle(response: &mut ProduceResponse, slots: &[Slot], reply: Reply) -> bool 
 
 /// Beside each NOT_LEADER_OR_FOLLOWER: who leads, as far as is known (KIP-951).
 fn name_leaders(response: &mut ProduceResponse, image: &Image, identity: &Identity) {
-    let mut is_named = false;
+    let mut leaders = Leaders::new(identity);
     for data in &mut response.responses {
         let topic = match data.topic_id {
             Uuid::ZERO => image.topic(&data.name),
@@ -303,21 +304,20 @@ fn name_leaders(response: &mut ProduceResponse, image: &Image, identity: &Identi
         };
         for answer in &mut data.partition_responses {
             let is_stale = answer.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER;
-            let leader = topic.filter(|_| is_stale).and_then(|t| t.leader(answer.index));
-            if let Some((leader_id, leader_epoch)) = leader {
+            let known = topic.filter(|_| is_stale);
+            if let Some((leader_id, leader_epoch)) = leaders.name(known, answer.index) {
                 answer.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
-                is_named |= leader_id == identity.node_id;
             }
         }
     }
-    if is_named {
-        response.node_endpoints = vec![NodeEndpoint {
-            node_id: identity.node_id,
-            host: identity.host.as_str().into(),
-            port: i32::from(identity.port),
-            rack: identity.rack.as_deref().map(Into::into),
-        }];
-    }
+    response.node_endpoints.extend(
+        leaders.endpoint().map(|Endpoint { node_id, host, port, rack }| NodeEndpoint {
+            node_id,
+            host,
+            port,
+            rack,
+        }),
+    );
 }
 
 #[cfg(test)]
