@@ -50,7 +50,8 @@ pub struct Report {
 /// executor asks for no less.
 const MEMLOCK_PER_SHARD_BYTES: u64 = 512 * 1024;
 
-/// Check everything; nothing is changed but the soft limits and a probe file that is removed.
+/// Check everything; nothing is changed but the soft limits, the data directory, which is made, and
+/// a probe file in it, which is removed.
 pub fn check(config: &Config) -> Report {
     let mut report = Report { kernel: probe::kernel_release(), ..Report::default() };
     let shards = config.shards() as u64;
@@ -93,10 +94,12 @@ fn judge_kernel(release: &str, warnings: &mut Vec<String>) -> Option<Problem> {
     let mut parts = release.split(|c: char| !c.is_ascii_digit());
     let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok()).unwrap_or(0);
     let version = (number(), number());
-    if version < (5, 8) {
+    if version < (5, 13) {
         return Some(problem(
-            format!("kernel {release} is too old: io_uring as used here came with 5.8"),
-            "run a kernel of 5.8 or later; 6.1 or later is recommended",
+            format!(
+                "kernel {release} is too old: polls that stay armed came to io_uring with 5.13"
+            ),
+            "run a kernel of 5.13 or later; 6.1 or later is recommended",
         ));
     }
     if version < (6, 1) {
@@ -289,7 +292,8 @@ mod tests {
         };
         assert_eq!(judge("5.4.0-100-generic"), (true, 0));
         assert_eq!(judge("4.19.0"), (true, 0));
-        assert_eq!(judge("5.15.0"), (false, 1));
+        assert_eq!(judge("5.12.19"), (true, 0));
+        assert_eq!(judge("5.13.0"), (false, 1));
         assert_eq!(judge("6.18.44-fc"), (false, 0));
         assert_eq!(judge(""), (true, 0));
     }

@@ -100,13 +100,16 @@ pub static BROKER_KEYS: &[Key] = &[
 
     // Connections and requests.
     row("socket.request.max.bytes", Int, Bytes, of("104857600"),
-        Check::Range(65_536, 1 << 30), Honoured, "Largest request frame."),
+        Check::Range(65_536, 1 << 30), Honoured,
+        "Largest Produce request; any other may have 8 MiB."),
     row("socket.listen.backlog.size", Int, Plain, of("1024"), Check::Range(1, 65_535), Honoured,
         "Connections that may wait to be accepted."),
     row("max.connections", Int, Plain,
         Default::Derived(|m| m.connections().min(20_000).to_string(),
             "two fifths of the open files that the shards leave, 16 to 20000"),
         Check::Range(1, 1 << 20), Honoured, "Connections of the whole broker."),
+    row("max.connections.per.ip", Int, Plain, of("2147483647"), FROM_1, Honoured,
+        "Connections from one address."),
     row("connections.max.idle.ms", Long, Millis, of("600000"), FROM_1, Honoured,
         "Connections without a request for this long are closed."),
     row("fetch.max.bytes", Int, Bytes, of("57671680"), Check::Range(1024, 1 << 30), Honoured,
@@ -125,7 +128,8 @@ pub static BROKER_KEYS: &[Key] = &[
     row("thalweg.request.partitions.max", Int, Plain, of("200000"), FROM_1, Honoured,
         "Partitions in one request, or what else its inner lists name: settings, assignments."),
     row("thalweg.decompressed.bytes.max", Long, Bytes, of("134217728"), FROM_1, Honoured,
-        "Largest batch after decompression, where the broker has to look inside."),
+        "Most bytes that one lookup by time, or one batch in compaction, may open to; a produced \
+        batch has its own ceiling."),
 
     // Memory and work per shard.
     row("thalweg.frame.memory.bytes.max", Long, Bytes,
@@ -159,10 +163,11 @@ pub static BROKER_KEYS: &[Key] = &[
         Honoured, "Bytes per shard that appends leave free on the disk: on a full one a broker can \
         still start and delete."),
     row("thalweg.direct.append.bytes.min", Int, Bytes, of("131072"), Check::Range(4096, 1 << 30),
-        Honoured, "Appends of at least this size that wait for a flush skip the journal."),
+        Honoured, "Appends of at least this size that wait for a flush skip the journal; half a \
+        journal frame, 512 KiB by default, is the most it counts as."),
     row("thalweg.direct.append.unflushed.bytes.min", Int, Bytes, of("49152"),
         Check::Range(4096, 1 << 30), Honoured,
-        "Appends of at least this size that wait for no flush skip the journal."),
+        "Appends of at least this size that wait for no flush skip the journal; the same limit."),
     row("thalweg.waiters.max", Int, Plain, of("16384"), Check::Range(1, 1 << 20), Honoured,
         "Requests per shard that wait for bytes or for time."),
     row("thalweg.mesh.calls.max", Int, Plain, of("4096"), Check::Range(1, 1 << 20), Honoured,
@@ -341,8 +346,6 @@ pub static BROKER_KEYS: &[Key] = &[
         "Bytes per second of moves between log directories."),
 
     // Refused by name, because ignoring them would weaken what was asked for.
-    row("max.connections.per.ip", Int, Plain, of("2147483647"), FROM_1, Honoured,
-        "Connections from one address."),
     row("authorizer.class.name", Text, Plain, Default::Unset, ANY,
         DefaultOnly("there are no ACLs yet"), "Who decides what a client may do."),
     row("super.users", Text, Plain, Default::Unset, ANY, DefaultOnly("there are no ACLs yet"),

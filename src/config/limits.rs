@@ -1,5 +1,5 @@
-//! Every limit of the system in one place: no queue, buffer or loop grows beyond one of these.
-//! Those of groups stand with their settings in `groups.rs`.
+//! The limits that users may set, in one place: no queue, buffer or loop grows beyond one of these
+//! or a named one beside it. Those of groups stand with their settings in `groups.rs`.
 //!
 //! Each field names its key in `broker.rs`, where its default and bounds are. Counts are `_max`,
 //! sizes `_bytes_max`; "per shard" limits exist once on each shard, so that none is shared.

@@ -69,7 +69,8 @@ pub static TOPIC_KEYS: &[TopicKey] = &[
             ("zstd", "batches are stored as they came; compress in the producer"),
         ] },
         &[("compression.type", 1)], Honoured,
-        "Compression of stored batches: producer keeps each as its producer made it."),
+        "Compression of stored batches: producer keeps each as its producer made it. Nothing else \
+        is accepted: the broker does not compress."),
     row("compression.zstd.level", Int, Plain, "3", ANY, &[("compression.zstd.level", 1)],
         DefaultOnly("the broker does not compress"), "Level of zstd when the broker compresses."),
     row("delete.retention.ms", Long, Millis, "86400000", FROM_0,

@@ -42,18 +42,26 @@ pub fn begin<R: Runtime>(caller: &Rc<Caller<R>>, frame: Bytes) -> Began {
             let answer = encode(ApiKey::ApiVersions, 0, header.correlation_id, &refusal);
             return Began::Alone(Box::pin(std::future::ready(answer.map(Some))));
         }
-        return Began::Refused(Hangup(format!(
-            "{} version {} is not served (versions {} to {} are): use a newer client, or one that \
-             asks for ApiVersions first",
-            key.name(),
-            header.api_version,
-            key.advertised().min,
-            key.advertised().max
-        )));
+        return Began::Refused(not_served(key, header.api_version));
     }
     let limits = &caller.shard.config.limits;
     reader.limit_elements(limits.request_topics_max, limits.request_partitions_max);
     route(caller, header, reader).unwrap_or_else(Began::Refused)
+}
+
+fn not_served(key: ApiKey, version: i16) -> Hangup {
+    let (name, served) = (key.name(), key.advertised());
+    if served.min > served.max {
+        return Hangup(format!(
+            "{name} (version {version}) is not served in any version: ask for ApiVersions, and do \
+             without what it needs"
+        ));
+    }
+    Hangup(format!(
+        "{name} version {version} is not served (versions {} to {} are): use a newer client, or \
+         one that asks for ApiVersions first",
+        served.min, served.max
+    ))
 }
 
 /// One arm for each API that is served.

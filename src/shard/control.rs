@@ -26,7 +26,7 @@ use crate::partition::producers::ProducerLimits;
 use crate::partition::{Closed, Partition, PartitionConfig};
 use crate::runtime::wait::Pace;
 use crate::runtime::{LineLimit, Runtime};
-use crate::storage::{Compaction, LogConfig, Replay};
+use crate::storage::{Compaction, LogConfig, Replay, StorageError};
 
 use super::Shard;
 use super::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
@@ -311,9 +311,11 @@ impl<R: Runtime> Shard<R> {
         };
         for partition in gone {
             partition.close(Closed::Deleted);
-            if let Err(error) = self.store.delete_log(partition.id()).await {
-                tracing::error!(topic_id = %partition.id().topic_id, ?error,
-                    "files of a deleted partition could not be removed; they go at the next start");
+            match self.store.delete_log(partition.id()).await {
+                // Of a broker that stops, or whose log says already what is the matter.
+                Ok(()) | Err(StorageError::Offline(_)) => {}
+                Err(error) => tracing::error!(topic_id = %partition.id().topic_id, ?error,
+                    "files of a deleted partition could not be removed; they go at the next start"),
             }
         }
     }
