@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use crate::model::{NodeId, TopicName, Uuid};
-use crate::record::{BatchBuilder, Batches, Codec, decompress};
+use crate::record::{BatchBuilder, BatchView, Batches, Codec, Records, decompress};
 use crate::storage;
 
 use super::change::Change;
@@ -38,6 +38,8 @@ const PROPERTIES_FILE: &str = "meta.properties";
 const REWRITE_BYTES_MIN: u64 = 4 << 20;
 /// Changes per batch of a rewritten log: keeps each batch well below any reader's limit.
 const CHANGES_PER_BATCH: usize = 1000;
+/// Most bytes that a batch may decompress to; ours are not compressed.
+const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// Who this data directory belongs to (`meta.properties`, in Kafka's format).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +112,7 @@ pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
         file.set_len(end).map_err(|e| said("cut", &path, &e))?;
     }
     let data_dir = data_dir.to_owned();
-    let mut log = Log { path, data_dir, file, end, next_offset, flushed, failed: None };
+    let mut log = Log { path, data_dir, file, end, next_offset, flushed, look_at: 0, failed: None };
     log.flush_what_was_found()?;
     Ok(Opened { properties, image, removed, writer: MetadataWriter::start(log) })
 }
@@ -159,9 +161,9 @@ fn replay(bytes: &Bytes, path: &Path) -> Result<Replayed, String> {
         Replayed { image: Image::default(), removed: HashSet::new(), end: 0, next_offset: 0 };
     let mut batches = Batches::new(bytes);
     for batch in batches.by_ref() {
-        let at = batches_end(found.end, batch.len());
+        let batch_end = found.end + batch.len() as u64;
         if !batch.crc_matches() || batch.base_offset() != found.next_offset {
-            if at < bytes.len() as u64 {
+            if batch_end < bytes.len() as u64 {
                 return Err(format!(
                     "{} is damaged at byte {}: a record batch does not check and is not the \
                      last one. Restore the file from a backup; nothing was changed.",
@@ -171,27 +173,38 @@ fn replay(bytes: &Bytes, path: &Path) -> Result<Replayed, String> {
             }
             return Ok(found);
         }
-        let codec = batch.attributes().codec().unwrap_or(Codec::None);
-        let plain = decompress(codec, batch.records_bytes(), 1 << 30).map_err(|e| e.to_string())?;
-        let mut next = found.image.clone();
-        for record in crate::record::Records::new(&plain, batch.record_count()) {
-            let record = record.map_err(|e| format!("{}: {e}", path.display()))?;
-            let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
-            let change = record::decode(value).map_err(|e| format!("{}: {e}", path.display()))?;
-            next.apply(&change).map_err(|e| format!("{}: {e}", path.display()))?;
-            if let Change::RemoveTopic { id } = change {
-                found.removed.insert(id);
-            }
-        }
-        found.image = next;
-        found.next_offset = batch.last_offset() + 1;
-        found.end = at;
+        // In place: an image for each batch would take the square of their number.
+        found.apply(&batch).map_err(|why| {
+            format!(
+                "{} has a record batch at byte {} that checks and cannot be used: {why}. If a \
+                 newer version of thalweg wrote it, start that one; else restore the file from a \
+                 backup. Nothing was changed.",
+                path.display(),
+                found.end
+            )
+        })?;
+        found.end = batch_end;
     }
     Ok(found)
 }
 
-fn batches_end(end: u64, len: usize) -> u64 {
-    end + len as u64
+impl Replayed {
+    fn apply(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
+        let attributes = batch.attributes();
+        let codec = attributes.codec().ok_or("its codec is unknown")?;
+        let plain = decompress(codec, batch.records_bytes(), BATCH_BYTES_MAX);
+        let plain = plain.map_err(|e| e.to_string())?;
+        for record in Records::new(&plain, batch.record_count()) {
+            let value = record.map_err(|e| e.to_string())?.value.unwrap_or_default();
+            let change = record::decode(Bytes::copy_from_slice(value))?;
+            self.image.apply(&change)?;
+            if let Change::RemoveTopic { id } = change {
+                self.removed.insert(id);
+            }
+        }
+        self.next_offset = batch.last_offset() + 1;
+        Ok(())
+    }
 }
 
 /// One record batch with `changes`, beginning at `base_offset`.
@@ -214,6 +227,8 @@ struct Log {
     end: u64,
     next_offset: i64,
     flushed: FlushedEnd,
+    /// Offset from which it is worth to look whether most of the log is history.
+    look_at: i64,
     /// A failed write or flush is never retried: what the file holds is unknown until a restart.
     failed: Option<String>,
 }
@@ -235,8 +250,12 @@ impl Log {
         self.next_offset += changes.len() as i64;
         self.note_flushed(self.end)?;
         if self.end >= REWRITE_BYTES_MIN
+            && self.next_offset >= self.look_at
             && let Err(error) = self.rewrite_if_mostly_history(image)
         {
+            self.look_at = self.next_offset.saturating_mul(2);
+            // Where space is short it is wanted for something better.
+            let _ = fs::remove_file(self.path.with_extension("log.new"));
             tracing::warn!("the metadata log could not be rewritten, it goes on growing: {error}");
         }
         Ok(())
@@ -272,7 +291,9 @@ impl Log {
             .map_err(|e| format!("cannot look for removed topics' files: {e}"))?;
         let mut changes = removal_of(&removals)?;
         changes.extend(image.as_changes());
-        if (changes.len() as i64).saturating_mul(2) > self.next_offset {
+        // Not at every append: it takes a walk over the image and the directories.
+        self.look_at = (changes.len() as i64).saturating_mul(2);
+        if self.next_offset < self.look_at {
             return Ok(());
         }
         let fresh = self.path.with_extension("log.new");
@@ -555,6 +576,22 @@ mod tests {
         fs::write(&path, &both).unwrap();
         assert!(open(dir.path(), 2).unwrap_err().contains("node.id"));
         assert_eq!(names(&open(dir.path(), 1).unwrap()), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_checks_and_means_nothing_is_told_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, [_, both], _) = two_topics(dir.path());
+        let path = log_path(dir.path());
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.set_place(replay(&both.clone().into(), &path).unwrap().next_offset, 0);
+        builder.append(0, None, Some(&[1, 99, 0]), &[]).unwrap();
+        let whole = [&both, builder.finish().unwrap()].concat();
+        fs::write(&path, &whole).unwrap();
+        let why = open(dir.path(), 1).unwrap_err();
+        assert!(why.contains(LOG_FILE) && why.contains("newer version"), "{why}");
+        assert!(why.contains(&format!("at byte {}", both.len())), "{why}");
+        assert_eq!(fs::read(&path).unwrap(), whole);
     }
 
     #[test]
