@@ -1,4 +1,4 @@
-//! The file that makes changes durable, and the identity of the data directory beside it.
+//! The file that makes changes durable.
 //!
 //! `meta/__cluster_metadata-0/00000000000000000000.log` holds one record batch for each set of
 //! changes; a set applies whole or not at all. Every append is flushed before it counts, and how
@@ -26,31 +26,21 @@ use crate::record::{BatchBuilder, BatchView, Batches, Codec, Records, decompress
 use crate::storage;
 
 use super::change::Change;
+use super::files::sync_dir;
 use super::flushed_end::FlushedEnd;
 use super::image::Image;
+use super::properties::Properties;
 use super::record;
 
 const LOG_DIR: &str = "__cluster_metadata-0";
 const LOG_FILE: &str = "00000000000000000000.log";
 const FLUSHED_END_FILE: &str = "flushed-end";
-const PROPERTIES_FILE: &str = "meta.properties";
 /// Size from which the log is rewritten, if most of it is history.
 const REWRITE_BYTES_MIN: u64 = 4 << 20;
 /// Changes per batch of a rewritten log: keeps each batch well below any reader's limit.
 const CHANGES_PER_BATCH: usize = 1000;
 /// Most bytes that a batch may decompress to; ours are not compressed.
 const BATCH_BYTES_MAX: usize = 1 << 30;
-
-/// Who this data directory belongs to (`meta.properties`, in Kafka's format).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Properties {
-    /// Made at the first start.
-    pub cluster_id: String,
-    /// As configured at the first start.
-    pub node_id: NodeId,
-    /// Identity of the directory.
-    pub directory_id: Uuid,
-}
 
 /// The metadata of a data directory as of its last durable change.
 #[derive(Debug)]
@@ -73,7 +63,7 @@ pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
     let holds_logs = storage::holds_logs(data_dir)
         .map_err(|e| format!("cannot read {}: {e}", data_dir.display()))?;
     let meta = data_dir.join("meta");
-    let properties = open_properties(data_dir, node_id, holds_logs || meta.exists())?;
+    let properties = Properties::open(data_dir, node_id, holds_logs || meta.exists())?;
     let dir = meta.join(LOG_DIR);
     let path = dir.join(LOG_FILE);
     if holds_logs && !path.exists() {
@@ -378,85 +368,6 @@ impl MetadataWriter {
     }
 }
 
-fn open_properties(
-    data_dir: &Path,
-    node_id: NodeId,
-    is_in_use: bool,
-) -> Result<Properties, String> {
-    let path = data_dir.join(PROPERTIES_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let properties = parse_properties(&text)
-                .map_err(|why| format!("{} cannot be used: {why}", path.display()))?;
-            if properties.node_id != node_id {
-                return Err(format!(
-                    "{} belongs to node.id {}, this broker is configured as {node_id}: use that \
-                     id or another data directory",
-                    data_dir.display(),
-                    properties.node_id
-                ));
-            }
-            Ok(properties)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_in_use => Err(format!(
-            "{} is missing, but {} is in use: the cluster would get another id, which clients \
-             take for another cluster. Restore it from a backup, or write it again, a line each: \
-             version=1, cluster.id=(as clients know it), node.id={node_id} and directory.id=(as in \
-             the partition records that kafka-dump-log --cluster-metadata-decoder shows of the \
-             log below meta/). Nothing was changed",
-            path.display(),
-            data_dir.display()
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let properties = Properties {
-                cluster_id: Uuid::random().to_string(),
-                node_id,
-                directory_id: Uuid::random(),
-            };
-            write_properties(data_dir, &path, &properties)?;
-            Ok(properties)
-        }
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-    }
-}
-
-fn parse_properties(text: &str) -> Result<Properties, String> {
-    let get = |key: &str| {
-        let lines = text.lines().filter_map(|line| line.split_once('='));
-        let mut values = lines.filter(|(k, _)| k.trim() == key).map(|(_, v)| v.trim().to_owned());
-        values.next().ok_or_else(|| format!("{key} is missing"))
-    };
-    let version = get("version")?;
-    if version != "1" {
-        return Err(format!("it has version {version}, this build reads version 1"));
-    }
-    Ok(Properties {
-        cluster_id: get("cluster.id")?,
-        node_id: get("node.id")?.parse().map_err(|e| format!("node.id: {e}"))?,
-        directory_id: get("directory.id")?.parse()?,
-    })
-}
-
-fn write_properties(data_dir: &Path, path: &Path, p: &Properties) -> Result<(), String> {
-    let fresh = path.with_extension("properties.new");
-    let said = |e: io::Error| format!("cannot write {}: {e}", fresh.display());
-    let text = format!(
-        "version=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
-        p.cluster_id, p.node_id, p.directory_id
-    );
-    let mut file = File::create(&fresh).map_err(said)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(said)?;
-    fs::rename(&fresh, path).map_err(said)?;
-    sync_dir(data_dir)
-}
-
-/// Make the names in `dir` durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), String> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| format!("cannot flush directory {}: {e}", dir.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
@@ -608,7 +519,7 @@ mod tests {
             assert!(!moved.exists(), "nothing was made in its place");
             fs::rename(&away, &moved).unwrap();
         }
-        let properties = dir.path().join(PROPERTIES_FILE);
+        let properties = dir.path().join("meta.properties");
         fs::remove_file(&properties).unwrap();
         let why = open(dir.path(), 1).unwrap_err();
         assert!(why.contains("missing") && why.contains("cluster.id"), "{why}");
