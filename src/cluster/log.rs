@@ -66,15 +66,8 @@ pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
     let properties = Properties::open(data_dir, node_id, holds_logs || meta.exists())?;
     let dir = meta.join(LOG_DIR);
     let path = dir.join(LOG_FILE);
-    if holds_logs && !path.exists() {
-        return Err(format!(
-            "{} is missing, but there is data in {}: without it nobody knows whose that is. \
-             Restore {} from a backup, or empty the data directory to begin without data; nothing \
-             was changed",
-            path.display(),
-            data_dir.display(),
-            meta.display()
-        ));
+    if holds_logs {
+        check_is_there(data_dir, &path)?;
     }
     if !dir.exists() {
         fs::create_dir_all(&dir).map_err(|e| said("create", &dir, &e))?;
@@ -107,6 +100,33 @@ pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
     Ok(Opened { properties, image, removed, writer: MetadataWriter::start(log) })
 }
 
+/// Whether the log of a directory with logs is there. An empty one that nobody noted a length of
+/// is as good as none, unless no partition is there either.
+fn check_is_there(data_dir: &Path, log: &Path) -> Result<(), String> {
+    let len = match fs::metadata(log) {
+        Ok(found) => Some(found.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(said("read", log, &error)),
+    };
+    let is_noted = log.with_file_name(FLUSHED_END_FILE).exists();
+    let holds_partitions = || match storage::unknown_topics(data_dir, &|_| false) {
+        Ok(topics) => Ok(!topics.is_empty()),
+        Err(error) => Err(said("read", data_dir, &error)),
+    };
+    let what = match len {
+        None => "missing",
+        Some(0) if !is_noted && holds_partitions()? => "empty",
+        Some(_) => return Ok(()),
+    };
+    Err(format!(
+        "{} is {what}, but there is data in {}: without it nobody knows whose that is. Restore {} \
+         from a backup, or empty the data directory to begin without data; nothing was changed",
+        log.display(),
+        data_dir.display(),
+        data_dir.join("meta").display()
+    ))
+}
+
 fn said(what: &str, path: &Path, e: &io::Error) -> String {
     format!("cannot {what} {}: {e}", path.display())
 }
@@ -127,13 +147,18 @@ fn open_flushed_end(dir: &Path, log: &Path, end: u64, len: u64) -> Result<Flushe
         true => format!("has {len} bytes of the {known} that were acknowledged"),
         false => format!("is damaged at byte {end}: what follows was acknowledged up to {known}"),
     };
+    let otherwise = match len {
+        0 => "empty the data directory to begin without data".to_owned(),
+        _ => format!(
+            "remove {} to go on with the {end} bytes that check, which keeps the data of topics \
+             that are in none of them aside under logs/",
+            path.display()
+        ),
+    };
     Err(format!(
-        "{} {what}. Restore {} from a backup; or remove {} to go on with the {end} bytes that \
-         check, which keeps the data of topics that are in none of them aside under logs/. \
-         Nothing was changed.",
+        "{} {what}. Restore {} from a backup; or {otherwise}. Nothing was changed.",
         log.display(),
-        dir.display(),
-        path.display()
+        dir.display()
     ))
 }
 
@@ -277,7 +302,7 @@ impl Log {
     /// Write the image as a fresh log beside this one and put it in its place.
     fn rewrite_if_mostly_history(&mut self, image: &Image) -> Result<(), String> {
         let is_known = |id| image.topic_by_id(id).is_some();
-        let removals = storage::half_removed_topics(&self.data_dir, &is_known)
+        let removals = storage::unknown_topics(&self.data_dir, &is_known)
             .map_err(|e| format!("cannot look for removed topics' files: {e}"))?;
         let mut changes = removal_of(&removals)?;
         changes.extend(image.as_changes());
@@ -519,6 +544,20 @@ mod tests {
             assert!(!moved.exists(), "nothing was made in its place");
             fs::rename(&away, &moved).unwrap();
         }
+        // Emptied, with the note of its length lost, it says as little.
+        let path = log_path(dir.path());
+        let (whole, noted) = (fs::read(&path).unwrap(), path.with_file_name(FLUSHED_END_FILE));
+        fs::write(&path, b"").unwrap();
+        fs::rename(&noted, &away).unwrap();
+        let partition = dir.path().join("logs").join(Uuid::random().to_string()).join("0");
+        fs::create_dir_all(&partition).unwrap();
+        let why = open(dir.path(), 1).unwrap_err();
+        assert!(why.contains("is empty") && why.contains(LOG_FILE), "{why}");
+        assert!(fs::read(&path).unwrap().is_empty() && !noted.exists(), "nothing was changed");
+        fs::rename(&partition, partition.with_file_name("0-stray-1")).unwrap();
+        assert!(names(&open(dir.path(), 1).unwrap()).is_empty(), "nobody asks for what is there");
+        fs::write(&path, whole).unwrap();
+        fs::rename(&away, &noted).unwrap();
         let properties = dir.path().join("meta.properties");
         fs::remove_file(&properties).unwrap();
         let why = open(dir.path(), 1).unwrap_err();
