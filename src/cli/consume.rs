@@ -147,6 +147,7 @@ fn read_on<W: Write>(
             return_to_range(client, arguments, readers)?;
             return Ok(true);
         }
+        Err(error) if is_out_of_range(&error) => return Err(out_of_range(arguments, &error)),
         fetched => fetched?,
     };
     for fetched in fetched {
@@ -156,6 +157,21 @@ fn read_on<W: Write>(
     }
     printer.out.flush()?;
     Ok(true)
+}
+
+/// Without --follow nothing is skipped unasked.
+fn out_of_range(arguments: &ConsumeArguments, error: &ClientError) -> Failure {
+    let fix = match &arguments.group {
+        Some(group) => format!(
+            "run \"thalweg group reset-offsets {group} --topic {} --to-earliest --execute\"",
+            arguments.topic
+        ),
+        None => "begin again with --offset start".into(),
+    };
+    Failure::Error(format!(
+        "{error} Records were deleted before they were read. To go on at the first one there is, \
+         {fix}, or use --follow"
+    ))
 }
 
 /// Join, read what the group gives us, join again when it rebalances.
