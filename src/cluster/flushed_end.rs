@@ -3,7 +3,8 @@
 //! A change that was acknowledged and is damaged now looks like one that was being written when
 //! the power went. This file tells them apart: what ends below its number was acknowledged. It is
 //! written after the log is flushed and before anybody is told, so it may be too low by the last
-//! change and is never too high.
+//! change and is never too high. While the log is rewritten it is as low as the shorter of the two
+//! logs.
 //!
 //! ```text
 //! two blocks written in turn: 0 magic u32 "TWME"  4 version u16  6 zero u16  8 turn u64
