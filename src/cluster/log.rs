@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use crate::model::{NodeId, TopicName, Uuid};
-use crate::record::{BatchBuilder, BatchView, Batches, Codec, Records, decompress};
+use crate::record::{BatchBuilder, Codec};
 use crate::storage;
 
 use super::change::Change;
@@ -31,6 +31,7 @@ use super::flushed_end::FlushedEnd;
 use super::image::Image;
 use super::properties::Properties;
 use super::record;
+use super::replay::{Replayed, replay};
 
 const LOG_DIR: &str = "__cluster_metadata-0";
 const LOG_FILE: &str = "00000000000000000000.log";
@@ -39,8 +40,6 @@ const FLUSHED_END_FILE: &str = "flushed-end";
 const REWRITE_BYTES_MIN: u64 = 4 << 20;
 /// Changes per batch of a rewritten log: keeps each batch well below any reader's limit.
 const CHANGES_PER_BATCH: usize = 1000;
-/// Most bytes that a batch may decompress to; ours are not compressed.
-const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// The metadata of a data directory as of its last durable change.
 #[derive(Debug)]
@@ -160,66 +159,6 @@ fn open_flushed_end(dir: &Path, log: &Path, end: u64, len: u64) -> Result<Flushe
         log.display(),
         dir.display()
     ))
-}
-
-/// What a log leads to.
-struct Replayed {
-    image: Image,
-    removed: HashSet<Uuid>,
-    /// Of the last whole batch.
-    end: u64,
-    next_offset: i64,
-}
-
-fn replay(bytes: &Bytes, path: &Path) -> Result<Replayed, String> {
-    let mut found =
-        Replayed { image: Image::default(), removed: HashSet::new(), end: 0, next_offset: 0 };
-    let mut batches = Batches::new(bytes);
-    for batch in batches.by_ref() {
-        let batch_end = found.end + batch.len() as u64;
-        if !batch.crc_matches() || batch.base_offset() != found.next_offset {
-            if batch_end < bytes.len() as u64 {
-                return Err(format!(
-                    "{} is damaged at byte {}: a record batch does not check and is not the \
-                     last one. Restore the file from a backup; nothing was changed.",
-                    path.display(),
-                    found.end
-                ));
-            }
-            return Ok(found);
-        }
-        // In place: an image for each batch would take the square of their number.
-        found.apply(&batch).map_err(|why| {
-            format!(
-                "{} has a record batch at byte {} that checks and cannot be used: {why}. If a \
-                 newer version of thalweg wrote it, start that one; else restore the file from a \
-                 backup. Nothing was changed.",
-                path.display(),
-                found.end
-            )
-        })?;
-        found.end = batch_end;
-    }
-    Ok(found)
-}
-
-impl Replayed {
-    fn apply(&mut self, batch: &BatchView<'_>) -> Result<(), String> {
-        let attributes = batch.attributes();
-        let codec = attributes.codec().ok_or("its codec is unknown")?;
-        let plain = decompress(codec, batch.records_bytes(), BATCH_BYTES_MAX);
-        let plain = plain.map_err(|e| e.to_string())?;
-        for record in Records::new(&plain, batch.record_count()) {
-            let value = record.map_err(|e| e.to_string())?.value.unwrap_or_default();
-            let change = record::decode(Bytes::copy_from_slice(value))?;
-            self.image.apply(&change)?;
-            if let Change::RemoveTopic { id } = change {
-                self.removed.insert(id);
-            }
-        }
-        self.next_offset = batch.last_offset() + 1;
-        Ok(())
-    }
 }
 
 /// One record batch with `changes`, beginning at `base_offset`.

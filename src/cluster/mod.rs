@@ -9,6 +9,7 @@
 //! | [`quotas`] | the same of client quotas |
 //! | [`internal`] | `__consumer_offsets`: its settings, and where a group is in it |
 //! | [`log`] | the file that makes changes durable |
+//! | `replay` | the image that the bytes of that file lead to |
 //! | `flushed_end` | how much of that file was acknowledged |
 //! | [`properties`] | whose data directory it is |
 //! | `files` | small files, replaced whole |
@@ -31,3 +32,4 @@ pub mod placement;
 pub mod properties;
 pub mod quotas;
 pub mod record;
+mod replay;
