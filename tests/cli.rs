@@ -234,6 +234,10 @@ fn a_last_batch_whose_end_is_not_written_is_no_fault() {
         let (code, told) = verify(&file(&both, BLOCK));
         assert_eq!(code, Some(0), "{at} bytes of the header: {told}");
         assert!(unfinished(&told, longer.len()), "{told}");
+        // None of the header, but something behind it.
+        let mut hole = file(&longer, longer.len());
+        hole[2 * BLOCK] = 1;
+        assert_eq!(verify(&hole).0, Some(1), "a hole of {at} bytes before a block");
     }
     // Damage is damage: in the middle of the last batch, or with something behind the hole.
     for (at, with) in [(first.len() + 1000, 1), (whole.len() - 10, 1), (15 * BLOCK, 1)] {
@@ -247,6 +251,28 @@ fn a_last_batch_whose_end_is_not_written_is_no_fault() {
     let mut sealed = file(&whole, written);
     sealed.truncate(whole.len());
     assert_eq!(verify(&sealed).0, Some(1));
+}
+
+/// What looks like damage at the end of a segment that is written to may be what the file held
+/// when it was another one's.
+#[test]
+fn only_a_segment_with_later_ones_is_faulty_for_certain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, bytes) = segment(dir.path());
+    fs::write(&path, [&bytes[..], &bytes[..FIRST_BYTES]].concat()).unwrap();
+    let verify = || {
+        let output = thalweg(&["segment", "verify", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stdout)
+    };
+    let doubt = format!("an earlier use of the file from byte {} on", bytes.len());
+    assert!(verify().contains(&doubt), "{}", verify());
+    for beside in ["00000000000000000099.log", "notes.log", "00000000000000000111.index"] {
+        fs::write(dir.path().join(beside), b"").unwrap();
+        assert!(verify().contains(&doubt), "{beside}");
+    }
+    fs::write(dir.path().join("00000000000000000111.log"), b"").unwrap();
+    assert!(!verify().contains("earlier use"), "{}", verify());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::preflight::Report;
+use super::topic::plural;
 use crate::config::{Config, Durability, show_bytes};
 use crate::server::start::Ready;
 
@@ -43,11 +44,11 @@ pub fn closing(config: &Config, ready: &Ready, took: Duration) -> String {
     };
     let _ = writeln!(text, "  durability  {promise}");
     if ready.relaxed_topics > 0 {
-        let topics = ready.relaxed_topics;
+        let topics = plural(ready.relaxed_topics, "topic");
         let _ = writeln!(
             text,
-            "  warning     {topics} topics have thalweg.durability=write: acks=all does not \
-             survive a power cut there"
+            "  warning     {topics} with thalweg.durability=write: acks=all does not survive a \
+             power cut there"
         );
     }
     if let Some(address) = ready.metrics {
@@ -115,7 +116,7 @@ mod tests {
             closing(&config, &ready(durability, relaxed), Duration::from_millis(42))
         };
         assert!(!banner(Durability::Flush, 0).contains("not"));
-        assert!(banner(Durability::Flush, 2).contains("2 topics have thalweg.durability=write"));
+        assert!(banner(Durability::Flush, 2).contains("2 topics with thalweg.durability=write"));
         // Set at run time, which the file and the flags do not know.
         assert!(banner(Durability::Write, 0).contains("write: acks=all survives kill -9, not"));
     }

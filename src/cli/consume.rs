@@ -147,6 +147,7 @@ fn read_on<W: Write>(
             return_to_range(client, arguments, readers)?;
             return Ok(true);
         }
+        Err(error) if is_out_of_range(&error) => return Err(out_of_range(arguments, &error)),
         fetched => fetched?,
     };
     for fetched in fetched {
@@ -156,6 +157,21 @@ fn read_on<W: Write>(
     }
     printer.out.flush()?;
     Ok(true)
+}
+
+/// Without --follow nothing is skipped unasked.
+fn out_of_range(arguments: &ConsumeArguments, error: &ClientError) -> Failure {
+    let fix = match &arguments.group {
+        Some(group) => format!(
+            "run \"thalweg group reset-offsets {group} --topic {} --to-earliest --execute\"",
+            arguments.topic
+        ),
+        None => "begin again with --offset start".into(),
+    };
+    Failure::Error(format!(
+        "{error} Records were deleted before they were read. To go on at the first one there is, \
+         {fix}, or use --follow"
+    ))
 }
 
 /// Join, read what the group gives us, join again when it rebalances.
@@ -186,7 +202,9 @@ fn read_in_group<W: Write>(
                 before = Some(member);
                 continue;
             }
-            Err(Failure::Client(error)) if arguments.follow && error.may_pass() => {
+            Err(Failure::Client(error))
+                if arguments.follow && error.may_pass() && interrupt::came().is_none() =>
+            {
                 // The group remembers us for a while, and where we were.
                 before = Some(member);
                 outage.bear(client, &arguments.topic, error.into())?;
@@ -196,9 +214,11 @@ fn read_in_group<W: Write>(
         }
         // However it ended, the others need not wait until our session is over.
         let left = client.leave_group(&member);
+        if let Some(signal) = interrupt::came() {
+            return Err(Failure::Signal(signal));
+        }
         read?;
-        left?;
-        return interrupt::came().map_or(Ok(()), |signal| Err(Failure::Signal(signal)));
+        return left.map_err(Failure::from);
     }
 }
 
@@ -230,8 +250,8 @@ fn read_as_member<W: Write>(
     }
     loop {
         let goes_on = read_on(client, &mut readers, printer)?;
-        outage.end();
         let is_ours = commit(client, member, arguments, &mut readers)?;
+        outage.end();
         if printer.is_done() || !goes_on && !arguments.follow {
             return Ok(Ended::Reading);
         }
@@ -356,6 +376,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// Go on at another offset. What was aborted here says nothing of transactions there.
+    pub(super) fn go_to(&mut self, next: Offset) {
+        self.next = next;
+        self.aborted.clear();
+    }
+
     fn print<W: Write>(
         &mut self,
         fetched: &Fetched,
@@ -500,20 +526,22 @@ mod tests {
         bytes
     }
 
-    /// What is printed of these bytes, and where the reader then stands.
-    fn print(
+    /// A reader that stands at an offset, and will stop at another if one is given.
+    fn reader((next, end): (Offset, Option<Offset>)) -> Reader {
+        let (printed, committed, aborted) = (next, next, HashSet::new());
+        Reader { partition: 0, next, printed, committed, end, aborted }
+    }
+
+    /// What a reader prints of these bytes.
+    fn print_with(
+        reader: &mut Reader,
         line: &str,
-        (next, end): (Offset, Option<Offset>),
         records: Vec<u8>,
         aborted: Vec<(i64, Offset)>,
-    ) -> Result<(String, Offset), Failure> {
+    ) -> Result<String, Failure> {
         let arguments = arguments(line);
         let mut printer =
             Printer { arguments: &arguments, out: Vec::new(), left: arguments.max_records };
-        let (printed, committed) = (next, next);
-        let aborted_now = HashSet::new();
-        let mut reader =
-            Reader { partition: 0, next, printed, committed, end, aborted: aborted_now };
         let fetched = Fetched {
             partition: 0,
             high_watermark: 100,
@@ -523,7 +551,19 @@ mod tests {
             aborted,
         };
         reader.print(&fetched, &mut printer)?;
-        Ok((String::from_utf8(printer.out).unwrap(), reader.next))
+        Ok(String::from_utf8(printer.out).unwrap())
+    }
+
+    /// What is printed of these bytes, and where the reader then stands.
+    fn print(
+        line: &str,
+        range: (Offset, Option<Offset>),
+        records: Vec<u8>,
+        aborted: Vec<(i64, Offset)>,
+    ) -> Result<(String, Offset), Failure> {
+        let mut reader = reader(range);
+        let printed = print_with(&mut reader, line, records, aborted)?;
+        Ok((printed, reader.next))
     }
 
     #[test]
@@ -561,5 +601,17 @@ mod tests {
         assert_eq!(committed, ("2 3 5 ".into(), 8));
         // Reading everything, markers are still nothing to print.
         assert_eq!(print("", (0, None), bytes, vec![]).unwrap(), ("0 1 2 3 5 ".into(), 8));
+    }
+
+    /// The marker of an aborted transaction may be deleted before it is read.
+    #[test]
+    fn behind_deleted_records_no_transaction_is_aborted_any_more() {
+        let mut reader = reader((0, None));
+        let print = |reader: &mut Reader, records, aborted| {
+            print_with(reader, "--read-committed", records, aborted).unwrap()
+        };
+        assert_eq!(print(&mut reader, batch(0, 2, 7, Codec::None), vec![(7, 0)]), "");
+        reader.go_to(20);
+        assert_eq!(print(&mut reader, batch(20, 2, 7, Codec::None), vec![]), "20 21 ");
     }
 }

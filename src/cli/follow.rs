@@ -91,7 +91,7 @@ pub(super) fn return_to_range(
              going on at {next}",
             reader.next
         ));
-        reader.next = next;
+        reader.go_to(next);
         has_moved = true;
     }
     if !has_moved {

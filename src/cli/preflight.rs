@@ -50,8 +50,8 @@ pub struct Report {
 /// executor asks for no less.
 const MEMLOCK_PER_SHARD_BYTES: u64 = 512 * 1024;
 
-/// Check everything; nothing is changed but the soft limits, the data directory, which is made, and
-/// a probe file in it, which is removed.
+/// Check everything; nothing is changed but the soft limits, a data directory, which is made where
+/// there is none, and a probe file, which is removed.
 pub fn check(config: &Config) -> Report {
     let mut report = Report { kernel: probe::kernel_release(), ..Report::default() };
     let shards = config.shards() as u64;

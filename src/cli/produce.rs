@@ -17,10 +17,14 @@ use super::broker::BrokerArguments;
 use super::topic::{key_and_value, plural};
 use crate::client::{Acks, Client};
 use crate::model::{PartitionIndex, TimestampMs};
-use crate::record::{BatchBuilder, Codec};
+use crate::record::{BatchBuilder, BuildError, Codec};
 
 /// Longest line that is read as one record.
 const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Most bytes of records that wait for their batches to be full, of all partitions together (as
+/// `buffer.memory` of Kafka's producer).
+const GATHERED_BYTES_MAX: usize = 32 << 20;
 
 /// Write records to a topic
 ///
@@ -238,7 +242,44 @@ fn split_key<'a>(
 /// What went to a partition: records, first and last offset.
 type Sent = (usize, i64, i64);
 
-/// Gathers records in one batch for each partition and sends those that are full.
+/// One unfinished batch for each partition that has records.
+#[derive(Default)]
+struct Gathered {
+    batches: BTreeMap<PartitionIndex, BatchBuilder>,
+    /// Of all batches, before compression.
+    bytes: usize,
+}
+
+impl Gathered {
+    /// The batch of a partition, so far.
+    fn batch_bytes(&self, partition: PartitionIndex) -> usize {
+        self.batches.get(&partition).map_or(0, BatchBuilder::plain_bytes)
+    }
+
+    /// Let `append` put a record into the partition's batch.
+    fn add(
+        &mut self,
+        partition: PartitionIndex,
+        codec: Codec,
+        append: impl FnOnce(&mut BatchBuilder) -> Result<(), BuildError>,
+    ) -> Result<(), BuildError> {
+        let before = self.batch_bytes(partition);
+        let batch = self.batches.entry(partition).or_insert_with(|| BatchBuilder::new(codec));
+        let appended = append(batch);
+        self.bytes = self.bytes - before + batch.plain_bytes();
+        appended
+    }
+
+    /// Take a partition's batch out, with its memory.
+    fn remove(&mut self, partition: PartitionIndex) -> Option<BatchBuilder> {
+        let batch = self.batches.remove(&partition)?;
+        self.bytes -= batch.plain_bytes();
+        Some(batch)
+    }
+}
+
+/// Gathers records in one batch for each partition and sends those that are full, or all when
+/// they take too much memory together.
 struct Producer<'a> {
     client: Client,
     arguments: &'a ProduceArguments,
@@ -246,7 +287,7 @@ struct Producer<'a> {
     partitions: i32,
     /// Where records without a key go until the batch there is sent.
     keyless: PartitionIndex,
-    batches: BTreeMap<PartitionIndex, BatchBuilder>,
+    gathered: Gathered,
     sent: BTreeMap<PartitionIndex, Sent>,
 }
 
@@ -272,7 +313,7 @@ impl<'a> Producer<'a> {
             partitions,
             // Runs of one record each should not all hit the same partition.
             keyless: i32::try_from(now_ms().rem_euclid(i64::from(partitions.max(1)))).unwrap_or(0),
-            batches: BTreeMap::new(),
+            gathered: Gathered::default(),
             sent: BTreeMap::new(),
         })
     }
@@ -285,31 +326,35 @@ impl<'a> Producer<'a> {
         };
         let timestamp = self.arguments.timestamp.unwrap_or_else(now_ms);
         let more = BatchBuilder::record_bytes_max(key.map(<[u8]>::len), value.map(<[u8]>::len));
-        let codec = self.arguments.compression;
-        let batch = self.batches.entry(partition).or_insert_with(|| BatchBuilder::new(codec));
-        if batch.count() > 0 && batch.plain_bytes() + more > self.arguments.batch_bytes {
+        let have = self.gathered.batch_bytes(partition);
+        if have > 0 && have + more > self.arguments.batch_bytes {
             self.send(partition)?;
         }
-        let batch = self.batches.entry(partition).or_insert_with(|| BatchBuilder::new(codec));
-        batch
-            .append(timestamp, key, value, &self.headers)
+        if self.gathered.bytes + more > GATHERED_BYTES_MAX {
+            self.send_all()?;
+        }
+        let headers = &self.headers;
+        self.gathered
+            .add(partition, self.arguments.compression, |batch| {
+                batch.append(timestamp, key, value, headers)
+            })
             .map_err(|error| Failure::Error(error.to_string()))
     }
 
     fn send_all(&mut self) -> Result<(), Failure> {
-        let partitions: Vec<_> = self.batches.keys().copied().collect();
+        let partitions: Vec<_> = self.gathered.batches.keys().copied().collect();
         partitions.into_iter().try_for_each(|partition| self.send(partition))
     }
 
     fn send(&mut self, partition: PartitionIndex) -> Result<(), Failure> {
-        let Some(batch) = self.batches.get_mut(&partition) else { return Ok(()) };
+        let Some(mut batch) = self.gathered.remove(partition) else { return Ok(()) };
         if batch.count() == 0 {
             return Ok(());
         }
         let records = usize::try_from(batch.count()).unwrap_or(0);
         let bytes = batch.finish().map_err(|error| Failure::Error(error.to_string()))?;
         let bytes = Bytes::copy_from_slice(bytes);
-        batch.clear();
+        drop(batch);
         let acks = match self.arguments.acks {
             AcksArgument::All => Acks::All,
             AcksArgument::One => Acks::Leader,
@@ -319,7 +364,7 @@ impl<'a> Producer<'a> {
             Ok(done) => done,
             Err(error) => {
                 // What fails here ends the command: nothing goes out behind what did not.
-                self.batches.clear();
+                self.gathered = Gathered::default();
                 return Err(error.into());
             }
         };
@@ -397,6 +442,27 @@ mod tests {
         ] {
             assert_eq!(murmur2(key.as_bytes()), hash, "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_gathered_is_counted_until_it_is_taken_out() {
+        let mut gathered = Gathered::default();
+        let add = |gathered: &mut Gathered, partition| {
+            let append = |batch: &mut BatchBuilder| batch.append(0, None, Some(&[b'x'; 1000]), &[]);
+            gathered.add(partition, Codec::None, append).unwrap();
+        };
+        for partition in [0, 1, 1, 2] {
+            add(&mut gathered, partition);
+        }
+        let all: usize = gathered.batches.values().map(BatchBuilder::plain_bytes).sum();
+        assert!(all > 4000 && gathered.bytes == all);
+        for (partition, count) in [(1, 2), (0, 1), (2, 1)] {
+            assert_eq!(gathered.remove(partition).unwrap().count(), count);
+        }
+        assert!(gathered.remove(1).is_none());
+        assert_eq!(gathered.bytes, 0);
+        add(&mut gathered, 1);
+        assert_eq!(gathered.bytes, gathered.batch_bytes(1));
     }
 
     #[test]

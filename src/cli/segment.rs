@@ -3,7 +3,8 @@
 //! Reads Kafka's own segments as well as ours: both are record batches one after the other. One
 //! batch is held at a time. A file that a broker has open may end in zeroes (room that is
 //! allocated, not yet written), within its last batch, too, whose end is then in the broker's
-//! journal; that is told and is no fault.
+//! journal; that is told and is no fault. Room that was used before holds old bytes instead, which
+//! nothing in the file tells from damage: of a file that may be written to, that is told too.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -38,7 +39,8 @@ enum SegmentCommand {
 /// Print the batches of segment files
 ///
 /// Goes on to the end of what can be read; exit code 1 when something does not check. What a
-/// broker that runs, or was killed, has in its journal only is told and left out.
+/// broker that runs, or was killed, has in its journal only is left out; a last batch of which the
+/// beginning is there is told.
 ///
 /// Example: thalweg segment dump --print-records 00000000000000000000.log
 #[derive(Debug, Args)]
@@ -55,10 +57,12 @@ struct DumpArguments {
 
 /// Check segment files: lengths, checksums, order of offsets, every record
 ///
-/// Prints one line for each file, and one for each fault. Exit code 1 when there is a fault.
+/// Prints one line for each file, for each fault, and for space not yet written. Exit code 1 when there is a fault.
 ///
 /// In a file that a broker has open, or had when it was killed, the end of the last batch may not
-/// be there yet: the broker's journal has it, and the next start writes it. That is no fault.
+/// be there yet: the broker's journal has it, and the next start writes it. That is no fault. Where
+/// the file was used before, its old bytes are there instead, and look like one: of the newest
+/// segment of a log, believe a fault only when the broker was stopped.
 ///
 /// Example: thalweg segment verify thalweg-data/logs/*/*/*.log
 #[derive(Debug, Args)]
@@ -157,16 +161,14 @@ fn read_segment(path: &Path, see: SeeBatch<'_>) -> Result<Found, Failure> {
     let file_bytes = file.metadata().map_err(failed)?.len();
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let mut found = Found::default();
-    // The file's name is its base offset, where it is named as Kafka names it.
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let named = (stem.len() == 20).then(|| stem.parse::<i64>().ok()).flatten();
-    let mut next_offset = named.unwrap_or(i64::MIN);
+    let mut next_offset = named_offset(path).unwrap_or(i64::MIN);
     let mut bytes = Vec::new();
     while found.end < file_bytes && found.faults.len() < FAULTS_MAX {
         let left = file_bytes - found.end;
         bytes.clear();
         read_some(&mut reader, &mut bytes, left.min(BATCH_HEADER_BYTES as u64)).map_err(failed)?;
-        if bytes.iter().all(|byte| *byte == 0) && rest_is_zero(&mut reader).map_err(failed)? {
+        let seen = found.end + bytes.len() as u64;
+        if is_zero(&bytes) && rest_is_zero(&mut reader, seen).map_err(failed)? {
             found.zeroes = left;
             break;
         }
@@ -219,6 +221,21 @@ fn read_segment(path: &Path, see: SeeBatch<'_>) -> Result<Found, Failure> {
     Ok(found)
 }
 
+/// The base offset in a segment's name, where it is named as Kafka names it.
+fn named_offset(path: &Path) -> Option<i64> {
+    let stem = path.file_stem()?.to_str()?;
+    if path.extension()? == "log" && stem.len() == 20 { stem.parse().ok() } else { None }
+}
+
+/// Whether the directory holds no later segment: only the newest one of a log is written to.
+fn is_newest(path: &Path) -> bool {
+    let Some(offset) = named_offset(path) else { return true };
+    let directory = path.parent().filter(|path| !path.as_os_str().is_empty());
+    let beside = std::fs::read_dir(directory.unwrap_or(Path::new("."))).into_iter().flatten();
+    let mut offsets = beside.flatten().filter_map(|entry| named_offset(&entry.path()));
+    !offsets.any(|other| other > offset)
+}
+
 /// Append up to `len` bytes; memory grows with what is there.
 fn read_some(reader: &mut impl Read, bytes: &mut Vec<u8>, len: u64) -> std::io::Result<()> {
     reader.take(len).read_to_end(bytes).map(drop)
@@ -229,27 +246,32 @@ fn read_some(reader: &mut impl Read, bytes: &mut Vec<u8>, len: u64) -> std::io::
 fn ends_unwritten(reader: &mut BufReader<File>, start: u64, read: &[u8]) -> std::io::Result<bool> {
     let end = start + read.len() as u64;
     let written = block_floor(end.saturating_sub(1)).saturating_sub(start) as usize;
-    if written == 0 || read[written..].iter().any(|byte| *byte != 0) {
+    if written == 0 || !is_zero(&read[written..]) {
         return Ok(false);
     }
     // With nothing behind it the file was sealed, and everything in it was written.
-    let has_more = !reader.fill_buf()?.is_empty();
-    let is_last = rest_is_zero(reader)?;
-    reader.seek(SeekFrom::Start(end))?;
-    Ok(has_more && is_last)
+    Ok(!reader.fill_buf()?.is_empty() && rest_is_zero(reader, end)?)
 }
 
-fn rest_is_zero(reader: &mut BufReader<File>) -> std::io::Result<bool> {
-    let mut chunk = [0; 8192];
-    loop {
-        let read = reader.read(&mut chunk)?;
-        if read == 0 {
-            return Ok(true);
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+/// Whether there are only zeroes from `position` on, where the reader stands and stays.
+fn rest_is_zero(reader: &mut BufReader<File>, position: u64) -> std::io::Result<bool> {
+    let is_rest_zero = loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            break true;
         }
-        if chunk.iter().take(read).any(|byte| *byte != 0) {
-            return Ok(false);
+        if !is_zero(bytes) {
+            break false;
         }
-    }
+        let len = bytes.len();
+        reader.consume(len);
+    };
+    reader.seek(SeekFrom::Start(position))?;
+    Ok(is_rest_zero)
 }
 
 /// What is wrong with one batch, its records included.
@@ -257,8 +279,7 @@ fn faults_of(batch: &BatchView<'_>, next_offset: i64) -> Vec<String> {
     let mut faults = Vec::new();
     if batch.base_offset() < next_offset {
         faults.push(format!(
-            "base offset {} where at least {next_offset} is due: bytes of an earlier use of the \
-             file behind its end, or damage",
+            "base offset {} where at least {next_offset} is due",
             batch.base_offset()
         ));
     }
@@ -387,6 +408,17 @@ fn print_faults(out: &mut impl Write, path: &Path, found: &Found) -> Result<usiz
     }
     if found.faults.len() >= FAULTS_MAX {
         writeln!(out, "{}: more faults than {FAULTS_MAX}; stopped", path.display())?;
+    }
+    if let Some((position, _)) = found.faults.first()
+        && is_newest(path)
+    {
+        writeln!(
+            out,
+            "{}: a broker that runs, or was killed, may have bytes of an earlier use of the file \
+             from byte {position} on, which are no fault. To know, stop the broker (start it once \
+             after a kill) and look again",
+            path.display()
+        )?;
     }
     Ok(found.faults.len())
 }

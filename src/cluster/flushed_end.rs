@@ -3,7 +3,8 @@
 //! A change that was acknowledged and is damaged now looks like one that was being written when
 //! the power went. This file tells them apart: what ends below its number was acknowledged. It is
 //! written after the log is flushed and before anybody is told, so it may be too low by the last
-//! change and is never too high.
+//! change and is never too high. While the log is rewritten it is as low as the shorter of the two
+//! logs.
 //!
 //! ```text
 //! two blocks written in turn: 0 magic u32 "TWME"  4 version u16  6 zero u16  8 turn u64
@@ -11,11 +12,11 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::log::sync_dir;
+use super::files::replace;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"TWME");
 const VERSION: u16 = 1;
@@ -54,13 +55,7 @@ impl FlushedEnd {
 
     /// Begin to keep it, with `end`.
     pub(super) fn create(path: &Path, end: u64) -> Result<Self, String> {
-        let fresh = path.with_extension("new");
-        let said = |e: io::Error| format!("cannot write {}: {e}", fresh.display());
-        let mut file = File::create(&fresh).map_err(said)?;
-        let bytes = [encode(0, end), encode(1, end)].concat();
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(said)?;
-        fs::rename(&fresh, path).map_err(said)?;
-        sync_dir(path.parent().unwrap_or(path))?;
+        let file = replace(path, &[encode(0, end), encode(1, end)].concat())?;
         Ok(Self { path: path.to_owned(), file, turn: 1, end })
     }
 

@@ -1,4 +1,4 @@
-//! The file that makes changes durable, and the identity of the data directory beside it.
+//! The file that makes changes durable.
 //!
 //! `meta/__cluster_metadata-0/00000000000000000000.log` holds one record batch for each set of
 //! changes; a set applies whole or not at all. Every append is flushed before it counts, and how
@@ -22,33 +22,24 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use crate::model::{NodeId, TopicName, Uuid};
-use crate::record::{BatchBuilder, Batches, Codec, decompress};
+use crate::record::{BatchBuilder, Codec};
 use crate::storage;
 
 use super::change::Change;
+use super::files::sync_dir;
 use super::flushed_end::FlushedEnd;
 use super::image::Image;
+use super::properties::Properties;
 use super::record;
+use super::replay::{Replayed, replay};
 
 const LOG_DIR: &str = "__cluster_metadata-0";
 const LOG_FILE: &str = "00000000000000000000.log";
 const FLUSHED_END_FILE: &str = "flushed-end";
-const PROPERTIES_FILE: &str = "meta.properties";
 /// Size from which the log is rewritten, if most of it is history.
 const REWRITE_BYTES_MIN: u64 = 4 << 20;
 /// Changes per batch of a rewritten log: keeps each batch well below any reader's limit.
 const CHANGES_PER_BATCH: usize = 1000;
-
-/// Who this data directory belongs to (`meta.properties`, in Kafka's format).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Properties {
-    /// Made at the first start.
-    pub cluster_id: String,
-    /// As configured at the first start.
-    pub node_id: NodeId,
-    /// Identity of the directory.
-    pub directory_id: Uuid,
-}
 
 /// The metadata of a data directory as of its last durable change.
 #[derive(Debug)]
@@ -71,18 +62,11 @@ pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
     let holds_logs = storage::holds_logs(data_dir)
         .map_err(|e| format!("cannot read {}: {e}", data_dir.display()))?;
     let meta = data_dir.join("meta");
-    let properties = open_properties(data_dir, node_id, holds_logs || meta.exists())?;
+    let properties = Properties::open(data_dir, node_id, holds_logs || meta.exists())?;
     let dir = meta.join(LOG_DIR);
     let path = dir.join(LOG_FILE);
-    if holds_logs && !path.exists() {
-        return Err(format!(
-            "{} is missing, but there is data in {}: without it nobody knows whose that is. \
-             Restore {} from a backup, or empty the data directory to begin without data; nothing \
-             was changed",
-            path.display(),
-            data_dir.display(),
-            meta.display()
-        ));
+    if holds_logs {
+        check_is_there(data_dir, &path)?;
     }
     if !dir.exists() {
         fs::create_dir_all(&dir).map_err(|e| said("create", &dir, &e))?;
@@ -110,9 +94,36 @@ pub fn open(data_dir: &Path, node_id: NodeId) -> Result<Opened, String> {
         file.set_len(end).map_err(|e| said("cut", &path, &e))?;
     }
     let data_dir = data_dir.to_owned();
-    let mut log = Log { path, data_dir, file, end, next_offset, flushed, failed: None };
+    let mut log = Log { path, data_dir, file, end, next_offset, flushed, look_at: 0, failed: None };
     log.flush_what_was_found()?;
     Ok(Opened { properties, image, removed, writer: MetadataWriter::start(log) })
+}
+
+/// Whether the log of a directory with logs is there. An empty one that nobody noted a length of
+/// is as good as none, unless no partition is there either.
+fn check_is_there(data_dir: &Path, log: &Path) -> Result<(), String> {
+    let len = match fs::metadata(log) {
+        Ok(found) => Some(found.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(said("read", log, &error)),
+    };
+    let is_noted = log.with_file_name(FLUSHED_END_FILE).exists();
+    let holds_partitions = || match storage::unknown_topics(data_dir, &|_| false) {
+        Ok(topics) => Ok(!topics.is_empty()),
+        Err(error) => Err(said("read", data_dir, &error)),
+    };
+    let what = match len {
+        None => "missing",
+        Some(0) if !is_noted && holds_partitions()? => "empty",
+        Some(_) => return Ok(()),
+    };
+    Err(format!(
+        "{} is {what}, but there is data in {}: without it nobody knows whose that is. Restore {} \
+         from a backup, or empty the data directory to begin without data; nothing was changed",
+        log.display(),
+        data_dir.display(),
+        data_dir.join("meta").display()
+    ))
 }
 
 fn said(what: &str, path: &Path, e: &io::Error) -> String {
@@ -135,63 +146,19 @@ fn open_flushed_end(dir: &Path, log: &Path, end: u64, len: u64) -> Result<Flushe
         true => format!("has {len} bytes of the {known} that were acknowledged"),
         false => format!("is damaged at byte {end}: what follows was acknowledged up to {known}"),
     };
+    let otherwise = match len {
+        0 => "empty the data directory to begin without data".to_owned(),
+        _ => format!(
+            "remove {} to go on with the {end} bytes that check, which keeps the data of topics \
+             that are in none of them aside under logs/",
+            path.display()
+        ),
+    };
     Err(format!(
-        "{} {what}. Restore {} from a backup; or remove {} to go on with the {end} bytes that \
-         check, which keeps the data of topics that are in none of them aside under logs/. \
-         Nothing was changed.",
+        "{} {what}. Restore {} from a backup; or {otherwise}. Nothing was changed.",
         log.display(),
-        dir.display(),
-        path.display()
+        dir.display()
     ))
-}
-
-/// What a log leads to.
-struct Replayed {
-    image: Image,
-    removed: HashSet<Uuid>,
-    /// Of the last whole batch.
-    end: u64,
-    next_offset: i64,
-}
-
-fn replay(bytes: &Bytes, path: &Path) -> Result<Replayed, String> {
-    let mut found =
-        Replayed { image: Image::default(), removed: HashSet::new(), end: 0, next_offset: 0 };
-    let mut batches = Batches::new(bytes);
-    for batch in batches.by_ref() {
-        let at = batches_end(found.end, batch.len());
-        if !batch.crc_matches() || batch.base_offset() != found.next_offset {
-            if at < bytes.len() as u64 {
-                return Err(format!(
-                    "{} is damaged at byte {}: a record batch does not check and is not the \
-                     last one. Restore the file from a backup; nothing was changed.",
-                    path.display(),
-                    found.end
-                ));
-            }
-            return Ok(found);
-        }
-        let codec = batch.attributes().codec().unwrap_or(Codec::None);
-        let plain = decompress(codec, batch.records_bytes(), 1 << 30).map_err(|e| e.to_string())?;
-        let mut next = found.image.clone();
-        for record in crate::record::Records::new(&plain, batch.record_count()) {
-            let record = record.map_err(|e| format!("{}: {e}", path.display()))?;
-            let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
-            let change = record::decode(value).map_err(|e| format!("{}: {e}", path.display()))?;
-            next.apply(&change).map_err(|e| format!("{}: {e}", path.display()))?;
-            if let Change::RemoveTopic { id } = change {
-                found.removed.insert(id);
-            }
-        }
-        found.image = next;
-        found.next_offset = batch.last_offset() + 1;
-        found.end = at;
-    }
-    Ok(found)
-}
-
-fn batches_end(end: u64, len: usize) -> u64 {
-    end + len as u64
 }
 
 /// One record batch with `changes`, beginning at `base_offset`.
@@ -214,6 +181,8 @@ struct Log {
     end: u64,
     next_offset: i64,
     flushed: FlushedEnd,
+    /// Offset from which it is worth to look whether most of the log is history.
+    look_at: i64,
     /// A failed write or flush is never retried: what the file holds is unknown until a restart.
     failed: Option<String>,
 }
@@ -235,8 +204,12 @@ impl Log {
         self.next_offset += changes.len() as i64;
         self.note_flushed(self.end)?;
         if self.end >= REWRITE_BYTES_MIN
+            && self.next_offset >= self.look_at
             && let Err(error) = self.rewrite_if_mostly_history(image)
         {
+            self.look_at = self.next_offset.saturating_mul(2);
+            // Where space is short it is wanted for something better.
+            let _ = fs::remove_file(self.path.with_extension("log.new"));
             tracing::warn!("the metadata log could not be rewritten, it goes on growing: {error}");
         }
         Ok(())
@@ -268,11 +241,13 @@ impl Log {
     /// Write the image as a fresh log beside this one and put it in its place.
     fn rewrite_if_mostly_history(&mut self, image: &Image) -> Result<(), String> {
         let is_known = |id| image.topic_by_id(id).is_some();
-        let removals = storage::half_removed_topics(&self.data_dir, &is_known)
+        let removals = storage::unknown_topics(&self.data_dir, &is_known)
             .map_err(|e| format!("cannot look for removed topics' files: {e}"))?;
         let mut changes = removal_of(&removals)?;
         changes.extend(image.as_changes());
-        if (changes.len() as i64).saturating_mul(2) > self.next_offset {
+        // Not at every append: it takes a walk over the image and the directories.
+        self.look_at = (changes.len() as i64).saturating_mul(2);
+        if self.next_offset < self.look_at {
             return Ok(());
         }
         let fresh = self.path.with_extension("log.new");
@@ -355,85 +330,6 @@ impl MetadataWriter {
         self.jobs.send(Job { changes, image, done }).map_err(|_| gone())?;
         heard.await.map_err(|_| gone())?
     }
-}
-
-fn open_properties(
-    data_dir: &Path,
-    node_id: NodeId,
-    is_in_use: bool,
-) -> Result<Properties, String> {
-    let path = data_dir.join(PROPERTIES_FILE);
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let properties = parse_properties(&text)
-                .map_err(|why| format!("{} cannot be used: {why}", path.display()))?;
-            if properties.node_id != node_id {
-                return Err(format!(
-                    "{} belongs to node.id {}, this broker is configured as {node_id}: use that \
-                     id or another data directory",
-                    data_dir.display(),
-                    properties.node_id
-                ));
-            }
-            Ok(properties)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && is_in_use => Err(format!(
-            "{} is missing, but {} is in use: the cluster would get another id, which clients \
-             take for another cluster. Restore it from a backup, or write it again, a line each: \
-             version=1, cluster.id=(as clients know it), node.id={node_id} and directory.id=(as in \
-             the partition records that kafka-dump-log --cluster-metadata-decoder shows of the \
-             log below meta/). Nothing was changed",
-            path.display(),
-            data_dir.display()
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let properties = Properties {
-                cluster_id: Uuid::random().to_string(),
-                node_id,
-                directory_id: Uuid::random(),
-            };
-            write_properties(data_dir, &path, &properties)?;
-            Ok(properties)
-        }
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-    }
-}
-
-fn parse_properties(text: &str) -> Result<Properties, String> {
-    let get = |key: &str| {
-        let lines = text.lines().filter_map(|line| line.split_once('='));
-        let mut values = lines.filter(|(k, _)| k.trim() == key).map(|(_, v)| v.trim().to_owned());
-        values.next().ok_or_else(|| format!("{key} is missing"))
-    };
-    let version = get("version")?;
-    if version != "1" {
-        return Err(format!("it has version {version}, this build reads version 1"));
-    }
-    Ok(Properties {
-        cluster_id: get("cluster.id")?,
-        node_id: get("node.id")?.parse().map_err(|e| format!("node.id: {e}"))?,
-        directory_id: get("directory.id")?.parse()?,
-    })
-}
-
-fn write_properties(data_dir: &Path, path: &Path, p: &Properties) -> Result<(), String> {
-    let fresh = path.with_extension("properties.new");
-    let said = |e: io::Error| format!("cannot write {}: {e}", fresh.display());
-    let text = format!(
-        "version=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
-        p.cluster_id, p.node_id, p.directory_id
-    );
-    let mut file = File::create(&fresh).map_err(said)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(said)?;
-    fs::rename(&fresh, path).map_err(said)?;
-    sync_dir(data_dir)
-}
-
-/// Make the names in `dir` durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), String> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| format!("cannot flush directory {}: {e}", dir.display()))
 }
 
 #[cfg(test)]
@@ -558,6 +454,22 @@ mod tests {
     }
 
     #[test]
+    fn what_checks_and_means_nothing_is_told_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, [_, both], _) = two_topics(dir.path());
+        let path = log_path(dir.path());
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.set_place(replay(&both.clone().into(), &path).unwrap().next_offset, 0);
+        builder.append(0, None, Some(&[1, 99, 0]), &[]).unwrap();
+        let whole = [&both, builder.finish().unwrap()].concat();
+        fs::write(&path, &whole).unwrap();
+        let why = open(dir.path(), 1).unwrap_err();
+        assert!(why.contains(LOG_FILE) && why.contains("newer version"), "{why}");
+        assert!(why.contains(&format!("at byte {}", both.len())), "{why}");
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+
+    #[test]
     fn metadata_is_not_made_anew_beside_data() {
         let dir = tempfile::tempdir().unwrap();
         two_topics(dir.path());
@@ -571,7 +483,21 @@ mod tests {
             assert!(!moved.exists(), "nothing was made in its place");
             fs::rename(&away, &moved).unwrap();
         }
-        let properties = dir.path().join(PROPERTIES_FILE);
+        // Emptied, with the note of its length lost, it says as little.
+        let path = log_path(dir.path());
+        let (whole, noted) = (fs::read(&path).unwrap(), path.with_file_name(FLUSHED_END_FILE));
+        fs::write(&path, b"").unwrap();
+        fs::rename(&noted, &away).unwrap();
+        let partition = dir.path().join("logs").join(Uuid::random().to_string()).join("0");
+        fs::create_dir_all(&partition).unwrap();
+        let why = open(dir.path(), 1).unwrap_err();
+        assert!(why.contains("is empty") && why.contains(LOG_FILE), "{why}");
+        assert!(fs::read(&path).unwrap().is_empty() && !noted.exists(), "nothing was changed");
+        fs::rename(&partition, partition.with_file_name("0-stray-1")).unwrap();
+        assert!(names(&open(dir.path(), 1).unwrap()).is_empty(), "nobody asks for what is there");
+        fs::write(&path, whole).unwrap();
+        fs::rename(&away, &noted).unwrap();
+        let properties = dir.path().join("meta.properties");
         fs::remove_file(&properties).unwrap();
         let why = open(dir.path(), 1).unwrap_err();
         assert!(why.contains("missing") && why.contains("cluster.id"), "{why}");

@@ -3,14 +3,17 @@
 //! | file | owns |
 //! |---|---|
 //! | [`image`] | one immutable snapshot of all metadata; replaced whole |
-//! | [`change`] | the steps from one image to the next, and their bytes (KRaft's records) |
+//! | [`change`] | the steps from one image to the next |
 //! | [`controller`] | which changes a request leads to; pure |
 //! | [`configs`] | which changes a request to alter configurations leads to; pure |
 //! | [`quotas`] | the same of client quotas |
 //! | [`internal`] | `__consumer_offsets`: its settings, and where a group is in it |
 //! | [`log`] | the file that makes changes durable |
+//! | `replay` | the image that the bytes of that file lead to |
 //! | `flushed_end` | how much of that file was acknowledged |
-//! | [`record`] | the bytes of a change |
+//! | [`properties`] | whose data directory it is |
+//! | `files` | small files, replaced whole |
+//! | [`record`] | the bytes of a change, KRaft's |
 //! | [`placement`] | partition to shard |
 //!
 //! Always true: an image differs from its predecessor only by changes that are durable in the
@@ -20,10 +23,13 @@
 pub mod change;
 pub mod configs;
 pub mod controller;
+mod files;
 mod flushed_end;
 pub mod image;
 pub mod internal;
 pub mod log;
 pub mod placement;
+pub mod properties;
 pub mod quotas;
 pub mod record;
+mod replay;

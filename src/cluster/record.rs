@@ -95,9 +95,7 @@ fn version(record: &MetadataRecord) -> i16 {
 /// When it is of a kind that this build does not know, or damaged.
 pub fn decode(value: Bytes) -> Result<Change, String> {
     let text = |s: &StrBytes| s.to_string();
-    let record = MetadataRecord::decode(value).map_err(|e| {
-        format!("{e}; if a newer version of thalweg wrote this metadata, start that one")
-    })?;
+    let record = MetadataRecord::decode(value).map_err(|e| e.to_string())?;
     Ok(match record {
         MetadataRecord::Topic(record) => {
             let name = TopicName::new(&record.name).map_err(|e| e.to_string())?;

@@ -321,7 +321,6 @@ impl Layers {
         }
     }
 
-    /// Rules between settings.
     /// The metrics page beside the broker, not in its place.
     fn check_listeners(&mut self) {
         let both = (self.address("listeners"), self.address("thalweg.metrics.listener"));
@@ -335,14 +334,24 @@ impl Layers {
         }
     }
 
+    /// Rules between settings.
     fn check_together(&mut self) {
         let mut at_most = |small: &'static str, large: &'static str, why: &str| {
             let (value, bound) = (self.long(small), self.long(large));
-            if value > bound {
+            if value <= bound {
+                return;
+            }
+            let is_dynamic = |name| self.dynamic.layers(name).next().is_some();
+            // The one that was set while the broker ran is the one that can be left out.
+            self.errors.push(if is_dynamic(large) && !is_dynamic(small) {
+                let fix = format!("raise it to {value}, or lower {small}");
+                let cause = format!("it is below {small} = {value}: {why}");
+                ConfigError::new(large, bound.to_string(), cause, fix)
+            } else {
                 let fix = format!("lower it to {bound}, or raise {large}");
                 let cause = format!("it is above {large} = {bound}: {why}");
-                self.errors.push(ConfigError::new(small, value.to_string(), cause, fix));
-            }
+                ConfigError::new(small, value.to_string(), cause, fix)
+            });
         };
         at_most(
             "socket.request.max.bytes",

@@ -210,6 +210,12 @@ fn the_brokers_compaction_lags_hold_together() {
     assert_eq!((errors.len(), live.limits.connections_max), (1, 8));
     let topic = TopicConfig::new(&BTreeMap::new(), &live).unwrap();
     assert_eq!((topic.compaction_lag_ms_min, topic.compaction_lag_ms_max), (0, 5));
+    // And so it does when one of the pair came into the file later.
+    let set = overrides(&[lags[1], ("log.retention.ms", "-1")]);
+    let (live, errors) = load(&[lags[0]]).unwrap().with_dynamic(Some(&set), None);
+    let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
+    assert_eq!(keys, ["log.cleaner.max.compaction.lag.ms"]);
+    assert_eq!(TopicConfig::new(&BTreeMap::new(), &live).unwrap().retention_ms, -1);
 }
 
 #[test]

@@ -243,6 +243,7 @@ impl<R: Runtime> Shard<R> {
                     Some(partition) if overrides_changed => {
                         let (log, rules) = self.settings(&image, id);
                         partition.log().set_config(log);
+                        self.count_relaxed(partition.is_relaxed(), rules.relaxed);
                         partition.set_config(&rules);
                     }
                     Some(_) => {}
@@ -310,6 +311,7 @@ impl<R: Runtime> Shard<R> {
             gone.into_iter().filter_map(|id| partitions.remove(&id)).collect()
         };
         for partition in gone {
+            self.count_relaxed(partition.is_relaxed(), false);
             partition.close(Closed::Deleted);
             match self.store.delete_log(partition.id()).await {
                 // Of a broker that stops, or whose log says already what is the matter.
@@ -346,6 +348,7 @@ impl<R: Runtime> Shard<R> {
             .map_or(0, |p| p.leader_epoch);
         let partition = Partition::open(self.runtime.clone(), log, replay, &rules, limits, epoch)?;
         self.partitions.borrow_mut().insert(id, partition);
+        self.count_relaxed(false, rules.relaxed);
         Ok(())
     }
 

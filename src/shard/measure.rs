@@ -14,10 +14,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 impl<R: Runtime> Shard<R> {
     /// The counters now, those that others keep included.
     pub(super) fn snapshot_metrics(&self) -> ShardSnapshot {
-        let partitions = self.partitions.borrow();
-        self.metrics.set(Value::Partitions, partitions.len() as u64);
-        let relaxed = partitions.values().filter(|partition| partition.is_relaxed()).count();
-        self.metrics.set(Value::PartitionsRelaxed, relaxed as u64);
+        self.metrics.set(Value::Partitions, self.partitions.borrow().len() as u64);
         for (name, count) in self.store.stats().all() {
             if let Some(value) = store_value(name) {
                 self.metrics.set(value, count);
@@ -39,6 +36,13 @@ impl<R: Runtime> Shard<R> {
             (Latency::JournalWrite, &stats.journal_write_time),
             (Latency::JournalFlush, &stats.journal_flush_time),
         ])
+    }
+
+    /// A partition was relaxed or not `before`, and is or not `now`. Counted where it changes: to
+    /// ask all partitions at each look at the page would hold up the shard.
+    pub(super) fn count_relaxed(&self, before: bool, now: bool) {
+        self.metrics.add(Value::PartitionsRelaxed, now.into());
+        self.metrics.sub(Value::PartitionsRelaxed, before.into());
     }
 
     /// Notice when this shard could not turn to a timer in time: something outside its tasks held

@@ -61,7 +61,7 @@ pub use clean::{
 };
 pub use hostile::parse_unknown;
 pub use log::Log;
-pub use on_disk::{half_removed_topics, holds_logs};
+pub use on_disk::{holds_logs, unknown_topics};
 pub use recover::recover;
 pub use stats::StoreStats;
 pub use status::StoreStatus;

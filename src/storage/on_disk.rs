@@ -31,10 +31,7 @@ pub fn holds_logs(data_dir: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// When a directory cannot be read or flushed.
-pub fn half_removed_topics(
-    data_dir: &Path,
-    is_known: &dyn Fn(Uuid) -> bool,
-) -> io::Result<Vec<Uuid>> {
+pub fn unknown_topics(data_dir: &Path, is_known: &dyn Fn(Uuid) -> bool) -> io::Result<Vec<Uuid>> {
     let layout = Layout::new(data_dir);
     let logs = match fs::read_dir(layout.logs()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -252,7 +252,12 @@ fn a_relaxed_durability_is_told_by_log_metrics_and_banner() {
     let log = broker.log_tail();
     let banner = log.rsplit_once("thalweg 0").expect("the second banner").1;
     assert!(banner.contains("write: acks=all survives kill -9, not a power cut"), "{banner}");
-    assert!(banner.contains("1 topics have thalweg.durability=write"), "{banner}");
+    assert!(banner.contains("1 topic with thalweg.durability=write"), "{banner}");
+    let mut c = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(set(&mut c, (BROKER, "1"), key, "flush"), NONE);
+    told(metrics, "flush", 2);
+    assert_eq!(c.delete_topic("own").expect("DeleteTopics"), NONE);
+    told(metrics, "flush", 0);
 }
 
 #[test]

@@ -122,6 +122,30 @@ fn who_follows_goes_on_behind_deleted_records() {
     assert!(said.contains("is not there (any more): it has 4 to 5; going on at 4"), "{said}");
 }
 
+/// Without --follow a group whose place was deleted is not moved unasked.
+#[test]
+fn a_group_behind_deleted_records_is_told_how_to_go_on() {
+    let broker = started("group-deleted");
+    for value in [&b"first"[..], b"deleted", b"behind"] {
+        produce(&broker, value);
+    }
+    let run = |arguments: &[&str]| {
+        let done = command(&broker, arguments).output().expect("running thalweg");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), said(&done.stdout), said(&done.stderr))
+    };
+    let consume = ["consume", TOPIC, "--group", "g", "-n", "1"];
+    assert_eq!(run(&consume).1, "first\n");
+    delete_records(&broker, 2);
+    let (code, _, said) = run(&consume);
+    assert_eq!(code, Some(1));
+    let fix = format!("thalweg group reset-offsets g --topic {TOPIC} --to-earliest --execute");
+    assert!(said.contains(&format!("{TOPIC}-0 at offset 1")) && said.contains(&fix), "{said}");
+    let fix: Vec<&str> = fix.split(' ').skip(1).collect();
+    assert_eq!(run(&fix).0, Some(0));
+    assert_eq!(run(&consume).1, "behind\n");
+}
+
 fn delete_records(broker: &Broker, before: i64) {
     let mut partition = DeleteRecordsPartition::default();
     (partition.partition_index, partition.offset) = (0, before);

@@ -196,6 +196,11 @@ fn a_start_without_all_the_metadata_or_journal_is_refused_and_leaves_the_data_al
         let (status, said) = broker.start_refused();
         assert!(!status.success() && said.contains("acknowledged"), "{said}");
     }
+    let noted = log.with_file_name("flushed-end");
+    fs::rename(&noted, &away).expect("moving it away");
+    let (status, said) = broker.start_refused();
+    assert!(!status.success() && said.contains("is empty"), "{said}");
+    fs::rename(&away, &noted).expect("moving it back");
     fs::write(&log, &whole).expect("restoring it");
     broker.restart();
     assert_eq!(values(&broker, 0), [b"kept", b"kept", b"kept"]);
@@ -223,11 +228,12 @@ fn data_that_the_metadata_does_not_know_is_kept_aside_unless_its_topic_was_delet
     fs::write(&segment, &bytes).expect("its segment");
     broker.restart();
     assert!(!partition.exists(), "what is left of a deleted topic goes");
-    // And as metadata of another time leaves it.
+    // And as metadata of another time leaves it: what was damaged is given up.
     broker.stop();
     fs::create_dir_all(&partition).expect("its directory");
     fs::write(&segment, &bytes).expect("its segment");
-    fs::write(meta.join("00000000000000000000.log"), b"").expect("emptying it");
+    let log = meta.join("00000000000000000000.log");
+    fs::write(&log, b"damaged from its first byte on").expect("damaging it");
     fs::remove_file(meta.join("flushed-end")).expect("giving it up");
     broker.restart();
     assert!(!partition.exists() && broker.log_tail().contains("-stray-"), "{}", broker.log_tail());
