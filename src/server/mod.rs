@@ -5,11 +5,12 @@
 //!
 //! The life of a request: [`listener`] accepts a connection and hands it to the shard that
 //! [`admissions`] names; [`frames`] cuts the byte stream into frames, within [`memory`] and as fast
-//! as others can bear ([`transfer`]); [`connection`] keeps the order of answers; [`dispatch`] decodes
-//! a frame and calls the one handler of its API in [`handlers`], which asks the shards that own what
-//! it is about; [`errors`] is the only translation from our errors to Kafka's; [`configs`],
-//! [`features`], [`owners`] and [`operations`] are what several handlers share; [`socket`] sends
-//! the answer without copying the batches in it, and [`readiness`] says when it can.
+//! as others can bear ([`transfer`]); [`connection`] keeps the order of answers; [`dispatch`]
+//! decodes a frame and calls the one handler of its API in [`handlers`], which asks the shards that
+//! own what it is about; [`errors`] is the only translation from our errors to Kafka's;
+//! [`configs`], [`features`], [`owners`] and [`operations`] are what several handlers share;
+//! [`socket`] sends the answer without copying the batches in it, and [`readiness`] says when it
+//! can.
 
 pub mod admissions;
 pub mod channels;
