@@ -10,6 +10,7 @@ use crate::model::TimestampMs;
 use crate::protocol::group_record::GroupRecord;
 use crate::wire::StrBytes;
 
+use super::consumer::Matched;
 use super::ids::Ids;
 use super::timers::{Timer, TimerKind, Timers};
 use super::{CoordinatorRecord, Response, Step};
@@ -22,6 +23,8 @@ pub(super) struct Desk {
     pub step: Step,
     /// Bytes of the records of `step`.
     pub step_bytes: usize,
+    /// What expressions stand for, found for the next step.
+    pub matched: Matched,
     /// Generations and target assignments completed.
     pub rebalances: u64,
 }
@@ -35,6 +38,7 @@ impl Desk {
             timers: Timers::default(),
             step: Step::default(),
             step_bytes: 0,
+            matched: Matched::default(),
             rebalances: 0,
         }
     }
@@ -58,6 +62,7 @@ impl Desk {
     /// The step that was made; another one begins.
     pub fn take_step(&mut self) -> Step {
         self.step_bytes = 0;
+        self.matched = Matched::default();
         std::mem::take(&mut self.step)
     }
 

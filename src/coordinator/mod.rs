@@ -63,6 +63,8 @@ use crate::protocol::messages::{
 };
 use crate::wire::StrBytes;
 
+pub use commit::COMMIT_BYTES_MAX;
+pub use consumer::{Matched, Matching};
 use desk::Desk;
 use group::Group;
 use offsets::Offsets;
@@ -128,6 +130,17 @@ pub enum Request {
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
     /// Describe consumer groups.
     ConsumerGroupDescribe(ConsumerGroupDescribeRequest),
+}
+
+impl Request {
+    /// The group of a request that may change what its member reads.
+    pub fn subscriber(&self) -> Option<&StrBytes> {
+        match self {
+            Self::ConsumerGroupHeartbeat(request) => Some(&request.group_id),
+            Self::JoinGroup(request) => Some(&request.group_id),
+            _ => None,
+        }
+    }
 }
 
 /// The answer to a request: the variant of the same name.
@@ -267,6 +280,45 @@ impl Coordinator {
             Event::Gone(_) => {}
         }
         self.desk.take_step()
+    }
+
+    /// The expressions that are to be resolved before `request` is let happen: no step is to do
+    /// that, for it may take long. [`Coordinator::learn`] takes what they stand for.
+    pub fn expressions_to_match(
+        &mut self,
+        now: TimestampMs,
+        image: &Image,
+        request: &Request,
+    ) -> Vec<StrBytes> {
+        let Some(group) = request.subscriber() else { return Vec::new() };
+        let brought = match request {
+            Request::ConsumerGroupHeartbeat(request) => request.subscribed_topic_regex.clone(),
+            _ => None,
+        };
+        let brought = brought.filter(|expression| !expression.is_empty());
+        self.desk.now = now.max(self.desk.now);
+        match self.groups.get_mut(group) {
+            Some(Group::Consumer(group)) => group.expressions_to_match(&self.desk, image, brought),
+            _ => brought.into_iter().collect(),
+        }
+    }
+
+    /// What expressions stand for, just before the request of `group` for which it was found.
+    pub fn learn(
+        &mut self,
+        now: TimestampMs,
+        image: &Image,
+        group: &StrBytes,
+        matched: Matched,
+    ) -> Step {
+        self.desk.now = now.max(self.desk.now);
+        let Self { groups, desk, .. } = self;
+        if let Some(Group::Consumer(group)) = groups.get_mut(group) {
+            group.learn(desk, image, &matched);
+        }
+        let step = self.desk.take_step();
+        self.desk.matched = matched;
+        step
     }
 
     /// When [`Event::Tick`] is due; nothing before [`Coordinator::loaded`].

@@ -52,9 +52,9 @@ pub use builder::{BatchBuilder, BuildError, ControlKind, control_batch};
 pub use compression::{Codec, CompressionError, compress, decompress};
 pub use record::{Headers, Record, RecordFault, Records};
 pub use remainder::{emptied, with_records};
-pub use stream::RecordTimes;
+pub use stream::{RecordTimes, TURN_BYTES, Walked};
 pub use validate::{
-    BatchError, BatchErrorKind, BatchSummary, ProduceRules, decompressed_bytes_max,
+    BatchError, BatchErrorKind, BatchSummary, ProduceRules, Validation, decompressed_bytes_max,
     validate_produced,
 };
 

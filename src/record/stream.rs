@@ -1,7 +1,8 @@
 //! Walking the records of a batch without holding them: for the validator and for lookups by time.
 //!
 //! Owns the streaming twin of `record`: the same rules, applied to bytes as they come out of the
-//! decoder, keys and values skipped. Memory is one chunk plus the decoder's window.
+//! decoder, keys and values skipped. Memory is one chunk plus the decoder's window. A walk pauses
+//! after [`TURN_BYTES`], in the midst of a record, too: its caller has others to think of.
 
 use std::io::Read;
 
@@ -16,6 +17,20 @@ use crate::model::{Offset, TimestampMs, TimestampType};
 
 /// Decompressed bytes held at a time.
 const CHUNK_BYTES: usize = 8 * 1024;
+
+/// Decompressed bytes after which a walk pauses: about a millisecond of work.
+pub const TURN_BYTES: usize = 256 << 10;
+
+/// What a walk comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walked<T> {
+    /// The next record.
+    Record(T),
+    /// Much was read; the walk goes on with the next call.
+    Pause,
+    /// All records were seen, and nothing follows them.
+    End,
+}
 
 /// What is known of a record without its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +58,30 @@ pub(super) struct RecordStream<'a> {
     end: usize,
     index: i32,
     count: i32,
+    /// The record in whose midst the walk is.
+    open: Option<OpenRecord>,
+    /// Bytes produced at the next pause.
+    turn_ends: usize,
+}
+
+/// A record of which a part was read.
+struct OpenRecord {
+    shape: RecordShape,
+    /// Bytes of it that are left.
+    left: usize,
+    /// Bytes to be skipped, of those.
+    skip: usize,
+    then: Then,
+}
+
+/// What follows the bytes that are skipped.
+enum Then {
+    Value,
+    HeaderCount,
+    /// So many headers.
+    Headers(i32),
+    /// The value of a header, and so many headers.
+    HeaderValue(i32),
 }
 
 /// The offsets and timestamps of a batch's records, one by one, compressed or not.
@@ -74,24 +113,25 @@ impl<'a> RecordTimes<'a> {
         })
     }
 
-    /// Offset and timestamp of the next record; `None` after the last one.
+    /// Offset and timestamp of the next record.
     ///
     /// # Errors
     /// When the records are not what the batch says, or are longer than was allowed.
-    pub fn next_one(&mut self) -> Result<Option<(Offset, TimestampMs)>, String> {
+    pub fn next_one(&mut self) -> Result<Walked<(Offset, TimestampMs)>, String> {
         if self.stream.index >= self.stream.count {
-            return Ok(None);
+            return Ok(Walked::End);
         }
         let shape = match self.stream.next() {
-            Ok(Some(shape)) => shape,
-            Ok(None) => return Ok(None),
+            Ok(Walked::Record(shape)) => shape,
+            Ok(Walked::Pause) => return Ok(Walked::Pause),
+            Ok(Walked::End) => return Ok(Walked::End),
             Err(StreamFault::Record(fault)) => return Err(fault.to_string()),
             Err(StreamFault::Compression(error)) => return Err(error.to_string()),
         };
         let offset = self.base_offset.checked_add(i64::from(shape.offset_delta));
         let time = self.base_timestamp.checked_add(shape.timestamp_delta);
         let both = offset.zip(self.append_time.or(time));
-        both.map(Some).ok_or_else(|| "an offset or timestamp is beyond 64 bits".into())
+        both.map(Walked::Record).ok_or_else(|| "an offset or timestamp is beyond 64 bits".into())
     }
 
     /// Decompressed bytes that were read so far.
@@ -132,29 +172,78 @@ impl<'a> RecordStream<'a> {
             end: 0,
             index: 0,
             count,
+            open: None,
+            turn_ends: TURN_BYTES,
         })
     }
 
-    /// The next record; `None` after the last one, when nothing follows it.
-    pub(super) fn next(&mut self) -> Result<Option<RecordShape>, StreamFault> {
+    /// The next record, or a pause in its midst.
+    pub(super) fn next(&mut self) -> Result<Walked<RecordShape>, StreamFault> {
         let result = if self.index < self.count {
-            self.record().map(Some)
+            self.record()
         } else {
             match self.fill() {
-                Ok(false) => Ok(None),
+                Ok(false) => Ok(Walked::End),
                 Ok(true) => Err("would begin in bytes behind the counted records".into()),
                 Err(error) => Err(Fault::Codec(error)),
             }
         };
         let index = self.index;
-        self.index = self.index.saturating_add(1);
+        if matches!(result, Ok(Walked::Record(_))) {
+            self.index = self.index.saturating_add(1);
+        }
         result.map_err(|fault| match fault {
             Fault::What(what) => StreamFault::Record(RecordFault { index, what }),
             Fault::Codec(error) => StreamFault::Compression(error),
         })
     }
 
-    fn record(&mut self) -> Result<RecordShape, Fault> {
+    /// Go on with the record that is open, or open the next one.
+    fn record(&mut self) -> Result<Walked<RecordShape>, Fault> {
+        let mut record = match self.open.take() {
+            Some(record) => record,
+            None => self.begin_record()?,
+        };
+        loop {
+            self.skip(&mut record.left, &mut record.skip)?;
+            if self.produced >= self.turn_ends {
+                self.turn_ends = self.produced.saturating_add(TURN_BYTES);
+                self.open = Some(record);
+                return Ok(Walked::Pause);
+            }
+            if record.skip > 0 {
+                continue;
+            }
+            let left = &mut record.left;
+            match record.then {
+                Then::Value => {
+                    record.skip = self.nullable(left, BAD_VALUE)?.unwrap_or(0);
+                    record.then = Then::HeaderCount;
+                }
+                Then::HeaderCount => {
+                    let count = self.varint(left, BAD_COUNT)?;
+                    if count < 0 {
+                        return Err(BAD_COUNT.into());
+                    }
+                    record.then = Then::Headers(count);
+                }
+                // Each header takes at least two bytes, so this ends with the record.
+                Then::Headers(count) if count > 0 => {
+                    record.skip = self.nullable(left, BAD_HEADER)?.ok_or(BAD_HEADER)?;
+                    record.then = Then::HeaderValue(count - 1);
+                }
+                Then::HeaderValue(count) => {
+                    record.skip = self.nullable(left, BAD_HEADER)?.unwrap_or(0);
+                    record.then = Then::Headers(count);
+                }
+                Then::Headers(_) if record.left == 0 => return Ok(Walked::Record(record.shape)),
+                Then::Headers(_) => return Err(LEFT_OVER.into()),
+            }
+        }
+    }
+
+    /// Read a record's front, up to the bytes of its key.
+    fn begin_record(&mut self) -> Result<OpenRecord, Fault> {
         // The length itself is at most five bytes.
         let mut ahead = 5;
         let len = self.varint(&mut ahead, BAD_LENGTH)?;
@@ -162,27 +251,12 @@ impl<'a> RecordStream<'a> {
         if left < RECORD_BODY_BYTES_MIN {
             return Err(BAD_LENGTH.into());
         }
-        let left = &mut left;
-        self.skip(left, 1, BAD_LENGTH)?;
-        let timestamp_delta = self.varlong(left)?;
-        let offset_delta = self.varint(left, BAD_OFFSET)?;
-        let has_key = self.skip_nullable(left, BAD_KEY)?;
-        self.skip_nullable(left, BAD_VALUE)?;
-        let count = self.varint(left, BAD_COUNT)?;
-        if count < 0 {
-            return Err(BAD_COUNT.into());
-        }
-        for _ in 0..count {
-            // Each header takes at least two bytes, so this ends with the record.
-            if !self.skip_nullable(left, BAD_HEADER)? {
-                return Err(BAD_HEADER.into());
-            }
-            self.skip_nullable(left, BAD_HEADER)?;
-        }
-        if *left != 0 {
-            return Err(LEFT_OVER.into());
-        }
-        Ok(RecordShape { timestamp_delta, offset_delta, has_key })
+        self.byte(&mut left, BAD_LENGTH)?;
+        let timestamp_delta = self.varlong(&mut left)?;
+        let offset_delta = self.varint(&mut left, BAD_OFFSET)?;
+        let key = self.nullable(&mut left, BAD_KEY)?;
+        let shape = RecordShape { timestamp_delta, offset_delta, has_key: key.is_some() };
+        Ok(OpenRecord { shape, left, skip: key.unwrap_or(0), then: Then::Value })
     }
 
     /// Make sure that a byte is there; false at the end of the output.
@@ -235,27 +309,29 @@ impl<'a> RecordStream<'a> {
         Ok(digits.get(..len).and_then(read_varlong).ok_or(BAD_TIMESTAMP)?.0)
     }
 
-    fn skip(&mut self, left: &mut usize, bytes: usize, what: &'static str) -> Result<(), Fault> {
-        *left = left.checked_sub(bytes).ok_or(what)?;
-        let mut bytes = bytes;
-        while bytes > 0 {
-            if !self.fill().map_err(Fault::Codec)? {
-                return Err(what.into());
-            }
-            let here = bytes.min(self.end - self.start);
-            self.start += here;
-            bytes -= here;
+    /// Skip `bytes`, or as many of them as one chunk has.
+    fn skip(&mut self, left: &mut usize, bytes: &mut usize) -> Result<(), Fault> {
+        if *bytes == 0 {
+            return Ok(());
         }
+        // More than the record has was refused with its length: the output itself ends early.
+        if !self.fill().map_err(Fault::Codec)? {
+            return Err(BAD_LENGTH.into());
+        }
+        let here = (*bytes).min(self.end - self.start);
+        self.start += here;
+        *left -= here;
+        *bytes -= here;
         Ok(())
     }
 
-    /// Skip a length and its bytes; false for null.
-    fn skip_nullable(&mut self, left: &mut usize, what: &'static str) -> Result<bool, Fault> {
+    /// A length of bytes that the record has; nothing for null.
+    fn nullable(&mut self, left: &mut usize, what: &'static str) -> Result<Option<usize>, Fault> {
         match self.varint(left, what)? {
-            -1 => Ok(false),
+            -1 => Ok(None),
             len => {
-                self.skip(left, usize::try_from(len).map_err(|_| what)?, what)?;
-                Ok(true)
+                let len = usize::try_from(len).map_err(|_| what)?;
+                if len > *left { Err(what.into()) } else { Ok(Some(len)) }
             }
         }
     }

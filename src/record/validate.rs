@@ -1,9 +1,10 @@
 //! What a produced batch must satisfy before it is appended.
 //!
-//! Owns the whole judgement on one partition's entry of a Produce request, in one pass and
-//! without allocating. The rules are Kafka's (`LogValidator`, `UnifiedLog.append`,
-//! `ProduceRequest.validateRecords`), with two differences: a batch that Kafka would silently
-//! rebuild (offset deltas with holes) is refused, because stored bytes are wire bytes; and
+//! Owns the whole judgement on one partition's entry of a Produce request, in one pass and, but
+//! for a batch that takes more than a turn, without allocating. The rules are Kafka's
+//! (`LogValidator`, `UnifiedLog.append`, `ProduceRequest.validateRecords`), with two differences: a
+//! batch that Kafka would silently rebuild (offset deltas with holes) is refused, because stored
+//! bytes are wire bytes; and
 //! compressed batches are opened only when a rule needs their records
 //! (`docs/decisions/2026-11-21-compressed-batches-stay-closed.md`).
 //! Sequence numbers against earlier ones, transactions and leadership are the partition's matter;
@@ -14,7 +15,7 @@ use std::fmt;
 use super::batch::{Attributes, BatchFault, BatchView};
 use super::compression::{Codec, CompressionError};
 use super::record::{RECORD_BODY_BYTES_MIN, RecordFault};
-use super::stream::{RecordShape, RecordStream, StreamFault};
+use super::stream::{RecordShape, RecordStream, StreamFault, Walked};
 use crate::model::{ProducerEpoch, ProducerId, TimestampMs, TimestampType};
 
 /// What the topic's configuration asks of a batch.
@@ -132,47 +133,114 @@ pub fn decompressed_bytes_max(compressed_bytes: usize, max_message_bytes: usize)
         .saturating_add(SLACK_BYTES)
 }
 
+/// Uncompressed batches up to so many bytes are judged in one go, the largest that a topic takes
+/// by default among them: a few milliseconds if each record is as small as can be.
+const AT_ONCE_BYTES_MAX: usize = 1 << 21;
+
 /// Judge the records of one partition in a Produce request: exactly one batch.
 ///
 /// # Errors
 /// The first rule that the batch breaks.
 pub fn validate_produced(bytes: &[u8], rules: &ProduceRules) -> Result<BatchSummary, BatchError> {
-    let batch = whole_batch(bytes, rules)?;
-    let codec = check_header(&batch)?;
-    let mut summary = BatchSummary {
-        records: batch.record_count(),
-        last_offset_delta: batch.last_offset_delta(),
-        base_timestamp: batch.base_timestamp(),
-        max_timestamp: batch.max_timestamp(),
-        header_lies: false,
-        producer_id: batch.producer_id(),
-        producer_epoch: batch.producer_epoch(),
-        base_sequence: batch.base_sequence(),
-        codec,
-        is_transactional: batch.attributes().is_transactional(),
-    };
-    let mut check = RecordCheck::new(&batch, rules);
-    check.header_max_timestamp(batch.max_timestamp())?;
-    let was_read = if codec == Codec::None {
-        for record in batch.records() {
-            let record = record?;
-            check.see(RecordShape {
-                timestamp_delta: record.timestamp_delta,
-                offset_delta: record.offset_delta,
-                has_key: record.key.is_some(),
-            })?;
+    let mut validation = Validation::begin(bytes, rules)?;
+    loop {
+        if let Some(summary) = validation.go_on()? {
+            return Ok(summary);
         }
-        true
-    } else {
-        check_compressed(&batch, codec, rules, &mut check)?
-    };
-    if rules.timestamp_type == TimestampType::LogAppendTime {
-        summary.max_timestamp = rules.now_ms;
-    } else if was_read {
-        summary.max_timestamp = check.max_timestamp;
-        summary.header_lies = check.max_timestamp != batch.max_timestamp();
     }
-    Ok(summary)
+}
+
+/// The judgement on one batch, as [`validate_produced`], for a caller that has others to let go
+/// first: a batch may be large, and a compressed one open to far more than came.
+pub struct Validation<'a> {
+    batch: BatchView<'a>,
+    codec: Codec,
+    rules: &'a ProduceRules,
+    check: RecordCheck,
+    records: Judged<'a>,
+}
+
+/// How a batch's records are read.
+enum Judged<'a> {
+    AtOnce,
+    InTurns(Box<RecordStream<'a>>),
+    /// They are not.
+    Closed,
+}
+
+impl<'a> Validation<'a> {
+    /// Judge the batch up to its first record.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn begin(bytes: &'a [u8], rules: &'a ProduceRules) -> Result<Self, BatchError> {
+        let batch = whole_batch(bytes, rules)?;
+        let codec = check_header(&batch)?;
+        let check = RecordCheck::new(&batch, rules);
+        check.header_max_timestamp(batch.max_timestamp())?;
+        let records = match codec {
+            Codec::None if bytes.len() <= AT_ONCE_BYTES_MAX => Judged::AtOnce,
+            Codec::None => {
+                let (input, count) = (batch.records_bytes(), batch.record_count());
+                Judged::InTurns(Box::new(RecordStream::new(codec, input, count, input.len())?))
+            }
+            _ => open_compressed(&batch, codec, rules)?,
+        };
+        Ok(Self { batch, codec, rules, check, records })
+    }
+
+    /// Judge some of its records; nothing while others are left. To be called until it says more.
+    ///
+    /// # Errors
+    /// The first rule that the batch breaks.
+    pub fn go_on(&mut self) -> Result<Option<BatchSummary>, BatchError> {
+        match &mut self.records {
+            Judged::AtOnce => {
+                for record in self.batch.records() {
+                    let record = record?;
+                    self.check.see(RecordShape {
+                        timestamp_delta: record.timestamp_delta,
+                        offset_delta: record.offset_delta,
+                        has_key: record.key.is_some(),
+                    })?;
+                }
+            }
+            Judged::InTurns(stream) => loop {
+                match stream.next() {
+                    Ok(Walked::Record(record)) => self.check.see(record)?,
+                    Ok(Walked::Pause) => return Ok(None),
+                    Ok(Walked::End) => break,
+                    Err(StreamFault::Record(fault)) => return Err(fault.into()),
+                    Err(StreamFault::Compression(error)) => return Err(error.into()),
+                }
+            },
+            Judged::Closed => {}
+        }
+        Ok(Some(self.summary()))
+    }
+
+    fn summary(&self) -> BatchSummary {
+        let (batch, claimed) = (&self.batch, self.batch.max_timestamp());
+        let was_read = !matches!(self.records, Judged::Closed);
+        let max_timestamp = match self.rules.timestamp_type {
+            TimestampType::LogAppendTime => self.rules.now_ms,
+            TimestampType::CreateTime if was_read => self.check.max_timestamp,
+            TimestampType::CreateTime => claimed,
+        };
+        let believes_records = self.rules.timestamp_type == TimestampType::CreateTime && was_read;
+        BatchSummary {
+            records: batch.record_count(),
+            last_offset_delta: batch.last_offset_delta(),
+            base_timestamp: batch.base_timestamp(),
+            max_timestamp,
+            header_lies: believes_records && max_timestamp != claimed,
+            producer_id: batch.producer_id(),
+            producer_epoch: batch.producer_epoch(),
+            base_sequence: batch.base_sequence(),
+            codec: self.codec,
+            is_transactional: batch.attributes().is_transactional(),
+        }
+    }
 }
 
 /// The one batch that `bytes` are, with a checksum that matches.
@@ -295,14 +363,13 @@ fn check_header(batch: &BatchView<'_>) -> Result<Codec, BatchError> {
     }
 }
 
-/// Read a compressed batch's records if a rule depends on them; whether they were read. Closed
-/// or not, it cannot take more offsets than records fit into it.
-fn check_compressed(
-    batch: &BatchView<'_>,
+/// Open a compressed batch if a rule depends on its records. Closed or not, it cannot take more
+/// offsets than records fit into it.
+fn open_compressed<'a>(
+    batch: &BatchView<'a>,
     codec: Codec,
     rules: &ProduceRules,
-    check: &mut RecordCheck,
-) -> Result<bool, BatchError> {
+) -> Result<Judged<'a>, BatchError> {
     let input = batch.records_bytes();
     let output_max = decompressed_bytes_max(input.len(), rules.max_message_bytes);
     let (records, least) = (batch.record_count(), 1 + RECORD_BODY_BYTES_MIN);
@@ -315,17 +382,10 @@ fn check_compressed(
     let bounds_the_past =
         rules.timestamp_type == TimestampType::CreateTime && rules.before_max_ms != i64::MAX;
     if !rules.require_keys && !bounds_the_past {
-        return Ok(false);
+        return Ok(Judged::Closed);
     }
-    let mut stream = RecordStream::new(codec, input, batch.record_count(), output_max)?;
-    loop {
-        match stream.next() {
-            Ok(Some(record)) => check.see(record)?,
-            Ok(None) => return Ok(true),
-            Err(StreamFault::Record(fault)) => return Err(fault.into()),
-            Err(StreamFault::Compression(error)) => return Err(error.into()),
-        }
-    }
+    let stream = RecordStream::new(codec, input, batch.record_count(), output_max)?;
+    Ok(Judged::InTurns(Box::new(stream)))
 }
 
 /// The rules for each record, and what is learnt on the way.
@@ -411,5 +471,59 @@ impl RecordCheck {
         // The iterator ends at the record count, an int32.
         self.next_delta = self.next_delta.wrapping_add(1);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BatchBuilder, TURN_BYTES};
+
+    fn rules() -> ProduceRules {
+        ProduceRules {
+            max_message_bytes: 100 << 20,
+            timestamp_type: TimestampType::CreateTime,
+            now_ms: 0,
+            before_max_ms: i64::MAX,
+            after_max_ms: i64::MAX,
+            require_keys: true,
+        }
+    }
+
+    /// How often the judgement on such a batch pauses, and how many records it saw.
+    fn pauses(codec: Codec, records: usize, value: usize, headers: usize) -> (usize, i32) {
+        let mut builder = BatchBuilder::new(codec);
+        let value = vec![b'v'; value];
+        let headers = vec![(&b""[..], None); headers];
+        for _ in 0..records {
+            builder.append(0, Some(b"key"), Some(&value), &headers).expect("it fits");
+        }
+        let bytes = builder.finish().expect("a batch").to_vec();
+        let rules = rules();
+        let mut validation = Validation::begin(&bytes, &rules).expect("a good batch");
+        let mut pauses = 0;
+        loop {
+            match validation.go_on().expect("a good batch") {
+                Some(summary) => return (pauses, summary.records),
+                None => pauses += 1,
+            }
+        }
+    }
+
+    /// However few bytes came, and in the midst of one record, too.
+    #[test]
+    fn a_judgement_that_takes_long_pauses() {
+        let turns = |bytes: usize| bytes / TURN_BYTES - 1;
+        for codec in Codec::ALL {
+            let many = pauses(codec, 200_000, 20, 0);
+            assert!(many.0 >= turns(200_000 * 28), "{codec}: {many:?}");
+            assert_eq!(many.1, 200_000);
+            // One chunk of the decoder comes at a time, but for snappy's whole blocks.
+            let long = pauses(codec, 1, 8 << 20, 0);
+            assert!(long.0 >= turns(8 << 20), "{codec}: {long:?}");
+            let headers = pauses(codec, 1, 0, 2 << 20);
+            assert!(headers.0 >= turns(4 << 20), "{codec}: {headers:?}");
+        }
+        assert_eq!(pauses(Codec::None, 50_000, 10, 0), (0, 50_000), "an ordinary one does not");
     }
 }

@@ -105,7 +105,13 @@ pub async fn step_aside() {
     .await;
 }
 
-/// How often a long loop lets others go first.
+/// Cheap things, of about a microsecond each, that are done before others go first.
+pub const ITEMS_AT_ONCE: usize = 1000;
+
+/// How often long work lets others go first: whatever takes time in proportion to what somebody
+/// asked for has one, and says what it did between two independent things.
+///
+/// Anything may have happened while [`Pace::worked`] waited.
 #[derive(Debug)]
 pub struct Pace {
     every: usize,
@@ -113,12 +119,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// After each `every` units of work.
+    /// After each `every` units of work, which should take about a millisecond.
     pub fn new(every: usize) -> Self {
         Self { every, done: 0 }
     }
 
     /// So much was done: step aside when it is time to.
+    #[inline]
     pub async fn worked(&mut self, units: usize) {
         self.done += units;
         if self.done >= self.every {
@@ -162,5 +169,34 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.inner.taken.set(false);
         self.inner.waiting.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Context;
+
+    use super::*;
+
+    /// How often a future that only steps aside has to be asked.
+    fn turns(future: impl Future<Output = ()>) -> usize {
+        let mut future = pin!(future);
+        let mut cx = Context::from_waker(Waker::noop());
+        (1..).find(|_| future.as_mut().poll(&mut cx).is_ready()).expect("it ends")
+    }
+
+    #[test]
+    fn others_go_first_after_so_much_work_and_not_before() {
+        let work = |times: usize, units| async move {
+            let mut pace = Pace::new(100);
+            for _ in 0..times {
+                pace.worked(units).await;
+            }
+        };
+        assert_eq!(turns(work(99, 1)), 1);
+        assert_eq!(turns(work(1000, 1)), 11);
+        assert_eq!(turns(work(10, 60)), 6, "what is too much for one turn is not saved up");
+        assert_eq!(turns(work(5, 1000)), 6);
+        assert_eq!(turns(work(1000, 0)), 1);
     }
 }

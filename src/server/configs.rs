@@ -10,6 +10,7 @@ use crate::model::NodeId;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::alter_configs::AlterConfigsResourceResponse;
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
 
 use super::errors::{self, Refused};
@@ -64,12 +65,15 @@ pub async fn alter<R: Runtime>(
     validate_only: bool,
 ) -> Result<Vec<AlterConfigsResourceResponse>, Hangup> {
     let mut named: HashMap<(i8, &str), usize> = HashMap::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for one in &asked {
+        pace.worked(1).await;
         *named.entry((one.kind, one.name.as_str())).or_default() += 1;
     }
     let mut responses = Vec::with_capacity(asked.len());
     let (mut slots, mut alterations) = (Vec::new(), Vec::new());
     for one in &asked {
+        pace.worked(1 + one.changes.len()).await;
         let mut response = AlterConfigsResourceResponse {
             resource_type: one.kind,
             resource_name: one.name.as_str().into(),

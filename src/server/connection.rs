@@ -143,7 +143,7 @@ async fn receive<R: Runtime>(
             let is_last = answer.is_err();
             (Box::pin(std::future::ready(answer)) as Answering, is_last)
         };
-        let (answering, is_last) = match dispatch::begin(caller, frame.bytes) {
+        let (answering, is_last) = match dispatch::begin(caller, frame.bytes).await {
             Began::Ordered(answering) => (answering, false),
             Began::Alone(answering) => ready(answering.await),
             Began::Waiting(answering) => match answer_or_end(caller, frames, answering).await {

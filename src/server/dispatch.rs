@@ -25,8 +25,9 @@ pub enum Began {
     Refused(Hangup),
 }
 
-/// Decode the request in `frame` and begin it.
-pub fn begin<R: Runtime>(caller: &Rc<Caller<R>>, frame: Bytes) -> Began {
+/// Decode the request in `frame` and begin it; what comes after it on its connection waits until
+/// that is done. Others have turns meanwhile if it takes long.
+pub async fn begin<R: Runtime>(caller: &Rc<Caller<R>>, frame: Bytes) -> Began {
     let frame_bytes = frame.len();
     let mut reader = Reader::new(frame);
     let header = match RequestHeader::decode(&mut reader) {
@@ -46,7 +47,7 @@ pub fn begin<R: Runtime>(caller: &Rc<Caller<R>>, frame: Bytes) -> Began {
     }
     let limits = &caller.shard.config.limits;
     reader.limit_elements(limits.request_topics_max, limits.request_partitions_max);
-    route(caller, header, reader).unwrap_or_else(Began::Refused)
+    route(caller, header, reader).await.unwrap_or_else(Began::Refused)
 }
 
 fn not_served(key: ApiKey, version: i16) -> Hangup {
@@ -65,7 +66,7 @@ fn not_served(key: ApiKey, version: i16) -> Hangup {
 }
 
 /// One arm for each API that is served.
-fn route<R: Runtime>(
+async fn route<R: Runtime>(
     caller: &Rc<Caller<R>>,
     header: RequestHeader,
     reader: Reader,
@@ -82,7 +83,7 @@ fn route<R: Runtime>(
     match header.api_key {
         ApiKey::Produce => {
             caller.admission.carries_records();
-            produce(caller, &header, reader)
+            produce(caller, &header, reader).await
         }
         ApiKey::Fetch => {
             caller.admission.carries_records();
@@ -107,7 +108,7 @@ fn route<R: Runtime>(
         ApiKey::SyncGroup => alone!(sync_group SyncGroupRequest by groups::one).map(waiting),
         ApiKey::Heartbeat => alone!(heartbeat HeartbeatRequest by groups::one),
         ApiKey::LeaveGroup => alone!(leave_group LeaveGroupRequest by groups::one),
-        ApiKey::OffsetCommit => alone!(offset_commit OffsetCommitRequest by groups::one),
+        ApiKey::OffsetCommit => alone!(offset_commit OffsetCommitRequest by groups::offset_commit),
         ApiKey::OffsetFetch => alone!(offset_fetch OffsetFetchRequest by groups::offset_fetch),
         ApiKey::OffsetDelete => alone!(offset_delete OffsetDeleteRequest by groups::one),
         ApiKey::ListGroups => alone!(list_groups ListGroupsRequest by groups::all),
@@ -210,8 +211,8 @@ fn fetch<R: Runtime>(
     })))
 }
 
-/// Produce begins at once, so that its batches keep their order, and is answered when durable.
-fn produce<R: Runtime>(
+/// Produce has fixed the order of its batches when it has begun, and is answered when durable.
+async fn produce<R: Runtime>(
     caller: &Rc<Caller<R>>,
     header: &RequestHeader,
     mut reader: Reader,
@@ -220,7 +221,7 @@ fn produce<R: Runtime>(
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     let shard = caller.shard.clone();
     let begun = shard.runtime.now();
-    let answering = h::produce::begin(caller, version, request);
+    let answering = h::produce::begin(caller, version, request).await;
     Ok(Began::Ordered(Box::pin(async move {
         let answered = answering.await?;
         shard.metrics.record(Latency::Produce, shard.runtime.now().saturating_sub(begun));

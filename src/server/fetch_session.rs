@@ -5,6 +5,10 @@
 //! names one is told FETCH_SESSION_ID_NOT_FOUND and starts again, as after a restart. Their number
 //! is limited, and so are the partitions in one and in all of them; those unused for longest make
 //! room. Whoever finds none is served without a session.
+//!
+//! A session may be large: whoever makes or changes one does it piece by piece, with turns for
+//! others in between, and says each time which session it means and at which epoch it left it. One
+//! that was ended or continued by another request meanwhile is not touched.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -49,7 +53,7 @@ pub struct Wanted {
 
 /// What a client's partitions are, in the order in which they are served.
 #[derive(Debug, Default)]
-struct Session {
+pub struct Session {
     epoch: i32,
     uses_ids: bool,
     wanted: Vec<Wanted>,
@@ -82,13 +86,14 @@ pub struct FetchSessions {
     next_id: i32,
 }
 
-/// What an incremental request changes in its session.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Partitions that are new or are wanted otherwise.
-    pub wanted: Vec<Wanted>,
-    /// Partitions that are wanted no more.
-    pub forgotten: Vec<(TopicRef, PartitionIndex)>,
+/// A request's hold on its session, until another request continues or ends that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    id: i32,
+    /// Which the next request must name.
+    epoch: i32,
+    /// Partitions that there were before the request.
+    before: usize,
 }
 
 /// Why an incremental request is refused.
@@ -103,7 +108,16 @@ pub enum SessionRefusal {
 }
 
 impl Session {
-    fn set(&mut self, mut wanted: Wanted) {
+    /// A session to be made, with room for so many partitions.
+    pub fn with_capacity(partitions: usize) -> Self {
+        let mut session = Self { epoch: 1, ..Self::default() };
+        session.wanted.reserve_exact(partitions);
+        session.index.reserve(partitions);
+        session
+    }
+
+    /// Let it want a partition, or want it otherwise.
+    pub fn set(&mut self, mut wanted: Wanted) {
         let key = (wanted.topic.clone(), wanted.partition);
         match self.index.get(&key) {
             Some(at) => {
@@ -163,14 +177,18 @@ impl FetchSessions {
         }
     }
 
-    /// A new session for what a full request wants, each partition once; 0 when there is no room
-    /// for one.
-    pub fn create(&mut self, wanted: &[Wanted], uses_ids: bool, now: Duration) -> i32 {
+    /// Whether a session of so many partitions is worth making; those that nobody uses make room.
+    pub fn may_create(&mut self, partitions: usize, now: Duration) -> bool {
         self.end_idle(now);
-        if wanted.is_empty()
-            || wanted.len() > self.limits.session_partitions_max
-            || !self.make_room(1, wanted.len(), now)
-        {
+        partitions > 0
+            && partitions <= self.limits.session_partitions_max
+            && self.make_room(1, partitions, now)
+    }
+
+    /// Keep a new session; its id, or 0 when there is no room for it.
+    pub fn create(&mut self, session: Session, uses_ids: bool, now: Duration) -> i32 {
+        // Others may have come while it was made.
+        if !self.may_create(session.wanted.len(), now) {
             return 0;
         }
         loop {
@@ -179,14 +197,8 @@ impl FetchSessions {
                 break;
             }
         }
-        let mut session = Session { epoch: 1, uses_ids, used: now, ..Session::default() };
-        session.wanted.reserve_exact(wanted.len());
-        session.index.reserve(wanted.len());
-        for wanted in wanted {
-            session.set(wanted.clone());
-        }
         self.partitions += session.wanted.len();
-        self.by_id.insert(self.next_id, session);
+        self.by_id.insert(self.next_id, Session { uses_ids, used: now, ..session });
         self.next_id
     }
 
@@ -219,20 +231,17 @@ impl FetchSessions {
         true
     }
 
-    /// Take an incremental request's changes; everything the session wants now, beginning with
-    /// the partition whose turn it is.
+    /// Continue a session; changes come with the hold on it, and then it is [`Self::settle`]d.
     ///
     /// # Errors
-    /// When the session is not here or the request does not continue it; also when it would grow
-    /// beyond a limit, which ends it.
+    /// When the session is not here or the request does not continue it.
     pub fn resume(
         &mut self,
         id: i32,
         epoch: i32,
         uses_ids: bool,
-        changes: Changes,
         now: Duration,
-    ) -> Result<Vec<Wanted>, SessionRefusal> {
+    ) -> Result<Hold, SessionRefusal> {
         let session = self.by_id.get_mut(&id).ok_or(SessionRefusal::NotFound)?;
         if session.epoch != epoch {
             return Err(SessionRefusal::WrongEpoch);
@@ -242,25 +251,71 @@ impl FetchSessions {
         }
         session.epoch = epoch.checked_add(1).unwrap_or(1);
         session.used = now;
+        Ok(Hold { id, epoch: session.epoch, before: session.wanted.len() })
+    }
+
+    /// The session, if nobody else has continued or ended it.
+    fn held(&mut self, hold: Hold) -> Result<&mut Session, SessionRefusal> {
+        let session = self.by_id.get_mut(&hold.id).ok_or(SessionRefusal::NotFound)?;
+        if session.epoch == hold.epoch { Ok(session) } else { Err(SessionRefusal::WrongEpoch) }
+    }
+
+    /// A partition that is new or wanted otherwise.
+    ///
+    /// # Errors
+    /// When the hold is no longer good.
+    pub fn want(&mut self, hold: Hold, wanted: Wanted) -> Result<(), SessionRefusal> {
+        let session = self.held(hold)?;
         let before = session.wanted.len();
-        for wanted in changes.wanted {
-            session.set(wanted);
-        }
-        for (topic, partition) in changes.forgotten {
-            session.forget(topic, partition);
-        }
+        session.set(wanted);
+        let more = session.wanted.len() - before;
+        self.partitions += more;
+        Ok(())
+    }
+
+    /// A partition that is wanted no more.
+    ///
+    /// # Errors
+    /// When the hold is no longer good.
+    pub fn forget(
+        &mut self,
+        hold: Hold,
+        topic: TopicRef,
+        partition: PartitionIndex,
+    ) -> Result<(), SessionRefusal> {
+        let session = self.held(hold)?;
+        let before = session.wanted.len();
+        session.forget(topic, partition);
+        let fewer = before - session.wanted.len();
+        self.partitions -= fewer;
+        Ok(())
+    }
+
+    /// All changes are made, and the next partition is the first one: how many there are now.
+    ///
+    /// # Errors
+    /// When the hold is no longer good, or the session has grown beyond a limit, which ends it.
+    pub fn settle(&mut self, hold: Hold, now: Duration) -> Result<usize, SessionRefusal> {
+        let session = self.held(hold)?;
         session.give_back();
         let count = session.wanted.len();
-        self.partitions = self.partitions - before + count;
-        let is_grown = count > before;
+        session.turn = if count == 0 { 0 } else { (session.turn + 1) % count };
+        let is_grown = count > hold.before;
         if is_grown && (count > self.limits.session_partitions_max || !self.make_room(0, 0, now)) {
-            self.remove(id);
+            self.remove(hold.id);
             return Err(SessionRefusal::NotFound);
         }
-        let session = self.by_id.get_mut(&id).ok_or(SessionRefusal::NotFound)?;
-        session.turn = if count == 0 { 0 } else { (session.turn + 1) % count };
-        let (before, from) = session.wanted.split_at(session.turn);
-        Ok(from.iter().chain(before).cloned().collect())
+        self.held(hold).map(|_| count)
+    }
+
+    /// The `nth` of what the session wants, beginning with the partition whose turn it is.
+    ///
+    /// # Errors
+    /// When the hold is no longer good.
+    pub fn nth(&mut self, hold: Hold, nth: usize) -> Result<Option<Wanted>, SessionRefusal> {
+        let session = self.held(hold)?;
+        let count = session.wanted.len().max(1);
+        Ok(session.wanted.get((session.turn + nth) % count).cloned())
     }
 
     /// Remember what a client is told about a partition; `None` after an error, so that the next
@@ -307,25 +362,63 @@ mod tests {
         partitions.map(|p| wanted(p, 0)).collect()
     }
 
+    /// Make a session as a full request does.
+    fn create(sessions: &mut FetchSessions, wanted: &[Wanted], now: Duration) -> i32 {
+        if !sessions.may_create(wanted.len(), now) {
+            return 0;
+        }
+        let mut session = Session::with_capacity(wanted.len());
+        wanted.iter().for_each(|wanted| session.set(wanted.clone()));
+        sessions.create(session, true, now)
+    }
+
+    /// What an incremental request changes.
+    #[derive(Default)]
+    struct Changes {
+        wanted: Vec<Wanted>,
+        forgotten: Vec<(TopicRef, PartitionIndex)>,
+    }
+
     fn changes(wanted: Vec<Wanted>) -> Changes {
         Changes { wanted, ..Changes::default() }
+    }
+
+    /// Continue a session as an incremental request does.
+    fn resume(
+        sessions: &mut FetchSessions,
+        id: i32,
+        epoch: i32,
+        changes: Changes,
+        now: Duration,
+    ) -> Result<Vec<Wanted>, SessionRefusal> {
+        let hold = sessions.resume(id, epoch, true, now)?;
+        for wanted in changes.wanted {
+            sessions.want(hold, wanted)?;
+        }
+        for (topic, partition) in changes.forgotten {
+            sessions.forget(hold, topic, partition)?;
+        }
+        let count = sessions.settle(hold, now)?;
+        let all =
+            (0..count).map(|nth| sessions.nth(hold, nth).map(|found| found.expect("is there")));
+        all.collect()
     }
 
     #[test]
     fn a_session_remembers_changes_and_forgets() {
         let mut sessions = FetchSessions::new(LIMITS, 7);
         let topic = TopicRef::Id(Uuid([1; 16]));
-        let id = sessions.create(&many(0..3), true, NOW);
+        let id = create(&mut sessions, &many(0..3), NOW);
         assert_ne!(id, 0);
         sessions.told(id, &topic, 2, Some((5, 0)));
         let change = Changes { wanted: vec![wanted(2, 9)], forgotten: vec![(topic, 0)] };
-        let all = sessions.resume(id, 1, true, change, NOW).unwrap();
+        let all = resume(&mut sessions, id, 1, change, NOW).unwrap();
         let mut seen: Vec<_> = all.iter().map(|w| (w.partition, w.offset, w.told)).collect();
         seen.sort_unstable();
         assert_eq!(seen, [(1, 0, None), (2, 9, Some((5, 0)))]);
         assert_eq!(sessions.partitions(), 2);
         let refused = |s: &mut FetchSessions, id, epoch, uses_ids| {
-            s.resume(id, epoch, uses_ids, Changes::default(), NOW).map(|_| ()).unwrap_err()
+            s.resume(id, epoch, uses_ids, NOW).unwrap_err()
         };
         assert_eq!(refused(&mut sessions, id, 1, true), SessionRefusal::WrongEpoch);
         assert_eq!(refused(&mut sessions, id + 1, 1, true), SessionRefusal::NotFound);
@@ -335,10 +428,10 @@ mod tests {
     #[test]
     fn every_partition_gets_its_turn_to_be_first() {
         let mut sessions = FetchSessions::new(LIMITS, 7);
-        let id = sessions.create(&many(0..3), true, NOW);
+        let id = create(&mut sessions, &many(0..3), NOW);
         let mut firsts: Vec<_> = (1..4)
             .map(|epoch| {
-                let all = sessions.resume(id, epoch, true, Changes::default(), NOW).unwrap();
+                let all = resume(&mut sessions, id, epoch, Changes::default(), NOW).unwrap();
                 all[0].partition
             })
             .collect();
@@ -349,31 +442,31 @@ mod tests {
     #[test]
     fn sessions_are_limited_and_old_ones_make_room() {
         let mut sessions = FetchSessions::new(SessionLimits { sessions_max: 2, ..LIMITS }, 7);
-        let first = sessions.create(&many(0..1), true, NOW);
-        let second = sessions.create(&many(0..1), true, NOW + EVICTION_AGE);
+        let first = create(&mut sessions, &many(0..1), NOW);
+        let second = create(&mut sessions, &many(0..1), NOW + EVICTION_AGE);
         assert!(first != 0 && second != 0);
-        let third = sessions.create(&many(0..1), true, NOW + EVICTION_AGE);
+        let third = create(&mut sessions, &many(0..1), NOW + EVICTION_AGE);
         assert_ne!(third, 0, "the first was unused for long enough");
-        assert_eq!(sessions.create(&many(0..1), true, NOW + EVICTION_AGE), 0);
+        assert_eq!(create(&mut sessions, &many(0..1), NOW + EVICTION_AGE), 0);
         assert_eq!(sessions.len(), 2);
     }
 
     #[test]
     fn partitions_of_all_sessions_are_limited() {
         let mut sessions = FetchSessions::new(LIMITS, 7);
-        let old = sessions.create(&many(0..40), true, NOW);
+        let old = create(&mut sessions, &many(0..40), NOW);
         let later = NOW + EVICTION_AGE;
-        let small = sessions.create(&many(0..30), true, later);
+        let small = create(&mut sessions, &many(0..30), later);
         assert_ne!(small, 0);
-        assert_eq!(sessions.create(&many(0..51), true, later), 0, "too large for one session");
+        assert_eq!(create(&mut sessions, &many(0..51), later), 0, "too large for one session");
         assert_eq!(sessions.partitions(), 70, "nobody makes room for what cannot be");
-        assert_ne!(sessions.create(&many(0..50), true, later), 0, "the old one makes room");
+        assert_ne!(create(&mut sessions, &many(0..50), later), 0, "the old one makes room");
         assert_eq!(sessions.partitions(), 80);
         assert_eq!(
-            sessions.resume(old, 1, true, Changes::default(), later).unwrap_err(),
+            resume(&mut sessions, old, 1, Changes::default(), later).unwrap_err(),
             SessionRefusal::NotFound
         );
-        assert_eq!(sessions.create(&many(0..21), true, later), 0, "the others are in use");
+        assert_eq!(create(&mut sessions, &many(0..21), later), 0, "the others are in use");
         sessions.remove(small);
         assert_eq!(sessions.partitions(), 50);
     }
@@ -381,20 +474,20 @@ mod tests {
     #[test]
     fn a_session_that_grows_beyond_a_limit_ends() {
         let mut sessions = FetchSessions::new(LIMITS, 7);
-        let alone = sessions.create(&many(0..40), true, NOW);
-        let grown = sessions.resume(alone, 1, true, changes(many(0..50)), NOW).unwrap();
+        let alone = create(&mut sessions, &many(0..40), NOW);
+        let grown = resume(&mut sessions, alone, 1, changes(many(0..50)), NOW).unwrap();
         assert_eq!(grown.len(), 50, "what it had is not counted again");
-        let refused = sessions.resume(alone, 2, true, changes(many(50..51)), NOW).unwrap_err();
+        let refused = resume(&mut sessions, alone, 2, changes(many(50..51)), NOW).unwrap_err();
         assert_eq!(refused, SessionRefusal::NotFound);
         assert_eq!((sessions.len(), sessions.partitions()), (0, 0));
 
-        let first = sessions.create(&many(0..50), true, NOW);
-        let second = sessions.create(&many(0..45), true, NOW);
-        let third = sessions.create(&many(0..5), true, NOW);
-        let full = sessions.resume(third, 1, true, changes(many(0..6)), NOW).unwrap_err();
+        let first = create(&mut sessions, &many(0..50), NOW);
+        let second = create(&mut sessions, &many(0..45), NOW);
+        let third = create(&mut sessions, &many(0..5), NOW);
+        let full = resume(&mut sessions, third, 1, changes(many(0..6)), NOW).unwrap_err();
         assert_eq!(full, SessionRefusal::NotFound, "all together are too many");
         for id in [first, second] {
-            sessions.resume(id, 1, true, Changes::default(), NOW).unwrap();
+            resume(&mut sessions, id, 1, Changes::default(), NOW).unwrap();
         }
         assert_eq!(sessions.partitions(), 95);
     }
@@ -402,22 +495,42 @@ mod tests {
     #[test]
     fn sessions_without_a_client_end_when_another_begins() {
         let mut sessions = FetchSessions::new(LIMITS, 7);
-        sessions.create(&many(0..40), true, NOW);
-        let used = sessions.create(&many(0..5), true, NOW);
+        create(&mut sessions, &many(0..40), NOW);
+        let used = create(&mut sessions, &many(0..5), NOW);
         let later = NOW + LIMITS.idle_max;
-        sessions.resume(used, 1, true, Changes::default(), later).unwrap();
-        assert_ne!(sessions.create(&many(0..1), true, later), 0);
+        resume(&mut sessions, used, 1, Changes::default(), later).unwrap();
+        assert_ne!(create(&mut sessions, &many(0..1), later), 0);
         assert_eq!((sessions.len(), sessions.partitions()), (2, 6));
     }
 
     #[test]
     fn a_session_that_shrinks_gives_its_memory_back() {
         let mut sessions = FetchSessions::new(LIMITS, 7);
-        let id = sessions.create(&many(0..50), true, NOW);
+        let id = create(&mut sessions, &many(0..50), NOW);
         let forgotten = (1..50).map(|p| (TopicRef::Id(Uuid([1; 16])), p)).collect();
         let change = Changes { wanted: vec![], forgotten };
-        sessions.resume(id, 1, true, change, NOW).unwrap();
+        resume(&mut sessions, id, 1, change, NOW).unwrap();
         let session = &sessions.by_id[&id];
         assert!(session.wanted.capacity() < 10 && session.index.capacity() < 10);
+    }
+
+    /// While a large session is changed or read piece by piece, another request may come first.
+    #[test]
+    fn a_hold_is_good_until_another_request_continues_or_ends_the_session() {
+        let mut sessions = FetchSessions::new(LIMITS, 7);
+        let topic = TopicRef::Id(Uuid([1; 16]));
+        let id = create(&mut sessions, &many(0..3), NOW);
+        let first = sessions.resume(id, 1, true, NOW).unwrap();
+        sessions.want(first, wanted(3, 0)).unwrap();
+        let second = sessions.resume(id, 2, true, NOW).unwrap();
+        let refused = SessionRefusal::WrongEpoch;
+        assert_eq!(sessions.want(first, wanted(4, 0)), Err(refused));
+        assert_eq!(sessions.forget(first, topic.clone(), 0), Err(refused));
+        assert_eq!(sessions.settle(first, NOW), Err(refused));
+        assert_eq!(sessions.settle(second, NOW), Ok(4));
+        assert!(matches!(sessions.nth(first, 0), Err(SessionRefusal::WrongEpoch)));
+        sessions.remove(id);
+        assert_eq!(sessions.forget(second, topic, 0), Err(SessionRefusal::NotFound));
+        assert_eq!(sessions.partitions(), 0);
     }
 }

@@ -13,8 +13,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::protocol::{ApiKey, PREFIX_LEN, REQUEST_LEN_MIN, frame_len};
 
 use super::memory::{FrameMemory, Lease, SMALL_BYTES};
-use super::pace::{LOOK_EVERY, Pace, STEP_BYTES_MIN, Slow};
 use super::socket::Receiver;
+use super::transfer::{LOOK_EVERY, STEP_BYTES_MIN, Slow, Transfer};
 
 /// Largest frame of any request but Produce. Their bodies expand in memory (a name is more than
 /// its bytes), and none needs more: a hundred thousand committed offsets are 5 MiB.
@@ -126,7 +126,7 @@ impl FrameReader {
 
     /// Wait until a frame of `length` bytes is in the buffer.
     async fn arrive(&mut self, length: usize, lease: &mut Lease) -> Result<(), FrameEnd> {
-        let mut pace = Pace::new(length);
+        let mut transfer = Transfer::new(length);
         let mut is_checked = length <= NOT_PRODUCE_BYTES_MAX;
         while self.buffer.len() < length {
             if !is_checked && let Some(key) = self.buffer.first_chunk() {
@@ -144,7 +144,7 @@ impl FrameReader {
             if self.buffer.capacity() == have || self.buffer.capacity() < self.hint.min(length) {
                 let step = STEP_BYTES.max(have).max(self.hint.min(HINT_BYTES_MAX)).min(missing);
                 if lease.grow_to(have + step).await {
-                    pace.excuse(missing);
+                    transfer.excuse(missing);
                 }
                 self.buffer.reserve(step);
             }
@@ -155,20 +155,25 @@ impl FrameReader {
                 Err(FrameEnd::Closed) => return Err(FrameEnd::CutShort),
                 Err(end) => return Err(end),
             }
-            self.check_pace(&mut pace, length, lease)?;
+            self.check_transfer(&mut transfer, length, lease)?;
         }
         Ok(())
     }
 
     /// Whether the frame that arrives gets on as it must.
-    fn check_pace(&self, pace: &mut Pace, length: usize, lease: &Lease) -> Result<(), FrameEnd> {
+    fn check_transfer(
+        &self,
+        transfer: &mut Transfer,
+        length: usize,
+        lease: &Lease,
+    ) -> Result<(), FrameEnd> {
         let have = self.buffer.len();
         let left = || length.saturating_sub(have);
-        let looked = pace.look(FRAME_STALL_MAX, left, || lease.is_in_the_way());
+        let looked = transfer.look(FRAME_STALL_MAX, left, || lease.is_in_the_way());
         let patience = FRAME_STALL_MAX + LOOK_EVERY * (length / STEP_BYTES_MIN) as u32;
         let why = match looked {
-            Ok(()) if pace.age() < patience => return Ok(()),
-            Ok(()) => format!("is not there after {} s", pace.age().as_secs()),
+            Ok(()) if transfer.age() < patience => return Ok(()),
+            Ok(()) => format!("is not there after {} s", transfer.age().as_secs()),
             Err(Slow::Stalled(time)) => format!("had nothing more come for {} s", time.as_secs()),
             Err(Slow::InTheWay(step)) => format!(
                 "came by fewer than {step} bytes in a second while others waited for memory \

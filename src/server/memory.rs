@@ -12,7 +12,7 @@
 //! connections never use up the budget. Beyond it there is at most one answer for each fetch that
 //! was let in while there was room, and one for each connection that asked for something else.
 //!
-//! Who holds memory that others wait for must get on: see [`super::pace`].
+//! Who holds memory that others wait for must get on: see [`super::transfer`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

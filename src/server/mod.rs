@@ -4,12 +4,13 @@
 //! the shards joined by [`channels`]; each becomes a [`serving`] one.
 //!
 //! The life of a request: [`listener`] accepts a connection and hands it to the shard that
-//! [`admissions`] names; [`frames`] cuts the byte stream into frames, within [`memory`] and at the
-//! [`pace`] that others can bear; [`connection`] keeps the order of answers; [`dispatch`] decodes a
-//! frame and calls the one handler of its API in [`handlers`], which asks the shards that own what
-//! it is about; [`errors`] is the only translation from our errors to Kafka's; [`configs`],
-//! [`features`], [`owners`] and [`operations`] are what several handlers share; [`socket`] sends
-//! the answer without copying the batches in it, and [`readiness`] says when it can.
+//! [`admissions`] names; [`frames`] cuts the byte stream into frames, within [`memory`] and as fast
+//! as others can bear ([`transfer`]); [`connection`] keeps the order of answers; [`dispatch`]
+//! decodes a frame and calls the one handler of its API in [`handlers`], which asks the shards that
+//! own what it is about; [`errors`] is the only translation from our errors to Kafka's;
+//! [`configs`], [`features`], [`owners`] and [`operations`] are what several handlers share;
+//! [`socket`] sends the answer without copying the batches in it, and [`readiness`] says when it
+//! can.
 
 pub mod admissions;
 pub mod channels;
@@ -29,7 +30,6 @@ pub mod lock;
 pub mod memory;
 pub mod operations;
 pub mod owners;
-pub mod pace;
 pub mod process;
 pub mod readiness;
 pub mod request;
@@ -37,3 +37,4 @@ pub mod serving;
 pub mod signal;
 pub mod socket;
 pub mod start;
+pub mod transfer;

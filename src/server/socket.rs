@@ -16,8 +16,8 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use io_uring::{opcode, types};
 
-use super::pace::{LOOK_EVERY, Pace, Slow};
 use super::readiness::{Direction, Readiness, Watch};
+use super::transfer::{LOOK_EVERY, Slow, Transfer};
 
 /// Pieces sent at a time (the kernel's own limit, UIO_MAXIOV, is 1024).
 const PIECES_PER_SEND_MAX: usize = 64;
@@ -168,11 +168,11 @@ impl Sender {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.packet.socket.watch.take(Direction::Write);
-                    let (pace, left) = progress.get_or_insert_with(|| {
+                    let (transfer, left) = progress.get_or_insert_with(|| {
                         let left = pieces.iter().map(Bytes::len).sum();
-                        (Pace::new(left), left)
+                        (Transfer::new(left), left)
                     });
-                    self.wait_for_room(pace, *left, &is_in_the_way).await?;
+                    self.wait_for_room(transfer, *left, &is_in_the_way).await?;
                 }
                 Err(e) => return Err(e),
             }
@@ -182,13 +182,13 @@ impl Sender {
     /// Wait until the kernel takes more; it has not been given `left` bytes yet.
     async fn wait_for_room(
         &self,
-        pace: &mut Pace,
+        transfer: &mut Transfer,
         left: usize,
         is_in_the_way: impl Fn() -> bool,
     ) -> io::Result<()> {
         loop {
             let left = || left + self.unacknowledged();
-            pace.look(self.stalled, left, &is_in_the_way).map_err(|slow| {
+            transfer.look(self.stalled, left, &is_in_the_way).map_err(|slow| {
                 let why = match slow {
                     Slow::Stalled(time) => format!("none for {} s", time.as_secs()),
                     Slow::InTheWay(step) => format!(

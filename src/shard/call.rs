@@ -187,6 +187,13 @@ pub enum OffsetTarget {
     Timestamp(TimestampMs),
 }
 
+impl OffsetTarget {
+    /// Whether it is found by looking into batches, which may have to be read and decompressed.
+    pub fn is_searched(self) -> bool {
+        matches!(self, Self::MaxTimestamp | Self::Timestamp(_))
+    }
+}
+
 /// What a lookup found; offset -1 when no record matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundOffset {

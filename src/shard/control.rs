@@ -32,7 +32,7 @@ use super::Shard;
 use super::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
 
 /// Items of a request that are decided before others go first.
-const ITEMS_AT_ONCE: usize = 100;
+const DECISIONS_AT_ONCE: usize = 100;
 
 /// The one writer of metadata.
 pub struct Controller {
@@ -96,7 +96,7 @@ impl<R: Runtime> Shard<R> {
         Some(match request {
             ControlRequest::CreateTopics { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(ITEMS_AT_ONCE);
+                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for topic in &topics {
                     pace.worked(1).await;
                     let created = create_topic(&decided.image, &controller.limits, topic);
@@ -111,7 +111,7 @@ impl<R: Runtime> Shard<R> {
             }
             ControlRequest::CreatePartitions { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(ITEMS_AT_ONCE);
+                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for more in &topics {
                     pace.worked(1).await;
                     let MorePartitions { topic, count, assignments } = more;
@@ -127,7 +127,9 @@ impl<R: Runtime> Shard<R> {
             }
             ControlRequest::DeleteTopics(ids) => {
                 let mut decided = Decided::new(&image);
+                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for id in ids {
+                    pace.worked(1).await;
                     let count = image.topic_by_id(id).map_or(0, |t| t.partitions.len() as i32);
                     let deleted = delete_topic(&decided.image, id);
                     decided.item(deleted.map(|change| ((id, count), vec![change])));
@@ -136,7 +138,7 @@ impl<R: Runtime> Shard<R> {
             }
             ControlRequest::Configs { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(ITEMS_AT_ONCE);
+                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for alteration in &alterations {
                     pace.worked(1).await;
                     let altered = alter_configs(&decided.image, &self.config, alteration);
@@ -147,7 +149,9 @@ impl<R: Runtime> Shard<R> {
             }
             ControlRequest::Quotas { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
+                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for alteration in &alterations {
+                    pace.worked(1).await;
                     let altered = alter_quotas(&decided.image, alteration);
                     decided.item(altered.map(|changes| ((), changes)));
                 }
@@ -227,6 +231,7 @@ impl<R: Runtime> Shard<R> {
         }
         self.topic_configs.borrow_mut().clear();
         let mut failures = Vec::new();
+        let mut pace = Pace::new(DECISIONS_AT_ONCE);
         for topic in image.topics() {
             let known = before.topic_by_id(topic.id);
             if known.is_some_and(|k| Arc::ptr_eq(k, topic)) && !is_reconfigured {
@@ -241,6 +246,7 @@ impl<R: Runtime> Shard<R> {
                 }
                 match self.partition(id) {
                     Some(partition) if overrides_changed => {
+                        pace.worked(1).await;
                         let (log, rules) = self.settings(&image, id);
                         partition.log().set_config(log);
                         self.count_relaxed(partition.is_relaxed(), rules.relaxed);
@@ -248,6 +254,7 @@ impl<R: Runtime> Shard<R> {
                     }
                     Some(_) => {}
                     None => {
+                        pace.worked(1).await;
                         if let Err(why) = self.create(&image, id).await {
                             failures.push((id, why));
                         }
@@ -310,8 +317,10 @@ impl<R: Runtime> Shard<R> {
                 partitions.keys().filter(|id| !topics.contains(&id.topic_id)).copied().collect();
             gone.into_iter().filter_map(|id| partitions.remove(&id)).collect()
         };
+        let mut pace = Pace::new(DECISIONS_AT_ONCE);
         for partition in gone {
             self.count_relaxed(partition.is_relaxed(), false);
+            pace.worked(1).await;
             partition.close(Closed::Deleted);
             match self.store.delete_log(partition.id()).await {
                 // Of a broker that stops, or whose log says already what is the matter.

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use crate::config::Config;
 use crate::model::{Offset, TimestampMs};
 use crate::partition::Partition;
-use crate::record;
+use crate::record::{self, TURN_BYTES, Walked};
 use crate::runtime::Runtime;
-use crate::runtime::wait::step_aside;
+use crate::runtime::wait::Pace;
 use crate::storage::ReadError;
 
 use super::call::{FoundOffset, OffsetRefusal};
@@ -21,9 +21,6 @@ const NOTHING: FoundOffset = FoundOffset { offset: -1, timestamp: -1, epoch: -1 
 /// Batches looked into before a lookup gives up: the index names the right batch at once, unless
 /// headers claim later timestamps than their compressed records have.
 const BATCHES_LOOKED_INTO_MAX: usize = 16;
-
-/// Decompressed bytes after which everybody else gets a turn.
-const TURN_BYTES: usize = 256 << 10;
 
 /// The first record at or after `timestamp`, below `limit`. Where too much would have to be opened
 /// to tell, the answer is an earlier one, so that who reads from there misses nothing.
@@ -126,14 +123,15 @@ async fn scan(
     mut wanted: impl FnMut(Offset, TimestampMs) -> bool,
 ) -> Result<Option<(Offset, TimestampMs)>, String> {
     let mut times = record::RecordTimes::new(view, *bytes_left)?;
-    let mut turn_ends = TURN_BYTES;
-    while let Some((offset, timestamp)) = times.next_one()? {
-        if wanted(offset, timestamp) {
-            return Ok(Some((offset, timestamp)));
-        }
-        if times.bytes_read() > turn_ends {
-            turn_ends = times.bytes_read() + TURN_BYTES;
-            step_aside().await;
+    let mut pace = Pace::new(TURN_BYTES);
+    loop {
+        match times.next_one()? {
+            Walked::Record((offset, timestamp)) if wanted(offset, timestamp) => {
+                return Ok(Some((offset, timestamp)));
+            }
+            Walked::Record(_) => {}
+            Walked::Pause => pace.worked(TURN_BYTES).await,
+            Walked::End => break,
         }
     }
     *bytes_left = bytes_left.saturating_sub(times.bytes_read());

@@ -16,7 +16,7 @@ use crate::partition::Partition;
 use crate::partition::read::ReadRefusal;
 use crate::partition::waiters::FetchWaiter;
 use crate::runtime::Runtime;
-use crate::runtime::wait::{Pace, step_aside};
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 
 use super::Shard;
 use super::call::{
@@ -26,8 +26,6 @@ use super::call::{
 
 /// Partitions read side by side; the shard's other work has a turn after so many.
 const WAVE_MAX: usize = 1024;
-/// Cheap items that are done before others go first.
-const ITEMS_AT_ONCE: usize = 1000;
 
 /// A call that has begun.
 pub type Begun = Pin<Box<dyn Future<Output = Reply>>>;
@@ -51,9 +49,9 @@ impl<R: Runtime> Shard<R> {
             Call::Fetch(fetch) => Box::pin(async move { Reply::Fetch(shard.fetch(fetch).await) }),
             Call::Wait(partitions) => {
                 let (waiter, heard) = FetchWaiter::new();
-                self.park(&partitions, &waiter);
                 Box::pin(async move {
-                    // Held here: parked waiters are swept once nobody listens.
+                    shard.park(&partitions, &waiter).await;
+                    // Held until here: parked waiters are swept once nobody listens.
                     let _waiter = waiter;
                     let _ = heard.await;
                     Reply::Wait
@@ -61,11 +59,12 @@ impl<R: Runtime> Shard<R> {
             }
             Call::Offsets(queries) => Box::pin(async move {
                 let mut found = Vec::with_capacity(queries.len());
+                let mut pace = Pace::new(ITEMS_AT_ONCE);
+                // Of the query before: nobody waits behind the last one.
+                let mut cost = 0;
                 for query in queries {
-                    // A lookup may read and decompress a batch, all from memory.
-                    if !found.is_empty() {
-                        step_aside().await;
-                    }
+                    pace.worked(cost).await;
+                    cost = if query.target.is_searched() { ITEMS_AT_ONCE } else { 1 };
                     found.push(shard.find_offset(query).await);
                 }
                 Reply::Offsets(found)
@@ -102,13 +101,18 @@ impl<R: Runtime> Shard<R> {
                 self.begin_all_groups(&client, version, &request)
             }
             Call::Metrics => Box::pin(ready(Reply::Metrics(Box::new(self.snapshot_metrics())))),
-            Call::Sizes => {
-                let sizes = self.partitions().into_iter().map(|p| {
-                    let bytes = p.log().segments().iter().map(|s| s.bytes).sum();
-                    (p.id(), bytes, p.log().end_offset())
-                });
-                Box::pin(ready(Reply::Sizes(sizes.collect())))
-            }
+            Call::Sizes => Box::pin(async move {
+                let partitions = shard.partitions();
+                let mut sizes = Vec::with_capacity(partitions.len());
+                let mut pace = Pace::new(ITEMS_AT_ONCE);
+                for partition in partitions {
+                    pace.worked(1).await;
+                    let log = partition.log();
+                    let bytes = log.segments().iter().map(|s| s.bytes).sum();
+                    sizes.push((partition.id(), bytes, log.end_offset()));
+                }
+                Reply::Sizes(sizes)
+            }),
             Call::Producers(id) => {
                 let known = self.partition(id).map(|partition| known_producers(&partition));
                 Box::pin(ready(Reply::Producers(known)))
@@ -156,7 +160,7 @@ impl<R: Runtime> Shard<R> {
     async fn fetch(self: Rc<Self>, fetch: FetchCall) -> Vec<FetchResult> {
         let mut left = fetch.bytes_max;
         let mut any = false;
-        let mut rested = 0;
+        let mut pace = Pace::new(WAVE_MAX);
         let mut results = Vec::with_capacity(fetch.items.len());
         let mut items = fetch.items.iter().peekable();
         while items.peek().is_some() {
@@ -170,6 +174,7 @@ impl<R: Runtime> Shard<R> {
                 wave.push(self.read(item, share, !any));
                 reserved += item.bytes_max.min(share);
             }
+            let wave_len = wave.len();
             for result in join_all(wave).await {
                 if let Ok(outcome) = &result {
                     left = left.saturating_sub(outcome.batches.bytes);
@@ -177,10 +182,7 @@ impl<R: Runtime> Shard<R> {
                 }
                 results.push(result);
             }
-            if results.len() >= rested + WAVE_MAX {
-                rested = results.len();
-                step_aside().await;
-            }
+            pace.worked(wave_len).await;
         }
         results
     }
@@ -193,8 +195,10 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// Park `waiter` at every partition; fires at once if one has moved or is not here.
-    fn park(&self, partitions: &[(TopicPartition, Offset)], waiter: &Rc<FetchWaiter>) {
+    async fn park(&self, partitions: &[(TopicPartition, Offset)], waiter: &Rc<FetchWaiter>) {
+        let mut pace = Pace::new(ITEMS_AT_ONCE);
         for (id, seen) in partitions {
+            pace.worked(1).await;
             match self.partition(*id) {
                 Some(partition) => partition.park_fetch(*seen, waiter),
                 None => waiter.fire(),

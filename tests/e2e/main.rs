@@ -26,3 +26,4 @@ mod slow;
 mod spread;
 mod sweep;
 mod threads;
+mod turns;

@@ -84,7 +84,7 @@ const CLOCKS: &[&str] = &[
     "src/runtime/glommio.rs",
     "src/runtime/tasks.rs",
     // How long a frame takes to arrive, and an answer to leave, on a real socket.
-    "src/server/pace.rs",
+    "src/server/transfer.rs",
     "src/server/readiness.rs",
     "src/client/",
     "src/cli/",

@@ -359,7 +359,7 @@ impl ConsumerGroup {
     }
 
     /// Begin another epoch if there is a reason, or the topics are others than the group knew.
-    fn bump(&mut self, desk: &mut Desk, image: &Image, reason: Option<&'static str>) {
+    pub(super) fn bump(&mut self, desk: &mut Desk, image: &Image, reason: Option<&'static str>) {
         let hash = self.hash_topics(image);
         let has_other_topics = (hash != self.metadata_hash).then_some("its topics have changed");
         if let Some(reason) = reason.or(has_other_topics) {

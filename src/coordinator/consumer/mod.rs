@@ -20,6 +20,8 @@ mod reconcile;
 mod regex;
 mod target;
 
+pub use regex::{Matched, Matching};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::image::Image;

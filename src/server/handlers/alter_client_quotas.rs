@@ -10,6 +10,7 @@ use crate::protocol::messages::alter_client_quotas::{
     AlterClientQuotasRequest, AlterClientQuotasResponse, EntryData, EntryResult,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
@@ -23,7 +24,9 @@ pub async fn handle<R: Runtime>(
     let mut entities = HashSet::new();
     let (mut slots, mut alterations) = (Vec::new(), Vec::new());
     let mut results = Vec::with_capacity(request.entries.len());
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for entry in request.entries {
+        pace.worked(1 + entry.ops.len()).await;
         let mut result = EntryResult::default();
         let asked = alteration(&entry).and_then(|alteration| {
             if entities.insert(alteration.entity.clone()) {

@@ -11,6 +11,7 @@ use crate::protocol::messages::alter_partition_reassignments::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors::Refused;
 use crate::server::request::{Caller, Hangup};
 
@@ -21,20 +22,24 @@ pub async fn handle<R: Runtime>(
     request: AlterPartitionReassignmentsRequest,
 ) -> Result<AlterPartitionReassignmentsResponse, Hangup> {
     let (image, node) = (caller.shard.image(), caller.identity.node_id);
-    let responses = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
+    let mut responses = Vec::with_capacity(request.topics.len());
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            pace.worked(1).await;
             let (error_code, text) = reassign(&image, node, &topic.name, partition);
-            ReassignablePartitionResponse {
+            partitions.push(ReassignablePartitionResponse {
                 partition_index: partition.partition_index,
                 error_code,
                 error_message: text.map(|text| text.as_str().into()),
-            }
-        });
-        ReassignableTopicResponse { partitions: partitions.collect(), name: topic.name }
-    });
+            });
+        }
+        responses.push(ReassignableTopicResponse { partitions, name: topic.name });
+    }
     Ok(AlterPartitionReassignmentsResponse {
         allow_replication_factor_change: request.allow_replication_factor_change,
-        responses: responses.collect(),
+        responses,
         ..Default::default()
     })
 }

@@ -14,6 +14,7 @@ use crate::protocol::messages::alter_replica_log_dirs::{
     AlterReplicaLogDirsResponse,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::request::{Caller, Hangup};
 
 /// Partitions succeed or fail one by one; of one that is named for several directories the last
@@ -26,10 +27,12 @@ pub async fn handle<R: Runtime>(
     let config = &caller.shard.config;
     let (image, own) = (caller.shard.image(), config.log_dir());
     let mut results: BTreeMap<&str, BTreeMap<i32, ErrorCode>> = BTreeMap::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for dir in &request.dirs {
         for topic in &dir.topics {
             let result = results.entry(&topic.name).or_default();
             for index in &topic.partitions {
+                pace.worked(1).await;
                 result.insert(*index, alter(&image, &own, &dir.path, &topic.name, *index));
             }
         }

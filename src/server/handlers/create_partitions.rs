@@ -9,6 +9,7 @@ use crate::protocol::messages::create_partitions::{
     CreatePartitionsTopicResult,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
@@ -20,13 +21,16 @@ pub async fn handle<R: Runtime>(
     request: CreatePartitionsRequest,
 ) -> Result<CreatePartitionsResponse, Hangup> {
     let mut named: HashMap<String, usize> = HashMap::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for topic in &request.topics {
+        pace.worked(1).await;
         *named.entry(topic.name.to_string()).or_default() += 1;
     }
     let mut results = Vec::with_capacity(request.topics.len());
     let mut slots = Vec::new();
     let mut topics = Vec::new();
     for topic in request.topics {
+        pace.worked(1).await;
         let mut result =
             CreatePartitionsTopicResult { name: topic.name.clone(), ..Default::default() };
         if named[&*topic.name] > 1 {

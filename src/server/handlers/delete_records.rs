@@ -11,6 +11,7 @@ use crate::protocol::messages::delete_records::{
     DeleteRecordsTopicResult,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors;
 use crate::server::owners::ByOwner;
 use crate::server::request::{Caller, Hangup};
@@ -27,12 +28,14 @@ pub async fn handle<R: Runtime>(
     let image = shard.image();
     let mut response = DeleteRecordsResponse::default();
     let mut by_owner = ByOwner::new(shard.shards);
-    let mut wanted = last_wanted(&image, &request);
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    let mut wanted = last_wanted(&image, &request, &mut pace).await;
     for (at, topic) in request.topics.into_iter().enumerate() {
         let known = image.topic(&topic.name);
         let count = known.map_or(0, |t| t.partitions.len());
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
+            pace.worked(1).await;
             let index = asked.partition_index;
             let id = known.map(|topic| TopicPartition { topic_id: topic.id, partition: index });
             let offset = id.map(|id| wanted.remove(&id));
@@ -60,6 +63,7 @@ pub async fn handle<R: Runtime>(
     for (slots, reply) in by_owner.ask(shard, Call::DeleteRecords).await {
         let Reply::DeleteRecords(results) = reply else { continue };
         for ((at, nth), result) in slots.into_iter().zip(results) {
+            pace.worked(1).await;
             let answer = &mut response.topics[at].partitions[nth];
             match result {
                 Ok(start) => {
@@ -74,11 +78,16 @@ pub async fn handle<R: Runtime>(
 }
 
 /// The offset that is named last for each partition.
-fn last_wanted(image: &Image, request: &DeleteRecordsRequest) -> HashMap<TopicPartition, Offset> {
+async fn last_wanted(
+    image: &Image,
+    request: &DeleteRecordsRequest,
+    pace: &mut Pace,
+) -> HashMap<TopicPartition, Offset> {
     let mut wanted = HashMap::new();
     for topic in &request.topics {
         let Some(known) = image.topic(&topic.name) else { continue };
         for asked in &topic.partitions {
+            pace.worked(1).await;
             let id = TopicPartition { topic_id: known.id, partition: asked.partition_index };
             wanted.insert(id, asked.offset);
         }

@@ -11,6 +11,7 @@ use crate::protocol::messages::delete_topics::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
@@ -36,10 +37,13 @@ pub async fn handle<R: Runtime>(
     let mut slots = Vec::new();
     let mut ids = Vec::new();
     let mut named: HashMap<Uuid, usize> = HashMap::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for found in asked.iter().filter_map(|topic| find(&image, topic).ok()) {
+        pace.worked(1).await;
         *named.entry(found.id).or_default() += 1;
     }
     for topic in asked {
+        pace.worked(1).await;
         let found = find(&image, &topic);
         let mut result = DeletableTopicResult {
             name: topic.name.clone(),

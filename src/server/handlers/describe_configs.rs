@@ -13,14 +13,11 @@ use crate::protocol::messages::describe_configs::{
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use crate::runtime::Runtime;
-use crate::runtime::wait::Pace;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::server::dispatch::check_answer;
 use crate::server::request::{Caller, Hangup};
 use crate::wire::Field;
-
-/// Entries that are described before others go first.
-const ENTRIES_AT_ONCE: usize = 1000;
 
 /// Every resource asked for, every key asked for.
 pub async fn handle<R: Runtime>(
@@ -30,17 +27,20 @@ pub async fn handle<R: Runtime>(
 ) -> Result<DescribeConfigsResponse, Hangup> {
     let mut response = DescribeConfigsResponse::default();
     let mut bytes = 0;
-    let mut pace = Pace::new(ENTRIES_AT_ONCE);
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for resource in &request.resources {
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
             ..Default::default()
         };
+        let mut looked_at = 0;
         match entries(&caller, resource) {
             Ok(entries) => {
+                looked_at = entries.len();
                 // No keys are all keys, as in Kafka.
                 let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
+                looked_at *= keys.map_or(1, |keys| keys.len().max(1));
                 let wanted = entries
                     .into_iter()
                     .filter(|e| keys.is_none_or(|keys| keys.iter().any(|k| **k == *e.name)));
@@ -55,7 +55,7 @@ pub async fn handle<R: Runtime>(
         }
         bytes += result.size_hint();
         check_answer(bytes)?;
-        pace.worked(1 + result.configs.len()).await;
+        pace.worked(1 + looked_at).await;
         response.results.push(result);
     }
     Ok(response)

@@ -10,6 +10,7 @@ use crate::protocol::messages::describe_log_dirs::{
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, Reply};
 
@@ -28,9 +29,11 @@ pub async fn handle<R: Runtime>(
     });
     let image = shard.image();
     let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for reply in shard.ask_all(|| Call::Sizes).await {
         let Reply::Sizes(sizes) = reply else { continue };
         for (id, bytes, _) in sizes {
+            pace.worked(1).await;
             let Some(topic) = image.topic_by_id(id.topic_id) else { continue };
             let name = topic.name.as_str();
             if wanted.as_ref().is_none_or(|wanted| wanted.contains(&(name, id.partition))) {

@@ -12,7 +12,7 @@ use crate::protocol::messages::describe_producers::{
     TopicResponse,
 };
 use crate::runtime::Runtime;
-use crate::runtime::wait::step_aside;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::dispatch::check_answer;
 use crate::server::owners::Slot;
 use crate::server::request::{Caller, Hangup};
@@ -33,11 +33,13 @@ pub async fn handle<R: Runtime>(
     let mut response = DescribeProducersResponse::default();
     let mut asked: Vec<(Slot, TopicPartition)> = Vec::new();
     let mut seen = HashSet::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for (at, topic) in request.topics.into_iter().enumerate() {
         let known = image.topic(&topic.name);
         let count = known.map_or(0, |t| t.partitions.len());
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for index in topic.partition_indexes {
+            pace.worked(1).await;
             if let Some(topic) = known
                 && usize::try_from(index).is_ok_and(|index| index < count)
             {
@@ -71,7 +73,8 @@ pub async fn handle<R: Runtime>(
             }
         }
         check_answer(bytes)?;
-        step_aside().await;
+        // What a partition remembers may be many producers.
+        pace.worked(ITEMS_AT_ONCE).await;
     }
     Ok(response)
 }

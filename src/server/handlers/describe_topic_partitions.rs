@@ -13,6 +13,7 @@ use crate::protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::operations;
 use crate::server::request::{Caller, Hangup};
 
@@ -34,10 +35,10 @@ pub async fn handle<R: Runtime>(
     }
     let most = caller.shard.config.limits.described_partitions_max;
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(1).clamp(1, most);
-    let mut names: Vec<String> = if request.topics.is_empty() {
-        image.topics().map(|t| t.name.as_str().to_owned()).collect()
+    let mut names: Vec<&str> = if request.topics.is_empty() {
+        image.topics().map(|t| t.name.as_str()).collect()
     } else {
-        request.topics.iter().map(|t| t.name.to_string()).collect()
+        request.topics.iter().map(|t| &*t.name).collect()
     };
     names.sort_unstable();
     names.dedup();
@@ -48,16 +49,18 @@ pub async fn handle<R: Runtime>(
         None => (String::new(), 0),
     };
     let mut response = DescribeTopicPartitionsResponse::default();
-    for name in names.into_iter().filter(|name| *name >= from) {
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    for name in names.into_iter().filter(|name| *name >= from.as_str()) {
+        pace.worked(1).await;
         let begin = if name == from { std::mem::take(&mut first) } else { 0 };
         if left == 0 {
             let partition_index = i32::try_from(begin).unwrap_or(0);
-            let topic_name = name.as_str().into();
+            let topic_name = name.into();
             response.next_cursor = Some(Cursor { topic_name, partition_index });
             break;
         }
-        let Some(topic) = image.topic(&name) else {
-            response.topics.push(missing(&name));
+        let Some(topic) = image.topic(name) else {
+            response.topics.push(missing(name));
             continue;
         };
         let end = topic.partitions.len().min(begin.saturating_add(left));
@@ -65,7 +68,7 @@ pub async fn handle<R: Runtime>(
         left -= end.saturating_sub(begin);
         if end < topic.partitions.len() {
             let partition_index = i32::try_from(end).unwrap_or(i32::MAX);
-            let topic_name = name.as_str().into();
+            let topic_name = name.into();
             response.next_cursor = Some(Cursor { topic_name, partition_index });
             break;
         }

@@ -9,6 +9,7 @@ use crate::protocol::messages::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::request::{Caller, Hangup};
 
 /// 0 is the preferred replica, 1 any replica.
@@ -26,18 +27,21 @@ pub async fn handle<R: Runtime>(
     }
     let image = caller.shard.image();
     let asked = request.topic_partitions;
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     let results = match asked {
-        Some(topics) => topics
-            .into_iter()
-            .map(|topic| ReplicaElectionResult {
-                partition_result: topic
-                    .partitions
-                    .iter()
-                    .map(|index| elect(&image, &topic.topic, *index))
-                    .collect(),
-                topic: topic.topic,
-            })
-            .collect(),
+        Some(topics) => {
+            let mut results = Vec::with_capacity(topics.len());
+            for topic in topics {
+                let mut elected = Vec::with_capacity(topic.partitions.len());
+                for index in topic.partitions {
+                    pace.worked(1).await;
+                    elected.push(elect(&image, &topic.topic, index));
+                }
+                let topic = topic.topic;
+                results.push(ReplicaElectionResult { topic, partition_result: elected });
+            }
+            results
+        }
         None => image
             .topics()
             .map(|topic| ReplicaElectionResult {

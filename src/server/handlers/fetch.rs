@@ -17,7 +17,7 @@ use futures_util::future::{FutureExt, join_all, select, select_all};
 
 use crate::cluster::image::Image;
 use crate::metrics::Value;
-use crate::model::{Offset, TopicPartition, Uuid};
+use crate::model::{Offset, PartitionIndex, TopicPartition, Uuid};
 use crate::partition::read::{Lag, ReadOutcome, ReadRefusal};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{
@@ -25,10 +25,10 @@ use crate::protocol::messages::fetch::{
     NodeEndpoint, PartitionData,
 };
 use crate::runtime::Runtime;
-use crate::runtime::wait::step_aside;
+use crate::runtime::wait::Pace;
 use crate::server::errors;
 use crate::server::fetch_session::{
-    Changes, FINAL_EPOCH, INITIAL_EPOCH, SessionRefusal, TopicRef, Wanted,
+    FINAL_EPOCH, INITIAL_EPOCH, Session, SessionRefusal, TopicRef, Wanted,
 };
 use crate::server::leaders::Leaders;
 use crate::server::request::{Caller, Endpoint, Hangup, Identity};
@@ -40,7 +40,7 @@ use crate::wire::Records;
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Partitions that are worked at before others have a turn.
-const PARTITIONS_PER_TURN: usize = 4096;
+const PARTITIONS_AT_ONCE: usize = 2048;
 /// From this version on a client is told who leads where this broker does not (KIP-951).
 const LEADERS_VERSION_MIN: i16 = 16;
 
@@ -100,31 +100,77 @@ async fn plan<R: Runtime>(
         // An answer never holds more: nobody waits for what it cannot hold.
         bytes_min: bytes_min.min(bytes_max),
     };
-    let now = caller.shard.runtime.now();
-    let mut sessions = caller.sessions.borrow_mut();
-    match request.session_epoch {
-        FINAL_EPOCH | INITIAL_EPOCH => {
-            if request.session_id != 0 {
-                sessions.remove(request.session_id);
-            }
-            if request.session_epoch == INITIAL_EPOCH {
-                plan.session_id = sessions.create(&plan.wanted, uses_ids, now);
-            }
+    let is_full = matches!(request.session_epoch, FINAL_EPOCH | INITIAL_EPOCH);
+    if is_full {
+        if request.session_id != 0 {
+            caller.sessions.borrow_mut().remove(request.session_id);
         }
-        epoch => {
-            let forgotten = request.forgotten_topics_data.into_iter().flat_map(|topic| {
-                let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
-                topic.partitions.into_iter().map(move |p| (reference.clone(), p))
-            });
-            let changes = Changes { wanted: plan.wanted, forgotten: forgotten.collect() };
-            let id = request.session_id;
-            plan.wanted =
-                sessions.resume(id, epoch, uses_ids, changes, now).map_err(refused_session)?;
-            plan.session_id = id;
-            plan.is_incremental = true;
+        if request.session_epoch == INITIAL_EPOCH {
+            plan.session_id = create_session(caller, &plan.wanted, uses_ids).await;
         }
+        return Ok(plan);
     }
+    let (id, epoch) = (request.session_id, request.session_epoch);
+    let forgotten = request.forgotten_topics_data.into_iter().flat_map(|topic| {
+        let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
+        topic.partitions.into_iter().map(move |p| (reference.clone(), p))
+    });
+    plan.wanted = resume_session(caller, id, epoch, uses_ids, plan.wanted, forgotten)
+        .await
+        .map_err(refused_session)?;
+    plan.session_id = id;
+    plan.is_incremental = true;
     Ok(plan)
+}
+
+/// A new session for what a full request wants, each partition once; 0 without room for one.
+async fn create_session<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    wanted: &[Wanted],
+    uses_ids: bool,
+) -> i32 {
+    let now = caller.shard.runtime.now();
+    if !caller.sessions.borrow_mut().may_create(wanted.len(), now) {
+        return 0;
+    }
+    let mut session = Session::with_capacity(wanted.len());
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
+    for wanted in wanted {
+        pace.worked(1).await;
+        session.set(wanted.clone());
+    }
+    caller.sessions.borrow_mut().create(session, uses_ids, now)
+}
+
+/// Change a session as an incremental request says; all that it wants then. Only what this request
+/// holds is touched: see [`crate::server::fetch_session`].
+async fn resume_session<R: Runtime>(
+    caller: &Rc<Caller<R>>,
+    id: i32,
+    epoch: i32,
+    uses_ids: bool,
+    wanted: Vec<Wanted>,
+    forgotten: impl Iterator<Item = (TopicRef, PartitionIndex)>,
+) -> Result<Vec<Wanted>, SessionRefusal> {
+    let sessions = &caller.sessions;
+    let now = caller.shard.runtime.now();
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
+    let hold = sessions.borrow_mut().resume(id, epoch, uses_ids, now)?;
+    for wanted in wanted {
+        pace.worked(1).await;
+        sessions.borrow_mut().want(hold, wanted)?;
+    }
+    for (topic, partition) in forgotten {
+        pace.worked(1).await;
+        sessions.borrow_mut().forget(hold, topic, partition)?;
+    }
+    let count = sessions.borrow_mut().settle(hold, now)?;
+    let mut all = Vec::with_capacity(count);
+    for nth in 0..count {
+        pace.worked(1).await;
+        all.extend(sessions.borrow_mut().nth(hold, nth)?);
+    }
+    Ok(all)
 }
 
 fn refused_session(refusal: SessionRefusal) -> ErrorCode {
@@ -140,10 +186,11 @@ async fn wanted(uses_ids: bool, topics: Vec<FetchTopic>) -> Vec<Wanted> {
     let count = topics.iter().map(|t| t.partitions.len()).sum();
     let mut wanted = Vec::with_capacity(count);
     let mut seen = HashSet::with_capacity(count);
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
     for topic in topics {
         let reference = topic_ref(uses_ids, topic.topic_id, topic.topic);
         for p in topic.partitions {
-            give_way(seen.len()).await;
+            pace.worked(1).await;
             if seen.insert((reference.clone(), p.partition)) {
                 wanted.push(Wanted {
                     topic: reference.clone(),
@@ -157,13 +204,6 @@ async fn wanted(uses_ids: bool, topics: Vec<FetchTopic>) -> Vec<Wanted> {
         }
     }
     wanted
-}
-
-/// A fetch may be of very many partitions: let others have a turn each time so many are done.
-async fn give_way(done: usize) {
-    if done % PARTITIONS_PER_TURN == PARTITIONS_PER_TURN - 1 {
-        step_aside().await;
-    }
 }
 
 fn topic_ref(uses_ids: bool, id: Uuid, name: crate::wire::StrBytes) -> TopicRef {
@@ -195,8 +235,9 @@ async fn read_or_wait<R: Runtime>(
     let deadline = shard.runtime.now() + wait;
     let image = shard.image();
     let mut resolved = Vec::with_capacity(plan.wanted.len());
-    for (at, wanted) in plan.wanted.iter().enumerate() {
-        give_way(at).await;
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
+    for wanted in &plan.wanted {
+        pace.worked(1).await;
         resolved.push(resolve(&image, wanted));
     }
     drop(image);
@@ -212,7 +253,7 @@ async fn read_or_wait<R: Runtime>(
             return found;
         }
         let waits = shard.metrics.during(Value::WaitingFetches);
-        let moved = moved(caller, &resolved, &found);
+        let moved = moved(caller, &resolved, &found).await;
         // Read again after the wait; held through it, the batches would count nowhere.
         drop(found);
         let slept = shard.runtime.sleep(left);
@@ -244,14 +285,16 @@ fn is_enough(plan: &Plan, resolved: &[Resolved], found: &[Found]) -> bool {
 }
 
 /// Completes when any of the partitions has more than was found.
-fn moved<R: Runtime>(
+async fn moved<R: Runtime>(
     caller: &Rc<Caller<R>>,
     resolved: &[Resolved],
     found: &[Found],
 ) -> impl Future<Output = ()> + use<R> {
     let shard = &caller.shard;
     let mut by_owner: HashMap<u16, Vec<(TopicPartition, Offset)>> = HashMap::new();
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
     for (id, outcome) in resolved.iter().zip(found) {
+        pace.worked(1).await;
         if let (Ok(id), Ok(outcome)) = (id, outcome) {
             by_owner.entry(shard.owner(*id)).or_default().push((*id, outcome.high_watermark));
         }
@@ -276,8 +319,9 @@ async fn read<R: Runtime>(
     let mut by_owner: Vec<(Vec<usize>, Vec<FetchItem>)> = Vec::new();
     by_owner.resize_with(usize::from(shard.shards), Default::default);
     let mut found: Vec<Found> = Vec::with_capacity(resolved.len());
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
     for (at, (id, wanted)) in resolved.iter().zip(&plan.wanted).enumerate() {
-        give_way(at).await;
+        pace.worked(1).await;
         found.push(Err(match id {
             Ok(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             Err(code) => *code,
@@ -306,6 +350,7 @@ async fn read<R: Runtime>(
     for (slots, reply) in join_all(calls).await {
         let Reply::Fetch(results) = reply else { continue };
         for (slot, result) in slots.into_iter().zip(results) {
+            pace.worked(1).await;
             found[slot] = translate(caller, result);
         }
     }
@@ -358,8 +403,9 @@ async fn answer<R: Runtime>(
     found: Vec<Found>,
 ) -> FetchResponse {
     let mut response = FetchResponse { session_id: plan.session_id, ..Default::default() };
-    for (at, (wanted, found)) in plan.wanted.iter().zip(found).enumerate() {
-        give_way(at).await;
+    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
+    for (wanted, found) in plan.wanted.iter().zip(found) {
+        pace.worked(1).await;
         let marks = found.as_ref().ok().map(|o| (o.high_watermark, o.log_start));
         let is_told = wanted.told == marks;
         if plan.session_id != 0 && !is_told {

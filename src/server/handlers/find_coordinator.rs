@@ -14,6 +14,7 @@ use crate::protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
@@ -37,8 +38,12 @@ pub async fn handle<R: Runtime>(
         _ => Err((ErrorCode::INVALID_REQUEST, Some("The key type is not known.".into()))),
     };
     let keys = if version < 4 { vec![request.key] } else { request.coordinator_keys };
-    let mut coordinators: Vec<_> =
-        keys.into_iter().map(|key| coordinator(&caller, key, &found)).collect();
+    let mut coordinators = Vec::with_capacity(keys.len());
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    for key in keys {
+        pace.worked(1).await;
+        coordinators.push(coordinator(&caller, key, &found));
+    }
     if version >= 4 {
         return Ok(FindCoordinatorResponse { coordinators, ..Default::default() });
     }

@@ -3,12 +3,16 @@
 //! DeleteGroups (42), ConsumerGroupHeartbeat (68), ConsumerGroupDescribe (69).
 //!
 //! The rules are the coordinators'. What differs here is how many groups a request names: [`one`],
-//! [`many`] (split by group, joined again in the order asked), or [`all`].
+//! [`many`] (split by group, joined again in the order asked), or [`all`]. A commit of very many
+//! offsets goes in parts, for a coordinator takes each request in one go; each partition of it has
+//! its own answer.
 
 use std::rc::Rc;
 
 use futures_util::future::join_all;
 
+use crate::coordinator::COMMIT_BYTES_MAX;
+use crate::model::TopicName;
 use crate::protocol::messages::{
     consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse},
     consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
@@ -18,12 +22,13 @@ use crate::protocol::messages::{
     join_group::JoinGroupRequest,
     leave_group::LeaveGroupRequest,
     list_groups::{ListGroupsRequest, ListGroupsResponse},
-    offset_commit::OffsetCommitRequest,
+    offset_commit::{OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse},
     offset_delete::OffsetDeleteRequest,
     offset_fetch::{OffsetFetchRequest, OffsetFetchResponse},
     sync_group::SyncGroupRequest,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::Pace;
 use crate::server::dispatch::check_answer;
 use crate::server::groups::{self, OfCoordinator};
 use crate::server::request::{Caller, Hangup};
@@ -31,6 +36,9 @@ use crate::wire::{Field, StrBytes};
 
 /// OffsetFetch versions below this one name one group (KIP-709).
 const OFFSET_FETCH_OF_MANY: i16 = 8;
+
+/// Offsets that a coordinator takes in one go.
+const OFFSETS_AT_ONCE: usize = 4000;
 
 /// Groups of one request that are asked at the same time.
 const GROUPS_AT_ONCE: usize = 64;
@@ -137,6 +145,7 @@ pub async fn many<R: Runtime, Q: OfManyGroups>(
     };
     let (mut answers, mut bytes) = (Vec::new(), 0);
     let mut parts = parts.into_iter();
+    let mut pace = Pace::new(GROUPS_AT_ONCE);
     while parts.len() > 0 {
         for answer in join_all(parts.by_ref().take(GROUPS_AT_ONCE).map(ask)).await {
             let answer = answer?;
@@ -144,8 +153,82 @@ pub async fn many<R: Runtime, Q: OfManyGroups>(
             answers.push(answer);
         }
         check_answer(bytes)?;
+        pace.worked(GROUPS_AT_ONCE).await;
     }
     Ok(Q::join(answers))
+}
+
+/// OffsetCommit: in parts, if it is long.
+pub async fn offset_commit<R: Runtime>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    mut request: OffsetCommitRequest,
+) -> Result<OffsetCommitResponse, Hangup> {
+    let count = |topics: &[OffsetCommitRequestTopic]| -> usize {
+        topics.iter().map(|topic| topic.partitions.len()).sum()
+    };
+    // One that may be too long is counted by the coordinator, as a whole.
+    if count(&request.topics) <= OFFSETS_AT_ONCE || record_bytes(&request) > COMMIT_BYTES_MAX {
+        return one(caller, version, request).await;
+    }
+    let topics = std::mem::take(&mut request.topics);
+    let mut pieces = topics.into_iter().flat_map(pieces).peekable();
+    let mut response = OffsetCommitResponse::default();
+    let mut pace = Pace::new(OFFSETS_AT_ONCE);
+    while pieces.peek().is_some() {
+        let (mut room, mut goes_on, mut part) = (OFFSETS_AT_ONCE, Vec::new(), Vec::new());
+        while room > 0
+            && let Some((is_rest, piece)) = pieces.next()
+        {
+            // A topic without partitions takes room, too.
+            room = room.saturating_sub(piece.partitions.len().max(1));
+            goes_on.push(is_rest);
+            part.push(piece);
+        }
+        let part = OffsetCommitRequest { topics: part, ..request.clone() };
+        let answer = one(caller.clone(), version, part).await?;
+        response.throttle_time_ms = answer.throttle_time_ms;
+        for (is_rest, topic) in goes_on.into_iter().zip(answer.topics) {
+            match response.topics.last_mut().filter(|_| is_rest) {
+                Some(begun) => begun.partitions.extend(topic.partitions),
+                None => response.topics.push(topic),
+            }
+        }
+        pace.worked(OFFSETS_AT_ONCE).await;
+    }
+    Ok(response)
+}
+
+/// A topic of a commit in pieces of few offsets; of each, whether it goes on with the one before.
+fn pieces(topic: OffsetCommitRequestTopic) -> Vec<(bool, OffsetCommitRequestTopic)> {
+    let (name, topic_id) = (topic.name, topic.topic_id);
+    let mut left = topic.partitions.into_iter();
+    let mut pieces = Vec::new();
+    loop {
+        let partitions = left.by_ref().take(OFFSETS_AT_ONCE).collect();
+        let piece = OffsetCommitRequestTopic { name: name.clone(), topic_id, partitions };
+        pieces.push((!pieces.is_empty(), piece));
+        if left.len() == 0 {
+            return pieces;
+        }
+    }
+}
+
+/// The most that the records of a commit may take.
+fn record_bytes(request: &OffsetCommitRequest) -> usize {
+    /// Lengths and numbers of a record.
+    const REST_BYTES: usize = 128;
+    let bytes = request.topics.iter().map(|topic| {
+        // The topic may be meant by id; its record has its name.
+        let name = if topic.name.is_empty() { TopicName::LEN_MAX } else { topic.name.len() };
+        let metadata = topic
+            .partitions
+            .iter()
+            .map(|offset| offset.committed_metadata.as_ref().map_or(0, |text| text.len()));
+        let each = REST_BYTES + request.group_id.len() + name;
+        topic.partitions.len() * each + metadata.sum::<usize>()
+    });
+    bytes.sum()
 }
 
 /// OffsetFetch: of one group or of several.

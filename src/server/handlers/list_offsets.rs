@@ -13,6 +13,7 @@ use crate::protocol::messages::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors;
 use crate::server::owners::ByOwner;
 use crate::server::request::{Caller, Hangup};
@@ -28,11 +29,13 @@ pub async fn handle<R: Runtime>(
     let image = shard.image();
     let mut response = ListOffsetsResponse::default();
     let mut by_owner = ByOwner::new(shard.shards);
-    let twice = named_twice(&image, &request);
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    let twice = named_twice(&image, &request, &mut pace).await;
     for (at, topic) in request.topics.into_iter().enumerate() {
         let known = image.topic(&topic.name);
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for (nth, partition) in topic.partitions.into_iter().enumerate() {
+            pace.worked(1).await;
             let index = partition.partition_index;
             let mut answer =
                 ListOffsetsPartitionResponse { partition_index: index, ..Default::default() };
@@ -63,6 +66,7 @@ pub async fn handle<R: Runtime>(
     for (slots, reply) in by_owner.ask(shard, Call::Offsets).await {
         let Reply::Offsets(results) = reply else { continue };
         for ((at, nth), result) in slots.into_iter().zip(results) {
+            pace.worked(1).await;
             let answer = &mut response.topics[at].partitions[nth];
             match result {
                 Ok(found) => {
@@ -79,11 +83,16 @@ pub async fn handle<R: Runtime>(
 }
 
 /// Partitions that are named more than once: Kafka looks none of them up.
-fn named_twice(image: &Image, request: &ListOffsetsRequest) -> HashSet<TopicPartition> {
+async fn named_twice(
+    image: &Image,
+    request: &ListOffsetsRequest,
+    pace: &mut Pace,
+) -> HashSet<TopicPartition> {
     let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
     for topic in &request.topics {
         let Some(known) = image.topic(&topic.name) else { continue };
         for asked in &topic.partitions {
+            pace.worked(1).await;
             let id = TopicPartition { topic_id: known.id, partition: asked.partition_index };
             if !seen.insert(id) {
                 twice.insert(id);

@@ -17,7 +17,7 @@ use crate::protocol::messages::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 use crate::runtime::Runtime;
-use crate::runtime::wait::Pace;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::dispatch::check_answer;
 use crate::server::errors;
 use crate::server::operations;
@@ -27,9 +27,6 @@ use crate::wire::{Field, StrBytes};
 
 /// Versions below this one ask by name only, though 10 and 11 can carry an id.
 const BY_ID_VERSION_MIN: i16 = 12;
-
-/// Partitions that are described before others go first.
-const PARTITIONS_AT_ONCE: usize = 1000;
 
 /// Describe what is asked for, creating what is missing where that is allowed.
 pub async fn handle<R: Runtime>(
@@ -176,7 +173,7 @@ async fn describe_all(
     topics: impl Iterator<Item = Found>,
 ) -> Result<Vec<MetadataResponseTopic>, Hangup> {
     let (mut described, mut bytes) = (Vec::new(), 0);
-    let mut pace = Pace::new(PARTITIONS_AT_ONCE);
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for found in topics {
         let topic = match found {
             Found::Topic(topic) => describe(&topic),

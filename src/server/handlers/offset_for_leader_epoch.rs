@@ -10,6 +10,7 @@ use crate::protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderTopicResult,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::errors;
 use crate::server::owners::ByOwner;
 use crate::server::request::{Caller, Hangup};
@@ -25,10 +26,12 @@ pub async fn handle<R: Runtime>(
     let image = shard.image();
     let mut response = OffsetForLeaderEpochResponse::default();
     let mut by_owner = ByOwner::new(shard.shards);
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for (at, topic) in request.topics.into_iter().enumerate() {
         let known = image.topic(&topic.topic);
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for (nth, asked) in topic.partitions.into_iter().enumerate() {
+            pace.worked(1).await;
             let index = asked.partition;
             answers.push(EpochEndOffset {
                 partition: index,
@@ -53,6 +56,7 @@ pub async fn handle<R: Runtime>(
     for (slots, reply) in by_owner.ask(shard, Call::EpochEnds).await {
         let Reply::EpochEnds(results) = reply else { continue };
         for ((at, nth), result) in slots.into_iter().zip(results) {
+            pace.worked(1).await;
             let answer = &mut response.topics[at].partitions[nth];
             match result {
                 Ok((epoch, end)) => {

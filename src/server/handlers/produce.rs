@@ -1,7 +1,8 @@
 //! Produce (0): append record batches. Versions 3-13 (advertised from 0: KAFKA-18659).
 //!
 //! Each partition's entry is one batch; it is checked here, on the connection's shard, and
-//! appended on its owner's. Entries succeed or fail one by one. Idempotent producers are served,
+//! appended on its owner's. Others have turns while much is checked, and nothing is appended before
+//! all is checked. Entries succeed or fail one by one. Idempotent producers are served,
 //! transactional ones refused with an error that ends their attempt.
 
 use std::collections::HashSet;
@@ -21,8 +22,9 @@ use crate::protocol::messages::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
     TopicProduceResponse,
 };
-use crate::record::{self, ProduceRules};
+use crate::record::{self, BatchError, BatchSummary, ProduceRules, TURN_BYTES, Validation};
 use crate::runtime::Runtime;
+use crate::runtime::wait::Pace;
 use crate::server::errors;
 use crate::server::leaders::Leaders;
 use crate::server::request::{Caller, Endpoint, Hangup, Identity};
@@ -37,6 +39,9 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 const NO_TRANSACTIONS: &str =
     "Transactions are not served by this broker; produce without transactional.id.";
 
+/// What an entry costs besides its batch, in bytes that are judged in that time.
+const ENTRY_COST_BYTES: usize = 256;
+
 /// Where an entry stands in the response.
 type Slot = (usize, usize);
 
@@ -47,18 +52,27 @@ struct Bound {
     items: Vec<ProduceItem>,
 }
 
-/// Check and append; the order of the batches is fixed when this returns. The future gives the
-/// response when everything is as durable as asked for, none for acks=0.
-pub fn begin<R: Runtime>(
+/// Entries that an owner takes before others have a turn.
+const ENTRIES_AT_ONCE: usize = 512;
+
+/// Check and append; the order of the batches is fixed when this is done. The future that it comes
+/// to gives the response when everything is as durable as asked for, none for acks=0.
+pub async fn begin<R: Runtime>(
     caller: &Rc<Caller<R>>,
     version: i16,
     request: ProduceRequest,
 ) -> impl Future<Output = Result<Option<ProduceResponse>, Hangup>> + use<R> {
     let acks = acks(&request);
-    let (mut response, bound) = sort_out(caller, version, request, acks);
+    let (mut response, bound) = sort_out(caller, version, request, acks).await;
     let shard = caller.shard.clone();
-    let send = |bound: Bound| (bound.slots, shard.call(bound.owner, Call::Produce(bound.items)));
-    let waiting: Vec<_> = bound.into_iter().map(send).collect();
+    let mut waiting = Vec::with_capacity(bound.len());
+    let mut pace = Pace::new(ENTRIES_AT_ONCE);
+    let mut sent = 0;
+    for Bound { owner, slots, items } in bound {
+        pace.worked(sent).await;
+        sent = items.len();
+        waiting.push((slots, shard.call(owner, Call::Produce(items))));
+    }
     let caller = caller.clone();
     async move {
         // All are under way; one after the other is heard.
@@ -95,7 +109,7 @@ fn acks(request: &ProduceRequest) -> Option<Acks> {
 
 /// Check every entry: those refused are answered in the response, the others are bound for their
 /// owners.
-fn sort_out<R: Runtime>(
+async fn sort_out<R: Runtime>(
     caller: &Rc<Caller<R>>,
     version: i16,
     request: ProduceRequest,
@@ -112,11 +126,16 @@ fn sort_out<R: Runtime>(
     // One entry alone is what small producers send.
     let has_several = request.topic_data.iter().map(|t| t.partition_data.len()).sum::<usize>() > 1;
     let mut seen = HashSet::new();
+    let mut pace = Pace::new(TURN_BYTES);
+    // Of the entry before: nobody waits behind the last one.
+    let mut judged = 0;
     for (at, data) in request.topic_data.into_iter().enumerate() {
         let (topic, missing) = find_topic(&image, version, &data);
         let config = topic.map(|topic| shard.topic_config(topic));
         let mut answers = Vec::with_capacity(data.partition_data.len());
         for (nth, entry) in data.partition_data.into_iter().enumerate() {
+            pace.worked(judged).await;
+            judged = ENTRY_COST_BYTES + entry.records.len();
             // Before it is looked into: a repeat costs no more than its name.
             let id = topic.map(|t| TopicPartition { topic_id: t.id, partition: entry.index });
             let checked = if has_several && id.is_some_and(|id| !seen.insert(id)) {
@@ -129,13 +148,15 @@ fn sort_out<R: Runtime>(
                 let text = format!("Cannot append to internal topic {}", topic.name);
                 Err((ErrorCode::INVALID_TOPIC_EXCEPTION, Some(text), None))
             } else {
-                check(version, topic.zip(config.as_deref()), missing, &entry, acks, now_ms)
+                let topic = topic.zip(config.as_deref());
+                check(version, topic, missing, &entry, acks, now_ms, &mut pace).await
             };
             let mut answer = PartitionProduceResponse { index: entry.index, ..Default::default() };
             match checked {
                 Ok(item) => {
                     let owner = shard.owner(item.partition);
-                    match bound.iter_mut().find(|bound| bound.owner == owner) {
+                    let open = bound.iter_mut().rev().find(|bound| bound.owner == owner);
+                    match open.filter(|bound| bound.items.len() < ENTRIES_AT_ONCE) {
                         Some(bound) => {
                             bound.slots.push((at, nth));
                             bound.items.push(item);
@@ -195,13 +216,14 @@ fn find_topic<'a>(
 }
 
 /// Check one entry and make it ready for its owner.
-fn check(
+async fn check(
     version: i16,
     topic: Option<(&Topic, &TopicConfig)>,
     missing: ErrorCode,
     entry: &PartitionProduceData,
     acks: Option<Acks>,
     now_ms: TimestampMs,
+    pace: &mut Pace,
 ) -> Result<ProduceItem, Refusal> {
     let Some(acks) = acks else {
         return Err(refused(ErrorCode::INVALID_REQUIRED_ACKS, "acks must be -1, 0 or 1."));
@@ -220,7 +242,8 @@ fn check(
         after_max_ms: config.timestamp_after_ms_max,
         require_keys: config.compact,
     };
-    let summary = record::validate_produced(&bytes, &rules)
+    let summary = judge(&bytes, &rules, pace)
+        .await
         .map_err(|e| (errors::batch(e.kind), Some(e.message), e.record_index))?;
     if summary.codec == record::Codec::Zstd && version < ZSTD_VERSION_MIN {
         let text = "Produce requests before version 7 are not allowed to use ZStandard compression";
@@ -256,6 +279,21 @@ fn check(
         },
         acks,
     })
+}
+
+/// Judge a batch, with turns for others if it takes long.
+async fn judge(
+    bytes: &[u8],
+    rules: &ProduceRules,
+    pace: &mut Pace,
+) -> Result<BatchSummary, BatchError> {
+    let mut validation = Validation::begin(bytes, rules)?;
+    loop {
+        if let Some(summary) = validation.go_on()? {
+            return Ok(summary);
+        }
+        pace.worked(TURN_BYTES).await;
+    }
 }
 
 /// A batch with something else in its header; the frame is shared, so it is copied.

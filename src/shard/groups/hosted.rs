@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use crate::coordinator::{
-    ClientInfo, Coordinator, CoordinatorRecord, Counts, Event, Request, Response, Step,
+    ClientInfo, Coordinator, CoordinatorRecord, Counts, Event, Matched, Request, Response, Step,
 };
 use crate::metrics::Value;
 use crate::model::{TimestampMs, TopicPartition, Uuid};
@@ -19,6 +19,7 @@ use crate::partition::append::{Acks, AppendAnswer, ProduceBatch};
 use crate::partition::producers::Sequenced;
 use crate::record::{BatchBuilder, BuildError};
 use crate::runtime::{Queue, Runtime};
+use crate::wire::StrBytes;
 
 use super::super::Shard;
 use super::super::call::{GroupRefusal, GroupResult};
@@ -120,6 +121,25 @@ impl<R: Runtime> Hosted<R> {
             let _listener = listener;
             heard.await.unwrap_or(Err(GroupRefusal::NotAvailable))
         }
+    }
+
+    /// The expressions that are to be resolved before `request` is asked.
+    pub fn expressions_to_match(&self, shard: &Shard<R>, request: &Request) -> Vec<StrBytes> {
+        let now = shard.groups.now(&shard.runtime);
+        let mut state = self.state.borrow_mut();
+        let Ok(coordinator) = &mut state.coordinator else { return Vec::new() };
+        coordinator.expressions_to_match(now, &shard.image(), request)
+    }
+
+    /// Tell what they stand for; the request is to be asked at once.
+    pub fn learn(self: &Rc<Self>, shard: &Rc<Shard<R>>, group: &StrBytes, matched: Matched) {
+        let now = shard.groups.now(&shard.runtime);
+        let step = {
+            let mut state = self.state.borrow_mut();
+            let Ok(coordinator) = &mut state.coordinator else { return };
+            coordinator.learn(now, &shard.image(), group, matched)
+        };
+        self.take(shard, step);
     }
 
     /// Let an event happen: append its records, send its answers when they may go.

@@ -22,10 +22,10 @@ use std::time::Duration;
 use futures_util::future::{Either, join_all, ready, select};
 
 use crate::cluster::image::Image;
-use crate::coordinator::{ClientInfo, Event, Notice, Request};
+use crate::coordinator::{ClientInfo, Event, Matching, Notice, Request};
 use crate::metrics::Value;
 use crate::model::{CONSUMER_OFFSETS, PartitionIndex, TimestampMs, TopicPartition};
-use crate::runtime::wait::WaitList;
+use crate::runtime::wait::{Pace, WaitList};
 use crate::runtime::{LineLimit, Queue, Runtime};
 
 use super::Shard;
@@ -114,15 +114,34 @@ fn millis(time: Duration) -> i64 {
 }
 
 impl<R: Runtime> Shard<R> {
-    /// Hand a request to its coordinator; what it changes is changed when this returns.
+    /// Hand a request to its coordinator; what it changes is changed when this returns, unless
+    /// expressions have to be resolved before.
     pub(super) fn begin_group(self: &Rc<Self>, call: GroupCall) -> Begun {
         let GroupCall { partition, client, version, request } = call;
         let hosted = self.groups.hosted.borrow().get(&partition).cloned();
         let Some(hosted) = hosted.filter(|_| !self.groups.is_closed.get()) else {
             return Box::pin(ready(Reply::Group(Err(GroupRefusal::NotHere))));
         };
-        let answer = hosted.ask(self, client, version, request);
-        Box::pin(async move { Reply::Group(answer.await) })
+        let expressions = hosted.expressions_to_match(self, &request);
+        if expressions.is_empty() {
+            let answer = hosted.ask(self, client, version, request);
+            return Box::pin(async move { Reply::Group(answer.await) });
+        }
+        let shard = self.clone();
+        Box::pin(async move {
+            let mut matching = Matching::new(&shard.image(), expressions);
+            let mut pace = Pace::new(1);
+            let matched = loop {
+                if let Some(matched) = matching.go_on() {
+                    break matched;
+                }
+                pace.worked(1).await;
+            };
+            if let Some(group) = request.subscriber() {
+                hosted.learn(&shard, group, matched);
+            }
+            Reply::Group(hosted.ask(&shard, client, version, request).await)
+        })
     }
 
     /// Hand a request to every coordinator of this shard (ListGroups).

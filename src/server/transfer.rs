@@ -14,9 +14,9 @@ const LOOKS_MAX: usize = 32;
 /// Less than this in one look is too little while others wait, however small the rest.
 pub const STEP_BYTES_MIN: usize = 64 * 1024;
 
-/// The pace of one frame that arrives or of one answer that leaves.
+/// One frame that arrives or one answer that leaves, and how fast.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Transfer {
     begun: Instant,
     bytes: usize,
     looked: Instant,
@@ -33,7 +33,7 @@ pub enum Slow {
     InTheWay(usize),
 }
 
-impl Pace {
+impl Transfer {
     /// Of `bytes` of which none has moved.
     pub fn new(bytes: usize) -> Self {
         let now = Instant::now();
@@ -96,8 +96,8 @@ mod tests {
 
     /// Looks at 64 MiB once a second while each second `moves` bytes move: what ended it, when.
     fn watch(moves: usize, is_in_the_way: bool) -> (Option<Slow>, u64) {
-        let mut pace = Pace::new(64 * MIB);
-        let begun = pace.begun;
+        let mut transfer = Transfer::new(64 * MIB);
+        let begun = transfer.begun;
         let mut left = 64 * MIB;
         for second in 1..=3600 {
             left = left.saturating_sub(moves);
@@ -105,7 +105,7 @@ mod tests {
                 return (None, second);
             }
             let now = begun + Duration::from_secs(second);
-            if let Err(slow) = pace.look_at(now, STALLED, || left, || is_in_the_way) {
+            if let Err(slow) = transfer.look_at(now, STALLED, || left, || is_in_the_way) {
                 return (Some(slow), second);
             }
         }
@@ -127,12 +127,12 @@ mod tests {
 
     #[test]
     fn a_look_is_taken_once_a_second_and_not_of_time_that_is_excused() {
-        let mut pace = Pace::new(MIB);
-        let now = pace.begun + LOOK_EVERY / 2;
+        let mut transfer = Transfer::new(MIB);
+        let now = transfer.begun + LOOK_EVERY / 2;
         let never = || -> usize { panic!("not yet") };
-        pace.look_at(now, STALLED, never, || true).expect("too early to tell");
-        pace.looked = now - 2 * LOOK_EVERY;
-        pace.excuse(MIB);
-        pace.look(STALLED, never, || true).expect("it waited for us");
+        transfer.look_at(now, STALLED, never, || true).expect("too early to tell");
+        transfer.looked = now - 2 * LOOK_EVERY;
+        transfer.excuse(MIB);
+        transfer.look(STALLED, never, || true).expect("it waited for us");
     }
 }
