@@ -106,6 +106,8 @@ pub enum Warning {
     ReadIncomplete {
         /// The limit in seconds.
         limit_s: f64,
+        /// Acknowledged records that nobody has read, and that the broker may have.
+        unread: u64,
     },
     /// Connections broke.
     Disconnects {
@@ -170,6 +172,8 @@ impl Warning {
             | Self::FromTheFuture { .. }
             | Self::Refused { .. } => Weight::Invalid,
             Self::Stopped { measured_s, .. } if *measured_s <= 0.0 => Weight::Invalid,
+            // The slowest records are missing from every figure about reading.
+            Self::ReadIncomplete { unread, .. } if *unread > 0 => Weight::Invalid,
             Self::NotVerified
             | Self::AcksZero
             | Self::CrcUnchecked
@@ -223,9 +227,14 @@ impl Warning {
             Self::NotVerified => "nothing was read back, so nothing is verified".into(),
             Self::AcksZero => "acks=0: the broker promised nothing, nothing can be lost".into(),
             Self::CrcUnchecked => "the CRC of batches read was not checked".into(),
-            Self::ReadIncomplete { limit_s } => {
-                format!("reading back stopped after {limit_s:.0} s; missing records count as lost")
-            }
+            Self::ReadIncomplete { limit_s, unread: 0 } => format!(
+                "reading back stopped after {limit_s} s: the broker was asked for the missing \
+                 records and did not give them; they count as lost"
+            ),
+            Self::ReadIncomplete { limit_s, unread } => format!(
+                "reading back stopped after {limit_s} s, before {unread} acknowledged records were \
+                 read: nobody knows whether they are there"
+            ),
             Self::Disconnects { count } => format!("connections broke {count} times"),
             Self::Refused { records, errors } if errors.is_empty() => {
                 format!("the broker refused {records} records")

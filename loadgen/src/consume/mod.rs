@@ -89,9 +89,13 @@ impl Targets {
         now_ns > self.deadline_ns.load(Ordering::Relaxed)
     }
 
+    /// Whether everything that is to be read has been written.
+    fn is_set(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
     fn end_of(&self, partition: u32) -> Option<i64> {
-        let ready = self.ready.load(Ordering::Acquire);
-        ready.then(|| self.ends[partition as usize].load(Ordering::Relaxed))
+        self.is_set().then(|| self.ends[partition as usize].load(Ordering::Relaxed))
     }
 }
 
@@ -152,8 +156,8 @@ pub struct Consumed {
     pub incomplete: bool,
     /// It stopped because somebody did not want to wait: what is missing is not lost.
     pub cut_short: bool,
-    /// Subscriptions and partitions that a failure kept from being read to their ends: what is
-    /// missing there may be stored all the same.
+    /// Subscriptions and partitions that a failure, or too little time, kept from being read to
+    /// their ends: what is missing there may be stored all the same.
     pub broken_off: Vec<(u32, u32)>,
     /// How the thread fared.
     pub effort: Effort,
@@ -174,6 +178,8 @@ struct Reader {
     waiting: bool,
     /// When the request that waits was sent.
     asked_ns: u64,
+    /// Whether it was sent when there was nothing more to come.
+    asks_for_all: bool,
     lost_since_ns: u64,
 }
 
@@ -209,6 +215,7 @@ pub fn run(job: Job) -> Consumed {
         pause_until_ns: 0,
         waiting: false,
         asked_ns: 0,
+        asks_for_all: false,
         lost_since_ns: 0,
     });
     let mut worker = Worker {
@@ -358,6 +365,7 @@ impl Worker {
         out.spans.push((0, out.bytes.len() as u32));
         reader.waiting = true;
         reader.asked_ns = now_ns;
+        reader.asks_for_all = self.job.targets.is_set();
         let connection = reader.connection.as_mut().expect("just opened");
         if connection.send(out).is_err() {
             self.lost(index);
@@ -488,9 +496,11 @@ impl Worker {
         let reader = &mut self.readers[index];
         let mut refused = false;
         let mut out_of_range = Vec::new();
-        let mut bad = 0;
+        let (mut bad, mut moved) = (0, false);
+        let asks_for_all = reader.asks_for_all;
         let read = request::read_fetch_answer(frame, |part| {
             let Some(followed) = find(&mut reader.followed, part.partition) else { return };
+            followed.is_denied = asks_for_all;
             if part.error != 0 {
                 refused = true;
                 *self.found.errors.entry(part.error).or_default() += 1;
@@ -501,7 +511,13 @@ impl Worker {
             }
             followed.high_watermark = part.high_watermark;
             match check::next_position(part.records, followed.position) {
-                Ok(next) => followed.position = next,
+                Ok(next) => {
+                    moved |= next > followed.position;
+                    // Where there is more, this answer may only have had no room for it.
+                    followed.is_denied &=
+                        next == followed.position && part.high_watermark <= next;
+                    followed.position = next;
+                }
                 Err(_) => bad += 1,
             }
         });
@@ -515,6 +531,9 @@ impl Worker {
         if error != 0 {
             refused = true;
             *self.found.errors.entry(error).or_default() += 1;
+        }
+        if asks_for_all && !moved && error == 0 {
+            reader.followed.iter_mut().for_each(|followed| followed.is_denied = true);
         }
         if bad > 0 {
             // Nothing behind an unreadable header can be found: reading here is over.
@@ -604,9 +623,10 @@ impl Worker {
         self.end_effort();
         for reader in self.readers {
             let subscription = reader.spec.subscription;
-            if self.found.fatal.is_some() {
+            if self.found.fatal.is_some() || self.found.incomplete {
                 let is_open = |f: &&Followed| {
-                    self.job.targets.end_of(f.partition).is_none_or(|end| f.verified < end)
+                    let end = self.job.targets.end_of(f.partition);
+                    !f.is_denied && end.is_none_or(|end| f.verified < end)
                 };
                 let open = reader.followed.iter().filter(is_open);
                 self.found.broken_off.extend(open.map(|f| (subscription, f.partition)));

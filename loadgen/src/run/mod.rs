@@ -130,9 +130,8 @@ pub fn run_with(
         done.fatal = done.fatal.or_else(|| members.fatal());
         let left = members.left_behind();
         if let Some(consumed) = done.consumed.first_mut() {
-            if done.fatal.is_some() {
-                consumed.broken_off.extend(left.iter().map(|(place, _)| *place));
-            }
+            // Whatever is missing there, nobody was left to ask for it.
+            consumed.broken_off.extend(left.iter().map(|(place, _)| *place));
             consumed.seen.extend(left);
         }
     }

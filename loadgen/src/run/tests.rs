@@ -254,6 +254,25 @@ fn a_broker_that_takes_nothing_has_not_been_measured() {
 }
 
 #[test]
+fn what_the_time_did_not_suffice_to_read_is_not_lost() {
+    let sink = keeping(None);
+    let load = Load::Rate(200_000.0);
+    let result = go(Plan { load, consume: Consume::After, drain_s: 0.0, ..plan(&sink) });
+    let verdict = &result.verdict;
+    assert!(verdict.incomplete && verdict.unread > 0 && verdict.lost == 0, "{verdict:?}");
+    assert_eq!(verdict.read + verdict.unread, verdict.acknowledged, "{verdict:?}");
+    assert_eq!(result.exit_code(), 3, "nobody knows of them: {:?}", result.warnings);
+    // What the broker was asked for and did not give is lost, however short the time: here the
+    // last batch of all, behind which nothing comes that would tell of a gap.
+    let sink = keeping(Some(Fault::Drop));
+    let few = Plan { linger_ns: 0, load: Load::Rate(500.0), producers: 1, partitions: 1, ..plan(&sink) };
+    let few = Plan { records_per_batch: 1, duration_s: 0.1, warmup_s: 0.0, ..few };
+    let result = go(Plan { drain_s: 1.5, ..few });
+    let verdict = &result.verdict;
+    assert_eq!((verdict.sent, verdict.lost, verdict.unread), (50, 1, 0), "{verdict:?}");
+}
+
+#[test]
 fn acks_zero_promises_nothing_and_never_is_never() {
     let sink = keeping(None);
     let result = go(Plan { acks: 0, duration_s: 0.2, ..plan(&sink) });
