@@ -128,6 +128,11 @@ pub enum Warning {
         /// Kafka's names of the errors.
         errors: Vec<String>,
     },
+    /// Records had no answer when nobody waited any longer.
+    Overdue {
+        /// How many of the measured time.
+        records: u64,
+    },
     /// A closed loop waits for answers: its latency is that of the load it happened to make.
     ClosedLoop,
     /// The load was ended by hand.
@@ -245,6 +250,10 @@ impl Warning {
             Self::FetchErrors { count, errors } => {
                 format!("the broker answered {count} fetches with {}", errors.join(", "))
             }
+            Self::Overdue { records } => format!(
+                "{records} records had no answer when waiting for them was over; they count with \
+                 their age then, so latencies are lower bounds"
+            ),
             Self::ClosedLoop => {
                 "closed loop: latency is from the actual send and says nothing about another load"
                     .into()
@@ -301,6 +310,7 @@ impl Warning {
             Self::Disconnects { .. } => "look into the broker's log",
             Self::Refused { errors, .. } => refusal_remedy(errors),
             Self::FetchErrors { .. } => LOOK_UP,
+            Self::Overdue { .. } => "lower --rate, or raise --drain",
             Self::ClosedLoop => "use --rate for latencies",
             Self::DeletedUnread { .. } => {
                 "raise the topic's retention, let consumers begin earlier, and let nobody delete \

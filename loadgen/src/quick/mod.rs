@@ -193,7 +193,7 @@ fn measure(
         let after = broker.usage();
         let read = after.read_bytes.zip(before.read_bytes);
         let mut ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
-        if ended.measured_s <= 0.0 {
+        if ended.measured_s <= 0.0 && ended.failure.is_none() {
             return interrupt::go_on(stop);
         }
         result.durability.clone_from(&ended.durability);

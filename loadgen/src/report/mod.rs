@@ -115,7 +115,7 @@ pub struct RunResult {
     pub plan: Plan,
     /// What the broker says about flushing before it answers.
     pub durability: String,
-    /// Seconds that were measured: as planned, or fewer when somebody ended the run.
+    /// Seconds that were measured: as planned, or fewer when somebody or a failure ended the load.
     pub measured_s: f64,
     /// Acknowledged in the measured window.
     pub produced: Flow,

@@ -253,7 +253,12 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
         trends: trends(result),
     };
     let mut found = warnings::doubts(&signs);
-    if end.done.cut_ns.is_some() {
+    let overdue: u64 = end.done.produced.iter().map(|p| p.overdue).sum();
+    if overdue > 0 {
+        found.push(Warning::Overdue { records: overdue });
+    }
+    // What a failure has ended says so in its own words.
+    if end.done.cut_ns.is_some() && end.done.fatal.is_none() {
         let (measured_s, of_s) = (result.measured_s, plan.duration_s);
         found.push(Warning::Stopped { measured_s, of_s });
     }

@@ -152,7 +152,7 @@ pub fn run_with(
 struct Done {
     produced: Vec<Produced>,
     consumed: Vec<Consumed>,
-    /// When the load was ended by hand, if it was.
+    /// When the load ended before its time, by hand or by a failure.
     cut_ns: Option<u64>,
     /// When reading back began.
     drain_from: u64,
@@ -175,7 +175,7 @@ fn go(
         drain_from = clock::monotonic_ns();
         let is_cut = stop.load(Ordering::Relaxed);
         let ended = produced.iter().map(|p| p.ended_ns).max();
-        cut_ns = ended.filter(|ended| is_cut && *ended < window.end_ns);
+        cut_ns = ended.filter(|ended| *ended < window.end_ns);
         let drain_s = if is_cut { plan.drain_s.min(DRAIN_BY_HAND_S) } else { plan.drain_s };
         let ends = produced.iter().flat_map(|p| &p.sent).map(|s| (s.partition, s.acked_end));
         let ends = ends.chain(unacknowledged_ends(plan, admin)).collect();

@@ -333,3 +333,64 @@ fn a_broken_connection_is_survived_and_costs_no_verdict() {
     assert_eq!((verdict.lost, verdict.unknown), (0, 0), "{verdict:?}");
     assert_eq!(verdict.acknowledged, verdict.sent);
 }
+
+#[test]
+fn what_nobody_answered_counts_with_its_age_and_a_broker_that_hangs_has_failed() {
+    for drain_s in [0.4, 1.2] {
+        let store = Store::Keep { bytes_max: 512 << 20, fault: None };
+        // Answers for 0.3 s, and then for a minute none.
+        let delay = Some("stall:59.7s,60s".parse().unwrap());
+        let sink = Sink::start_with("127.0.0.1:0", store, delay, || ()).unwrap();
+        let plan = Plan { load: Load::Rate(1000.0), producers: 1, drain_s, ..plan(&sink) };
+        let plan = Plan { duration_s: 1.0, warmup_s: 0.0, records_per_batch: 1, ..plan };
+        let result = run(plan, &Arc::default()).unwrap();
+        let overdue = result.warnings.iter().find_map(|warning| match warning {
+            Warning::Overdue { records } => Some(*records),
+            _ => None,
+        });
+        let acknowledged = result.verdict.acknowledged;
+        assert!((200..500).contains(&acknowledged), "{:?}", result.verdict);
+        assert_eq!(overdue, Some(1000 - acknowledged), "{:?}", result.warnings);
+        let produce = result.produce_latency.as_ref().unwrap();
+        assert_eq!(produce.records, 1000, "each that was due");
+        assert!(produce.p50.known_ns() > Some((drain_s * 1e9) as u64), "{produce:?}");
+        let end_to_end = result.end_to_end_latency.as_ref().unwrap();
+        assert_eq!(end_to_end.records, 1000, "whoever was not even sent is late there, too");
+        let why = result.failure.as_deref().unwrap_or_default();
+        assert_eq!(why.contains("does the broker hang?"), drain_s > 1.0, "{why:?}");
+        assert_eq!(result.exit_code(), if drain_s > 1.0 { 1 } else { 0 });
+    }
+}
+
+#[test]
+fn a_run_that_fails_tells_the_seconds_that_it_had() {
+    let sink = keeping(None);
+    let begin = clock::monotonic_ns();
+    let result = orphaned(Plan { duration_s: 30.0, ..plan(&sink) }, sink);
+    let took_s = (clock::monotonic_ns() - begin) as f64 / 1e9;
+    assert!(result.failure.is_some() && result.measured_s < took_s, "{}", result.measured_s);
+    assert!(result.threads.iter().all(|thread| thread.cpu_share > 0.0), "{:?}", result.threads);
+    assert!(!result.warnings.iter().any(|w| matches!(w, Warning::Stopped { .. })));
+}
+
+#[test]
+fn a_broker_that_was_away_is_no_pacing_error() {
+    const AWAY_NS: u64 = 700_000_000;
+    let sink = keeping(None);
+    let address = sink.address.to_string();
+    let plan = Plan { load: Load::Rate(500.0), records_per_batch: 1, ..plan(&sink) };
+    let plan = Plan { duration_s: 2.0, drain_s: 1.0, consume: Consume::Never, ..plan };
+    let running = thread::spawn(move || run(plan, &Arc::default()).unwrap());
+    let mut admin = Admin::connect(&address).unwrap();
+    while !admin.end_offsets("t", 3).is_ok_and(|ends| ends.iter().sum::<i64>() > 20) {}
+    drop(sink);
+    let until = clock::monotonic_ns() + AWAY_NS;
+    while clock::monotonic_ns() < until {
+        thread::yield_now();
+    }
+    let _sink = Sink::start(&address, Store::Keep { bytes_max: 1 << 20, fault: None }).unwrap();
+    let result = running.join().unwrap();
+    assert!(result.disconnects > 0 && result.failure.is_none(), "{:?}", result.failure);
+    let lag = result.schedule_lag.unwrap();
+    assert!(lag.max_ns < AWAY_NS / 2, "{lag:?}");
+}
