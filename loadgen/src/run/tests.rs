@@ -187,7 +187,7 @@ fn a_closed_loop_reads_its_backlog_afterwards() {
     let plan = Plan {
         load: Load::Max,
         consume: Consume::After,
-        duration_s: 0.2,
+        duration_s: 1.0,
         warmup_s: 0.0,
         record_bytes: 1000.into(),
         ..plan(&sink)
@@ -196,6 +196,9 @@ fn a_closed_loop_reads_its_backlog_afterwards() {
     assert!(result.verdict.is_clean() && result.verdict.sent > 1000, "{:?}", result.verdict);
     let backlog = result.backlog.unwrap();
     assert_eq!(backlog.read.records, result.verdict.read);
+    let read_at: Vec<u64> =
+        result.seconds.iter().filter(|s| s.consumed_records > 0).map(|s| s.second).collect();
+    assert!(read_at.iter().all(|second| *second >= 1), "afterwards is not beside: {read_at:?}");
     assert!(backlog.read.bytes_per_s > 0.0);
     assert!(result.produce_latency.is_none(), "no schedule, no latency from intended times");
     assert!(result.warnings.contains(&Warning::ClosedLoop));
@@ -289,7 +292,7 @@ fn orphaned(plan: Plan, sink: Sink) -> RunResult {
     let mut admin = Admin::connect(&sink.address.to_string()).unwrap();
     let mut has_some = || {
         let ends = admin.end_offsets(&topic, partitions);
-        ends.is_ok_and(|ends| ends.iter().sum::<i64>() > 100)
+        ends.is_ok_and(|ends| ends.iter().sum::<i64>() > 1500)
     };
     while !has_some() {}
     drop(sink);
@@ -313,6 +316,14 @@ fn a_broker_that_is_gone_for_good_is_a_failure_however_short_the_drain() {
             assert_eq!(result.exit_code(), 1);
         }
     }
+}
+
+#[test]
+fn what_was_lost_before_a_failure_outranks_it() {
+    let sink = keeping(Some(Fault::Drop));
+    let result = orphaned(Plan { drain_s: 0.3, ..plan(&sink) }, sink);
+    assert!(result.failure.is_some() && result.verdict.lost > 0, "{:?}", result.verdict);
+    assert_eq!(result.exit_code(), 4);
 }
 
 #[test]
