@@ -265,10 +265,8 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
     if end.done.consumed.iter().any(|c| c.cut_short) {
         found.push(Warning::ReadingStopped { unread: result.verdict.unread });
     } else if result.verdict.incomplete {
-        found.push(Warning::ReadIncomplete {
-            limit_s: plan.drain_s,
-            unread: result.verdict.unread,
-        });
+        found
+            .push(Warning::ReadIncomplete { limit_s: plan.drain_s, unread: result.verdict.unread });
     }
     if result.verdict.oddities.skipped > 0 {
         found.push(Warning::DeletedUnread { offsets: result.verdict.oddities.skipped });

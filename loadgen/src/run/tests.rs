@@ -268,7 +268,8 @@ fn what_the_time_did_not_suffice_to_read_is_not_lost() {
     // What the broker was asked for and did not give is lost, however short the time: here the
     // last batch of all, behind which nothing comes that would tell of a gap.
     let sink = keeping(Some(Fault::Drop));
-    let few = Plan { linger_ns: 0, load: Load::Rate(500.0), producers: 1, partitions: 1, ..plan(&sink) };
+    let few =
+        Plan { linger_ns: 0, load: Load::Rate(500.0), producers: 1, partitions: 1, ..plan(&sink) };
     let few = Plan { records_per_batch: 1, duration_s: 0.1, warmup_s: 0.0, ..few };
     let result = go(Plan { drain_s: 1.5, ..few });
     let verdict = &result.verdict;
