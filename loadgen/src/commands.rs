@@ -98,7 +98,7 @@ pub fn find(args: &FindArgs) -> Ended {
     let told = |tried: &find::Tried| {
         let word = if tried.is_kept { "kept  " } else { "missed" };
         let kind = if tried.trial.confirms { "long " } else { "short" };
-        let rate = report::text::grouped(tried.trial.rate as u64);
+        let rate = report::text::per_second(tried.trial.rate);
         let again = match tried.attempts {
             1 => String::new(),
             attempts => format!(" (attempt {attempts})"),

@@ -266,8 +266,8 @@ impl Warning {
                  them counts as lost"
             ),
             Self::CeilingPassed { of, share } => format!(
-                "{:.0} % of {of}: nothing passes its ceiling, so the ceiling was measured too low \
-                 and the share says nothing",
+                "{:.0} % of {of}: what should bound it was measured too low, and the share says \
+                 nothing",
                 share * 100.0
             ),
             Self::NoDevice { file_system } => format!(
@@ -316,10 +316,11 @@ impl Warning {
                 "raise the topic's retention, let consumers begin earlier, and let nobody delete \
                  records meanwhile"
             }
-            Self::CeilingPassed { .. } => {
+            Self::CeilingPassed { of: "source", .. } => {
                 "measure again at a quieter time; the source has one thread, which a broker of \
                  several shards can pass for good reason"
             }
+            Self::CeilingPassed { .. } => "measure again at a quieter time",
             Self::NoDevice { .. } => "give the broker a folder on a disk (--dir, --data-dir)",
             Self::Stopped { .. } | Self::ReadingStopped { .. } => "let it finish",
         }
@@ -337,6 +338,8 @@ pub fn refusal_remedy(errors: &[String]) -> &'static str {
         "lower --record-size or --batch-bytes, or raise the topic's max.message.bytes"
     } else if is("(19)") {
         "bring the replicas back, or lower the topic's min.insync.replicas"
+    } else if is("(17)") {
+        "choose another --topic: this name is the broker's own"
     } else if is("(87)") {
         "give what the topic asks of its records, e.g. --key-size for one that is compacted"
     } else {
@@ -514,6 +517,7 @@ mod tests {
             refused.remedy()
         };
         assert!(told(10).contains("--record-size") && told(10).contains("max.message.bytes"));
+        assert!(told(17).contains("--topic"));
         assert!(told(19).contains("min.insync.replicas") && told(87).contains("--key-size"));
         assert_eq!(told(29), LOOK_UP);
         let fetches = Warning::FetchErrors { count: 2, errors: vec!["X (1)".into()] };
