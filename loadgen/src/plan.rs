@@ -265,24 +265,7 @@ impl Plan {
                 BATCH_BYTES_MAX >> 20
             ));
         }
-        for (flag, value, most) in [
-            ("--partitions", self.partitions, WIRE_MAX),
-            ("--producers", self.producers, CONNECTIONS_MAX),
-            ("--connections", self.connections, CONNECTIONS_MAX),
-            ("--in-flight", self.in_flight, IN_FLIGHT_MAX),
-            ("--subscriptions", self.subscriptions, SUBSCRIPTIONS_MAX),
-            ("--parts", self.parts, PARTS_MAX),
-            ("--producer-threads", self.producer_threads, CONNECTIONS_MAX),
-            ("--consumer-threads", self.consumer_threads, CONNECTIONS_MAX),
-            ("--fetch-bytes", self.fetch_bytes, FETCH_BYTES_MAX),
-            ("--fetch-partition-bytes", self.fetch_partition_bytes, FETCH_BYTES_MAX),
-            // Not to wait at all is somebody's wish.
-            ("--fetch-wait", self.fetch_wait_ms.max(1), WIRE_MAX),
-        ] {
-            if !(1..=most).contains(&value) {
-                return refuse(format!("{flag} {value}: give 1 to {most}"));
-            }
-        }
+        self.check_counts()?;
         if self.consumers == 0 && self.consume != Consume::Never {
             return refuse(
                 "--consumers 0: nobody would verify; say --consume never if that is meant".into(),
@@ -335,6 +318,28 @@ impl Plan {
                 "--duration {} s with --warmup {} s: give a positive duration",
                 self.duration_s, self.warmup_s
             ));
+        }
+        Ok(())
+    }
+
+    fn check_counts(&self) -> Result<(), String> {
+        for (flag, value, most) in [
+            ("--partitions", self.partitions, WIRE_MAX),
+            ("--producers", self.producers, CONNECTIONS_MAX),
+            ("--connections", self.connections, CONNECTIONS_MAX),
+            ("--in-flight", self.in_flight, IN_FLIGHT_MAX),
+            ("--subscriptions", self.subscriptions, SUBSCRIPTIONS_MAX),
+            ("--parts", self.parts, PARTS_MAX),
+            ("--producer-threads", self.producer_threads, CONNECTIONS_MAX),
+            ("--consumer-threads", self.consumer_threads, CONNECTIONS_MAX),
+            ("--fetch-bytes", self.fetch_bytes, FETCH_BYTES_MAX),
+            ("--fetch-partition-bytes", self.fetch_partition_bytes, FETCH_BYTES_MAX),
+            // Not to wait at all is somebody's wish.
+            ("--fetch-wait", self.fetch_wait_ms.max(1), WIRE_MAX),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("{flag} {value}: give 1 to {most}"));
+            }
         }
         Ok(())
     }
