@@ -12,6 +12,7 @@ use crate::cli::{
 use crate::compare::{self, ab};
 use crate::folder::Folder;
 use crate::plan::Plan;
+use crate::slo::Objective;
 use crate::{
     calibrate, clock, device, find, interrupt, live, payload, print, quick, report, run, sink,
 };
@@ -32,6 +33,12 @@ pub type Ended = Result<u8, (u8, String)>;
 /// Refuse a result file that could not be written, before anything is measured.
 fn check_file(flag: &str, path: Option<&PathBuf>) -> Result<(), (u8, String)> {
     let checked = path.map_or(Ok(()), |path| report::json::check(flag, path));
+    checked.map_err(|why| (BAD_CONFIGURATION, why))
+}
+
+/// Refuse objectives that a run of `plan` does not measure.
+fn check_objectives(objectives: &[Objective], plan: &Plan) -> Result<(), (u8, String)> {
+    let checked = objectives.iter().try_for_each(|objective| objective.check(plan));
     checked.map_err(|why| (BAD_CONFIGURATION, why))
 }
 
@@ -85,12 +92,13 @@ pub fn scenarios(args: &ScenariosArgs) -> Ended {
 pub fn find(args: &FindArgs) -> Ended {
     let settings = args.settings().map_err(|why| (BAD_CONFIGURATION, why))?;
     settings.plan.check().map_err(|why| (BAD_CONFIGURATION, why))?;
+    check_objectives(&settings.objectives, &settings.plan)?;
     check_file("--json", args.json.as_ref())?;
     let stop = interrupt::install_aloud();
     let told = |tried: &find::Tried| {
         let word = if tried.is_kept { "kept  " } else { "missed" };
         let kind = if tried.trial.confirms { "long " } else { "short" };
-        let rate = report::text::grouped(tried.trial.rate as u64);
+        let rate = report::text::per_second(tried.trial.rate);
         let again = match tried.attempts {
             1 => String::new(),
             attempts => format!(" (attempt {attempts})"),
@@ -240,6 +248,7 @@ pub fn part() -> Ended {
 
 /// Run `plan` and leave its results where they are wanted.
 fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
+    check_objectives(&wanted.slo, &plan)?;
     let folder = wanted.out.as_deref().map(Folder::create).transpose();
     let folder = folder.map_err(|why| (BAD_CONFIGURATION, why))?;
     // Behind the folder, in which the files may be.

@@ -219,6 +219,8 @@ fn judge(settings: &Settings, trial: Trial, result: &RunResult) -> Tried {
     let short = shortfall(achieved, trial.rate);
     let (is_kept, doubt, why) = if !result.verdict.is_clean() {
         (false, None, "records were lost or damaged".into())
+    } else if result.verdict.unread > 0 {
+        (false, None, format!("reading did not come to the end in {} s", result.plan.drain_s))
     } else if let Some(missed) = missed {
         (false, None, objective(missed))
     } else if let Some(doubt) = short {

@@ -215,6 +215,14 @@ impl Default for Plan {
 const CONNECTIONS_MAX: u32 = 65_536;
 /// Largest payload file: it is held in memory.
 const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
+/// Most requests of a connection without an answer: each is remembered.
+const IN_FLIGHT_MAX: u32 = 65_536;
+/// Most sets of consumers.
+const SUBSCRIPTIONS_MAX: u32 = 1024;
+/// Most bytes of a fetch's answer: each connection has so much memory.
+const FETCH_BYTES_MAX: u32 = 512 << 20;
+/// The largest number of the protocol's 32 bits: beyond it a number would be sent as negative.
+const WIRE_MAX: u32 = i32::MAX as u32;
 /// Most processes of a run.
 const PARTS_MAX: u32 = 64;
 /// Most members of groups: each has a thread of its own, which mostly sleeps.
@@ -257,20 +265,7 @@ impl Plan {
                 BATCH_BYTES_MAX >> 20
             ));
         }
-        for (flag, value) in [
-            ("--partitions", self.partitions),
-            ("--producers", self.producers),
-            ("--connections", self.connections),
-            ("--in-flight", self.in_flight),
-            ("--subscriptions", self.subscriptions),
-            ("--parts", self.parts),
-            ("--producer-threads", self.producer_threads),
-            ("--consumer-threads", self.consumer_threads),
-        ] {
-            if value == 0 {
-                return refuse(format!("{flag} 0: give at least 1"));
-            }
-        }
+        self.check_counts()?;
         if self.consumers == 0 && self.consume != Consume::Never {
             return refuse(
                 "--consumers 0: nobody would verify; say --consume never if that is meant".into(),
@@ -327,10 +322,29 @@ impl Plan {
         Ok(())
     }
 
-    fn check_groups(&self) -> Result<(), String> {
-        if self.parts > PARTS_MAX {
-            return Err(format!("--parts {}: give 1 to {PARTS_MAX}", self.parts));
+    fn check_counts(&self) -> Result<(), String> {
+        for (flag, value, most) in [
+            ("--partitions", self.partitions, WIRE_MAX),
+            ("--producers", self.producers, CONNECTIONS_MAX),
+            ("--connections", self.connections, CONNECTIONS_MAX),
+            ("--in-flight", self.in_flight, IN_FLIGHT_MAX),
+            ("--subscriptions", self.subscriptions, SUBSCRIPTIONS_MAX),
+            ("--parts", self.parts, PARTS_MAX),
+            ("--producer-threads", self.producer_threads, CONNECTIONS_MAX),
+            ("--consumer-threads", self.consumer_threads, CONNECTIONS_MAX),
+            ("--fetch-bytes", self.fetch_bytes, FETCH_BYTES_MAX),
+            ("--fetch-partition-bytes", self.fetch_partition_bytes, FETCH_BYTES_MAX),
+            // Not to wait at all is somebody's wish.
+            ("--fetch-wait", self.fetch_wait_ms.max(1), WIRE_MAX),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("{flag} {value}: give 1 to {most}"));
+            }
         }
+        Ok(())
+    }
+
+    fn check_groups(&self) -> Result<(), String> {
         let Some(groups) = self.groups else { return Ok(()) };
         if self.parts > 1 {
             return Err(
@@ -503,7 +517,7 @@ mod tests {
     fn the_default_plan_is_good_and_each_bad_value_is_named() {
         Plan::default().check().unwrap();
         type Change = fn(&mut Plan);
-        let bad: [(&str, Change); 25] = [
+        let bad: [(&str, Change); 31] = [
             ("--topic", |p| p.topic = "a b".into()),
             ("--rate", |p| p.load = Load::Rate(0.0)),
             ("--rate", |p| p.load = Load::Rate(f64::NAN)),
@@ -524,6 +538,14 @@ mod tests {
             }),
             ("--churn", |p| p.groups = Some(Groups { commit_every_ms: 5, churn_s: 0.01 })),
             ("--in-flight", |p| p.in_flight = 0),
+            ("--in-flight", |p| p.in_flight = u32::MAX),
+            ("--partitions", |p| p.partitions = u32::MAX),
+            ("--subscriptions", |p| {
+                (p.subscriptions, p.consumers, p.consume) = (u32::MAX, 0, Consume::Never);
+            }),
+            ("--fetch-bytes", |p| p.fetch_bytes = 0),
+            ("--fetch-partition-bytes", |p| p.fetch_partition_bytes = u32::MAX),
+            ("--fetch-wait", |p| p.fetch_wait_ms = u32::MAX),
             ("--consumers", |p| p.consumers = 0),
             ("--idempotent", |p| (p.idempotent, p.acks) = (true, 1)),
             ("--key-size", |p| p.keys = Some(Keys { bytes: 2, space: 1000, zipf: 0.0 })),

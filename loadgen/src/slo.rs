@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::histogram::Summary;
+use crate::plan::{Consume, Load, Plan};
 use crate::report::RunResult;
 
 /// Which latency.
@@ -117,6 +118,30 @@ impl fmt::Display for Objective {
 }
 
 impl Objective {
+    /// Refuse what a run of `plan` does not measure, before it is made for nothing.
+    ///
+    /// # Errors
+    /// Says why it cannot be known, and what would do.
+    pub fn check(&self, plan: &Plan) -> Result<(), String> {
+        let Wanted::Below { of, .. } = self.wanted else { return Ok(()) };
+        let why = match of {
+            Of::Produce | Of::Send if plan.load == Load::Max => {
+                "a closed loop has no intended times; use --rate instead of --max"
+            }
+            Of::Produce | Of::Send if plan.acks == 0 => {
+                "nothing is answered with acks=0; use --acks 1 or all"
+            }
+            Of::EndToEnd if plan.consume != Consume::During => {
+                "it is measured by consumers beside the load; use --consume during"
+            }
+            Of::Fetch if plan.consume == Consume::Never => {
+                "nobody fetches; use --consume during or after"
+            }
+            _ => return Ok(()),
+        };
+        Err(format!("--slo {self}: {why}"))
+    }
+
     /// Whether `result` keeps it.
     pub fn judge(&self, result: &RunResult) -> Judged {
         let measured = match &self.wanted {
@@ -140,6 +165,29 @@ impl Objective {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_run_does_not_measure_is_refused_with_what_would_do() {
+        let told = |text: &str, plan: Plan| {
+            text.parse::<Objective>().unwrap().check(&plan).map_err(|why| why.contains("; use --"))
+        };
+        let open = || Plan { load: Load::Rate(1.0), acks: 1, ..Plan::default() };
+        let closed = || Plan { load: Load::Max, ..open() };
+        let silent = || Plan { acks: 0, ..open() };
+        let consume = |consume| Plan { consume, ..open() };
+        for (objective, plan) in [
+            ("produce.p99<5ms", closed()),
+            ("send.max<5ms", closed()),
+            ("produce.p99<5ms", silent()),
+            ("e2e.p99<5ms", consume(Consume::After)),
+            ("fetch.p99<5ms", consume(Consume::Never)),
+        ] {
+            assert_eq!(told(objective, plan), Err(true), "{objective}");
+            assert_eq!(told(objective, open()), Ok(()), "{objective}");
+        }
+        assert_eq!(told("rate>=5", closed()), Ok(()));
+        assert_eq!(told("e2e.p99<5ms", closed()), Ok(()));
+    }
 
     #[test]
     fn objectives_are_read_and_nonsense_is_refused_with_an_example() {

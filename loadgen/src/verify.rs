@@ -55,8 +55,11 @@ impl Ledger {
             last.end = range.end;
         } else if self.doubtful.len() < RANGES_MAX {
             self.doubtful.push((range, fate));
-        } else {
+        } else if let Some((last, _)) = self.doubtful.last_mut() {
+            // Without room to tell them apart all from here on is doubtful: what was refused must
+            // not be called acknowledged, and then lost.
             self.overflow = true;
+            last.end = range.end.max(last.end);
         }
     }
 
@@ -362,6 +365,22 @@ mod tests {
         let pairs = [pair(&ledger, &seen)].into_iter();
         let verdict = Verdict::judge(pairs, Oddities::default(), Reading::Whole);
         assert!(verdict.at_least && verdict.lost >= RANGES_MAX as u64);
+    }
+
+    #[test]
+    fn refusals_without_end_accuse_nobody() {
+        let records = RANGES_MAX as u32 * 4;
+        let mut ledger = sent(records);
+        let is_refused = |sequence: u64| sequence % 2 == 1;
+        for first in (0..u64::from(records)).filter(|s| is_refused(*s)) {
+            ledger.doubt(Range { first, end: first + 1 }, Fate::Refused);
+        }
+        // The last refusals have no neighbour behind them that was read.
+        let stored = u64::from(records) - 100;
+        let read: Vec<u64> = (0..stored).filter(|s| !is_refused(*s)).collect();
+        let verdict = judge(&ledger, &read);
+        assert!(verdict.at_least && verdict.lost == 0, "{verdict:?}");
+        assert!(verdict.acknowledged <= u64::from(records / 2), "{verdict:?}");
     }
 
     #[test]

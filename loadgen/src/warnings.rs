@@ -106,6 +106,8 @@ pub enum Warning {
     ReadIncomplete {
         /// The limit in seconds.
         limit_s: f64,
+        /// Acknowledged records that nobody has read, and that the broker may have.
+        unread: u64,
     },
     /// Connections broke.
     Disconnects {
@@ -125,6 +127,11 @@ pub enum Warning {
         count: u64,
         /// Kafka's names of the errors.
         errors: Vec<String>,
+    },
+    /// Records had no answer when nobody waited any longer.
+    Overdue {
+        /// How many of the measured time.
+        records: u64,
     },
     /// A closed loop waits for answers: its latency is that of the load it happened to make.
     ClosedLoop,
@@ -170,6 +177,8 @@ impl Warning {
             | Self::FromTheFuture { .. }
             | Self::Refused { .. } => Weight::Invalid,
             Self::Stopped { measured_s, .. } if *measured_s <= 0.0 => Weight::Invalid,
+            // The slowest records are missing from every figure about reading.
+            Self::ReadIncomplete { unread, .. } if *unread > 0 => Weight::Invalid,
             Self::NotVerified
             | Self::AcksZero
             | Self::CrcUnchecked
@@ -223,9 +232,14 @@ impl Warning {
             Self::NotVerified => "nothing was read back, so nothing is verified".into(),
             Self::AcksZero => "acks=0: the broker promised nothing, nothing can be lost".into(),
             Self::CrcUnchecked => "the CRC of batches read was not checked".into(),
-            Self::ReadIncomplete { limit_s } => {
-                format!("reading back stopped after {limit_s:.0} s; missing records count as lost")
-            }
+            Self::ReadIncomplete { limit_s, unread: 0 } => format!(
+                "reading back stopped after {limit_s} s: the broker was asked for the missing \
+                 records and did not give them; they count as lost"
+            ),
+            Self::ReadIncomplete { limit_s, unread } => format!(
+                "reading back stopped after {limit_s} s, before {unread} acknowledged records were \
+                 read: nobody knows whether they are there"
+            ),
             Self::Disconnects { count } => format!("connections broke {count} times"),
             Self::Refused { records, errors } if errors.is_empty() => {
                 format!("the broker refused {records} records")
@@ -236,6 +250,10 @@ impl Warning {
             Self::FetchErrors { count, errors } => {
                 format!("the broker answered {count} fetches with {}", errors.join(", "))
             }
+            Self::Overdue { records } => format!(
+                "{records} records had no answer when waiting for them was over; they count with \
+                 their age then, so latencies are lower bounds"
+            ),
             Self::ClosedLoop => {
                 "closed loop: latency is from the actual send and says nothing about another load"
                     .into()
@@ -248,8 +266,8 @@ impl Warning {
                  them counts as lost"
             ),
             Self::CeilingPassed { of, share } => format!(
-                "{:.0} % of {of}: nothing passes its ceiling, so the ceiling was measured too low \
-                 and the share says nothing",
+                "{:.0} % of {of}: what should bound it was measured too low, and the share says \
+                 nothing",
                 share * 100.0
             ),
             Self::NoDevice { file_system } => format!(
@@ -292,15 +310,17 @@ impl Warning {
             Self::Disconnects { .. } => "look into the broker's log",
             Self::Refused { errors, .. } => refusal_remedy(errors),
             Self::FetchErrors { .. } => LOOK_UP,
+            Self::Overdue { .. } => "lower --rate, or raise --drain",
             Self::ClosedLoop => "use --rate for latencies",
             Self::DeletedUnread { .. } => {
                 "raise the topic's retention, let consumers begin earlier, and let nobody delete \
                  records meanwhile"
             }
-            Self::CeilingPassed { .. } => {
+            Self::CeilingPassed { of: "source", .. } => {
                 "measure again at a quieter time; the source has one thread, which a broker of \
                  several shards can pass for good reason"
             }
+            Self::CeilingPassed { .. } => "measure again at a quieter time",
             Self::NoDevice { .. } => "give the broker a folder on a disk (--dir, --data-dir)",
             Self::Stopped { .. } | Self::ReadingStopped { .. } => "let it finish",
         }
@@ -318,6 +338,8 @@ pub fn refusal_remedy(errors: &[String]) -> &'static str {
         "lower --record-size or --batch-bytes, or raise the topic's max.message.bytes"
     } else if is("(19)") {
         "bring the replicas back, or lower the topic's min.insync.replicas"
+    } else if is("(17)") {
+        "choose another --topic: this name is the broker's own"
     } else if is("(87)") {
         "give what the topic asks of its records, e.g. --key-size for one that is compacted"
     } else {
@@ -495,6 +517,7 @@ mod tests {
             refused.remedy()
         };
         assert!(told(10).contains("--record-size") && told(10).contains("max.message.bytes"));
+        assert!(told(17).contains("--topic"));
         assert!(told(19).contains("min.insync.replicas") && told(87).contains("--key-size"));
         assert_eq!(told(29), LOOK_UP);
         let fetches = Warning::FetchErrors { count: 2, errors: vec!["X (1)".into()] };

@@ -239,6 +239,19 @@ fn a_real_broker_keeps_every_record_in_order() {
 }
 
 #[test]
+fn of_several_processes_some_may_only_read_and_some_only_write() {
+    let sink = Server::sink(&["--keep-bytes", "100000000"]);
+    for (producers, consumers) in [("1", "4"), ("4", "1")] {
+        let flags = ["--parts", "3", "--producers", producers, "--consumers", consumers];
+        let more = ["--rate", "1000", "--duration", "0.3", "--drain", "2", "--topic", producers];
+        let (code, result) = run(&sink.address, &[&flags[..], &more].concat());
+        let verdict = &result["verdict"];
+        assert_eq!(verdict["read"], verdict["acknowledged"], "{verdict}");
+        assert!(matches!(code, 0 | 3) && verdict["lost"] == 0, "{code}: {verdict}");
+    }
+}
+
+#[test]
 fn several_processes_begin_together_and_make_one_report() {
     let sink = Server::sink(&["--keep-bytes", "300000000"]);
     let flags = ["--parts", "3", "--producers", "4", "--consumers", "3", "--partitions", "6"];

@@ -18,6 +18,9 @@ pub struct Followed {
     pub verified: i64,
     /// The broker's last word on how far readers may go.
     pub high_watermark: i64,
+    /// Whether the broker, asked for what is still to come after all of it was written, has given
+    /// nothing: then it is lost, while nobody knows of what the time did not suffice to read.
+    pub is_denied: bool,
     /// What was seen of each producer, by its number.
     pub seen: Vec<Seen>,
 }
@@ -25,7 +28,14 @@ pub struct Followed {
 impl Followed {
     /// Begin at `offset`.
     pub fn new(partition: u32, offset: i64) -> Self {
-        Self { partition, position: offset, verified: offset, high_watermark: -1, seen: Vec::new() }
+        Self {
+            partition,
+            position: offset,
+            verified: offset,
+            high_watermark: -1,
+            is_denied: false,
+            seen: Vec::new(),
+        }
     }
 }
 

@@ -4,20 +4,20 @@
 //! Always true: one request is in flight per connection; the next one leaves as soon as the
 //! answer's batch headers are read, before its records are verified.
 
+mod answer;
 pub mod check;
 pub mod group;
 pub mod member;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use thalweg::protocol::ErrorCode;
 
-use crate::admin::Admin;
 use crate::clock;
 use crate::connection::{Connection, Outgoing};
 use crate::cost::Meter;
@@ -31,6 +31,8 @@ use crate::verify::{Oddities, Seen};
 use check::{Followed, Rules};
 use group::Seat;
 
+pub use targets::Targets;
+
 const TICK: Duration = Duration::from_millis(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after an answer with an error: a broker that refuses must not be hammered.
@@ -39,61 +41,6 @@ const ERROR_PAUSE_NS: u64 = 20_000_000;
 const RECONNECT_LIMIT_NS: u64 = 10_000_000_000;
 /// A single batch may be larger than what a fetch asks for; an answer larger than this is wrong.
 const FRAME_BYTES_MAX: usize = 512 << 20;
-
-/// Where reading ends; set when all producers have finished.
-#[derive(Debug)]
-pub struct Targets {
-    ready: AtomicBool,
-    ends_by_hand: AtomicBool,
-    deadline_ns: AtomicU64,
-    ends: Vec<AtomicI64>,
-}
-
-impl Targets {
-    /// For a topic with this many partitions; nobody stops before [`Targets::set`].
-    pub fn new(partitions: u32) -> Self {
-        let ends = (0..partitions).map(|_| AtomicI64::new(-1)).collect();
-        Self {
-            ready: AtomicBool::new(false),
-            ends_by_hand: AtomicBool::new(false),
-            deadline_ns: AtomicU64::new(u64::MAX),
-            ends,
-        }
-    }
-
-    /// Read each partition up to its offset in `ends`, but stop at `deadline_ns`, and if somebody
-    /// interrupts reading. An interruption that ended the load already does not count again.
-    pub fn set(
-        &self,
-        ends: impl Iterator<Item = (u32, i64)>,
-        deadline_ns: u64,
-        is_interrupted: bool,
-    ) {
-        for (partition, end) in ends {
-            if let Some(slot) = self.ends.get(partition as usize) {
-                slot.fetch_max(end, Ordering::Relaxed);
-            }
-        }
-        self.deadline_ns.store(deadline_ns, Ordering::Relaxed);
-        self.ends_by_hand.store(!is_interrupted, Ordering::Relaxed);
-        self.ready.store(true, Ordering::Release);
-    }
-
-    /// Whether reading has to end at `now_ns`, done or not.
-    fn is_over(&self, now_ns: u64, is_interrupted: bool) -> bool {
-        self.is_late(now_ns) || (is_interrupted && self.ends_by_hand.load(Ordering::Relaxed))
-    }
-
-    /// Whether the time to read is over at `now_ns`.
-    fn is_late(&self, now_ns: u64) -> bool {
-        now_ns > self.deadline_ns.load(Ordering::Relaxed)
-    }
-
-    fn end_of(&self, partition: u32) -> Option<i64> {
-        let ready = self.ready.load(Ordering::Acquire);
-        ready.then(|| self.ends[partition as usize].load(Ordering::Relaxed))
-    }
-}
 
 /// One connection's share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -152,8 +99,8 @@ pub struct Consumed {
     pub incomplete: bool,
     /// It stopped because somebody did not want to wait: what is missing is not lost.
     pub cut_short: bool,
-    /// Subscriptions and partitions that a failure kept from being read to their ends: what is
-    /// missing there may be stored all the same.
+    /// Subscriptions and partitions that a failure, or too little time, kept from being read to
+    /// their ends: what is missing there may be stored all the same.
     pub broken_off: Vec<(u32, u32)>,
     /// How the thread fared.
     pub effort: Effort,
@@ -174,6 +121,8 @@ struct Reader {
     waiting: bool,
     /// When the request that waits was sent.
     asked_ns: u64,
+    /// Whether it was sent when there was nothing more to come.
+    asks_for_all: bool,
     lost_since_ns: u64,
 }
 
@@ -209,6 +158,7 @@ pub fn run(job: Job) -> Consumed {
         pause_until_ns: 0,
         waiting: false,
         asked_ns: 0,
+        asks_for_all: false,
         lost_since_ns: 0,
     });
     let mut worker = Worker {
@@ -358,6 +308,7 @@ impl Worker {
         out.spans.push((0, out.bytes.len() as u32));
         reader.waiting = true;
         reader.asked_ns = now_ns;
+        reader.asks_for_all = self.job.targets.is_set();
         let connection = reader.connection.as_mut().expect("just opened");
         if connection.send(out).is_err() {
             self.lost(index);
@@ -483,116 +434,6 @@ impl Worker {
         })
     }
 
-    /// First pass: move positions. Returns whether the broker refused anything.
-    fn advance(&mut self, index: usize, frame: &[u8]) -> Result<bool, String> {
-        let reader = &mut self.readers[index];
-        let mut refused = false;
-        let mut out_of_range = Vec::new();
-        let mut bad = 0;
-        let read = request::read_fetch_answer(frame, |part| {
-            let Some(followed) = find(&mut reader.followed, part.partition) else { return };
-            if part.error != 0 {
-                refused = true;
-                *self.found.errors.entry(part.error).or_default() += 1;
-                if part.error == ErrorCode::OFFSET_OUT_OF_RANGE.0 {
-                    out_of_range.push(part.partition);
-                }
-                return;
-            }
-            followed.high_watermark = part.high_watermark;
-            match check::next_position(part.records, followed.position) {
-                Ok(next) => followed.position = next,
-                Err(_) => bad += 1,
-            }
-        });
-        let (correlation, error) = read.map_err(|e| e.to_string())?;
-        if correlation != reader.correlation {
-            return Err(format!(
-                "expected the Fetch answer {}, got {correlation}",
-                reader.correlation
-            ));
-        }
-        if error != 0 {
-            refused = true;
-            *self.found.errors.entry(error).or_default() += 1;
-        }
-        if bad > 0 {
-            // Nothing behind an unreadable header can be found: reading here is over.
-            self.found.oddities.corrupt_batches += bad;
-            return Err("a fetched partition holds bytes that are no record batch".into());
-        }
-        if !out_of_range.is_empty() {
-            self.skip_deleted(index, &out_of_range);
-        }
-        Ok(refused)
-    }
-
-    /// What these partitions were asked for has been deleted: go on where their logs begin now. A
-    /// reader behind the end of a log stays there: what the broker has forgotten must not be taken
-    /// for what it was told to delete.
-    fn skip_deleted(&mut self, index: usize, partitions: &[i32]) {
-        let plan = &self.job.plan;
-        let admin = Admin::connect(&plan.bootstrap_server);
-        let starts = admin.and_then(|mut a| a.start_offsets(&plan.topic, plan.partitions));
-        // If nobody answers, the next fetch meets the same error and asks again.
-        let Ok(starts) = starts else { return };
-        for partition in partitions {
-            let Some(followed) = find(&mut self.readers[index].followed, *partition) else {
-                continue;
-            };
-            let start = starts.get(followed.partition as usize).copied().unwrap_or(0);
-            if start > followed.position {
-                let unseen = start.saturating_sub(followed.verified).max(0);
-                self.found.oddities.skipped += unseen as u64;
-                followed.position = start;
-                followed.verified = followed.verified.max(start);
-            }
-        }
-    }
-
-    /// Second pass: verify and record. Returns whether it brought anything.
-    fn verify(&mut self, index: usize, frame: &[u8], now_ns: u64) -> bool {
-        let reader = &mut self.readers[index];
-        let (found, recorder, rules) = (&mut self.found, &mut self.job.recorder, &self.rules);
-        let scratch = &mut self.scratch;
-        let window = recorder.window;
-        let mut total = check::Pass::default();
-        let latency = &mut |intended: u64, records: u64| {
-            if intended > now_ns {
-                found.from_the_future += records;
-            } else if window.measures(intended) {
-                recorder.at(now_ns).of(Series::EndToEnd).record(now_ns - intended, records);
-            }
-        };
-        let oddities = &mut found.oddities;
-        self.meter.measure(|| {
-            // The same walk has succeeded in the first pass.
-            let _ = request::read_fetch_answer(frame, |part| {
-                let at = find(&mut reader.followed, part.partition);
-                if let Some(followed) = at.filter(|_| part.error == 0) {
-                    let records = part.records;
-                    let pass =
-                        check::verify(rules, followed, records, oddities, scratch, &mut *latency);
-                    total.records += pass.records;
-                    total.bytes += pass.bytes;
-                }
-            });
-            total.bytes
-        });
-        if let Some(seat) = &reader.spec.seat {
-            reader.followed.iter().for_each(|followed| seat.group.publish(followed));
-        }
-        if total.bytes > 0 {
-            self.job.recorder.at(now_ns).of(Series::EndToEnd).completion();
-            self.found.last_ns = now_ns;
-            self.found.all.records += total.records;
-            self.found.all.bytes += total.bytes;
-            self.found.all.answers += 1;
-            self.job.recorder.count(now_ns, total.records, total.bytes, 1);
-        }
-        total.bytes > 0
-    }
-
     /// Only what was used while load was offered counts; asking costs too much to do it often.
     fn end_effort(&mut self) {
         if let Some(begun) = self.begun.as_ref().filter(|_| self.found.effort.wall_ns == 0) {
@@ -604,9 +445,10 @@ impl Worker {
         self.end_effort();
         for reader in self.readers {
             let subscription = reader.spec.subscription;
-            if self.found.fatal.is_some() {
+            if self.found.fatal.is_some() || self.found.incomplete {
                 let is_open = |f: &&Followed| {
-                    self.job.targets.end_of(f.partition).is_none_or(|end| f.verified < end)
+                    let end = self.job.targets.end_of(f.partition);
+                    !f.is_denied && end.is_none_or(|end| f.verified < end)
                 };
                 let open = reader.followed.iter().filter(is_open);
                 self.found.broken_off.extend(open.map(|f| (subscription, f.partition)));
@@ -619,32 +461,11 @@ impl Worker {
     }
 }
 
-/// Specs list partitions in ascending order.
-fn find(followed: &mut [Followed], partition: i32) -> Option<&mut Followed> {
-    let wanted = u32::try_from(partition).ok()?;
-    let at = followed.binary_search_by_key(&wanted, |f| f.partition).ok()?;
-    Some(&mut followed[at])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::collect::Role;
     use crate::recorder::Window;
-
-    #[test]
-    fn an_interruption_ends_reading_only_if_it_did_not_end_the_load_already() {
-        let ends = || [(0, 5)].into_iter();
-        let targets = Targets::new(1);
-        assert!(!targets.is_over(0, true), "while records are produced");
-        targets.set(ends(), 100, true);
-        assert!(!targets.is_over(100, true), "what was sent until then is read back");
-        assert!(targets.is_over(101, true), "but not for ever");
-        let targets = Targets::new(1);
-        targets.set(ends(), 100, false);
-        assert!(!targets.is_over(50, false) && targets.is_over(50, true));
-        assert_eq!(targets.end_of(0), Some(5));
-    }
 
     #[test]
     fn a_reader_without_an_answer_when_its_time_is_over_has_failed() {

@@ -10,7 +10,7 @@ use super::{Moment, Shown};
 use crate::histogram::{Latency, Percentile, ROWS_PER_DECADE};
 use crate::plan::{Consume, Load, Plan};
 use crate::report::Validity;
-use crate::report::text::{grouped, megabytes, millis};
+use crate::report::text::{grouped, megabytes, millis, per_second};
 
 /// From few records to many.
 const SHADES: &[u8] = b".:-=+*#%@";
@@ -128,7 +128,7 @@ pub fn frame(
 
 fn load(plan: &Plan) -> String {
     match &plan.load {
-        Load::Rate(rate) => format!("{} records/s, open loop", grouped(*rate as u64)),
+        Load::Rate(rate) => format!("{} records/s, open loop", per_second(*rate)),
         Load::Stages(stages) => format!("open loop in {} stages", stages.len()),
         Load::Max => "closed loop, as fast as answers come".into(),
     }

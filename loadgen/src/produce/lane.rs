@@ -111,6 +111,8 @@ pub struct Lane {
     pub done: bool,
     /// When it last became free to send.
     pub free_since_ns: u64,
+    /// When it last had an answer.
+    pub heard_ns: u64,
     unsent: usize,
     next_record: u64,
     next_slot: usize,
@@ -135,6 +137,7 @@ impl Lane {
             schedule: None,
             done: false,
             free_since_ns: 0,
+            heard_ns: 0,
             unsent: 0,
             next_record: 0,
             next_slot: 0,

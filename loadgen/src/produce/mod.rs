@@ -18,13 +18,13 @@ use crate::clock;
 use crate::compress::Press;
 use crate::connection::{Connection, Outgoing};
 use crate::histogram::{Interval, Series};
-use crate::pace::{Alarm, Schedule};
-use crate::plan::Plan;
+use crate::pace::{self, Alarm, Schedule};
+use crate::plan::{Consume, Plan};
 use crate::poll::{Poller, Ready};
 use crate::recorder::{Counts, Recorder};
 use crate::request::{self, ProducePrefix};
 use crate::verify::{Fate, Ledger};
-use lane::{BatchRules, LagSink, Lane, Layout};
+use lane::{BatchRules, InFlight, LagSink, Lane, Layout};
 
 pub use lane::LaneSpec;
 
@@ -38,6 +38,11 @@ const RECONNECT_LIMIT_NS: u64 = 10_000_000_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Writes to one lane before the others get their turn.
 const ROUNDS_MAX: usize = 8;
+/// A broker that answers nothing for at least so long after the load, until nobody waits any
+/// longer, hangs.
+const SILENCE_NS: u64 = 1_000_000_000;
+/// Most stretches into which the unsent records of a lane are divided.
+const STRETCHES_MAX: u64 = 100_000;
 
 /// One partition of one producer, after the run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,6 +72,8 @@ pub struct Produced {
     pub ended_ns: u64,
     /// Records that were due at the end of the load but in no batch yet.
     pub backlog: u64,
+    /// Records of the measured time that had no answer when nobody waited any longer.
+    pub overdue: u64,
     /// How the thread fared while load was offered.
     pub effort: Effort,
     /// Why it stopped early.
@@ -139,6 +146,7 @@ struct Worker<'a> {
     wall_offset_ns: i64,
     /// What verification takes per record.
     stamp_ns: f64,
+    begun: Option<Effort>,
     found: Produced,
 }
 
@@ -204,11 +212,15 @@ pub fn run(job: Job) -> Produced {
         press,
         wall_offset_ns: clock::wall_offset_ns(),
         stamp_ns: template.stamp_ns(),
+        begun: None,
         found,
         job,
     };
     if let Err(why) = worker.produce() {
         worker.found.fatal = Some(why);
+        if worker.found.ended_ns == 0 {
+            worker.end_load(clock::monotonic_ns());
+        }
     }
     worker.finish()
 }
@@ -225,25 +237,18 @@ impl Worker<'_> {
             let connection = lane.connection.as_ref().expect("lanes begin connected");
             self.poller.add(connection, index).map_err(|e| format!("epoll_ctl: {e}"))?;
         }
-        let mut effort = None;
         let mut ended = false;
         let mut deadline = u64::MAX;
         let drain_ns = (self.job.plan.drain_s * 1e9) as u64;
         loop {
             let now = clock::monotonic_ns();
-            if effort.is_none() && now >= window.start_ns {
-                effort = Some(Effort::begin());
+            if self.begun.is_none() && now >= window.start_ns {
+                self.begun = Some(Effort::begin());
             }
             if !ended && (now >= window.end_ns || self.job.stop.load(Ordering::Relaxed)) {
                 ended = true;
                 deadline = now.saturating_add(drain_ns);
-                self.found.ended_ns = now;
-                self.job.recorder.cut(now);
-                let used = effort.unwrap_or_else(Effort::begin).end();
-                let stamped: u64 = self.lanes.iter().map(Lane::batched).sum();
-                let verify_ns = (stamped as f64 * self.stamp_ns) as u64;
-                self.found.effort = Effort { verify_ns, ..used };
-                self.found.backlog = self.lanes.iter().map(|lane| lane.backlog(now)).sum();
+                self.end_load(now);
                 if now < window.end_ns {
                     // Stopped by hand: start nothing more.
                     self.rules.end_ns = 0;
@@ -256,7 +261,7 @@ impl Worker<'_> {
                 return Ok(());
             }
             if now > deadline {
-                return self.check_connected(now);
+                return self.check_connected(now).and_then(|()| self.check_answers(now));
             }
             let timeout = self.alarm.sleep_ns(clock::monotonic_ns(), wake).min(TICK_NS);
             let events = self
@@ -270,6 +275,17 @@ impl Worker<'_> {
             }
             self.job.recorder.at(clock::monotonic_ns());
         }
+    }
+
+    /// The load is over: as planned, by hand, or because something keeps us from offering more.
+    fn end_load(&mut self, now_ns: u64) {
+        self.found.ended_ns = now_ns;
+        self.job.recorder.cut(now_ns);
+        let used = self.begun.unwrap_or_else(Effort::begin).end();
+        let stamped: u64 = self.lanes.iter().map(Lane::batched).sum();
+        let verify_ns = (stamped as f64 * self.stamp_ns) as u64;
+        self.found.effort = Effort { verify_ns, ..used };
+        self.found.backlog = self.lanes.iter().map(|lane| lane.backlog(now_ns)).sum();
     }
 
     /// Let every lane whose time has come send; returns the earliest time of all.
@@ -407,6 +423,27 @@ impl Worker<'_> {
         ))
     }
 
+    /// A broker that is connected and has answered nothing since the load ended hangs: that is no
+    /// figure of it.
+    fn check_answers(&self, now_ns: u64) -> Result<(), String> {
+        let silent_ns = now_ns.saturating_sub(self.found.ended_ns);
+        let is_silent = |lane: &&Lane| {
+            let at = lane.spec.address;
+            let mut here = self.lanes.iter().filter(|lane| lane.spec.address == at);
+            !lane.in_flight.is_empty() && here.all(|l| l.heard_ns <= self.found.ended_ns)
+        };
+        match self.lanes.iter().find(is_silent) {
+            Some(lane) if self.job.plan.acks != 0 && silent_ns >= SILENCE_NS => Err(format!(
+                "{} has answered nothing for {:.1} s, when the time to wait for answers was over \
+                 (--drain {}); does the broker hang? Look into its log and at its disk",
+                lane.spec.address,
+                silent_ns as f64 / 1e9,
+                self.job.plan.drain_s
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Try once; false when it has to be tried again later.
     fn reconnect(&mut self, index: usize) -> Result<bool, String> {
         let lane = &mut self.lanes[index];
@@ -417,6 +454,8 @@ impl Worker<'_> {
             Ok(connection) => {
                 self.poller.add(&connection, index).map_err(|e| format!("epoll_ctl: {e}"))?;
                 lane.connection = Some(connection);
+                // Until now it could not send, however ready the generator was.
+                lane.free_since_ns = clock::monotonic_ns();
                 Ok(true)
             }
             Err(error) => {
@@ -433,7 +472,58 @@ impl Worker<'_> {
         }
     }
 
+    /// What was due and has no answer counts with its age: to leave it out would tell the latency
+    /// of those alone whom the broker has served.
+    fn count_overdue(&mut self, now_ns: u64) {
+        let (plan, recorder) = (&self.job.plan, &mut self.job.recorder);
+        if plan.acks == 0 {
+            return;
+        }
+        let at = now_ns.min(recorder.window.end_ns);
+        for lane in &mut self.lanes {
+            for batch in &lane.in_flight {
+                self.found.overdue += record_latency(lane, batch, now_ns, recorder);
+            }
+            let first = lane.batched();
+            let Some(schedule) = &mut lane.schedule else { continue };
+            schedule.reach(first + u64::from(self.rules.records_max));
+            let (most, linger_ns) = (self.rules.records_max, self.rules.linger_ns);
+            let step = pace::step(schedule, first, at, most, linger_ns);
+            if !matches!(step, pace::Step::Send { .. }) {
+                // A batch that was still to be filled is not late.
+                continue;
+            }
+            let end = schedule.due(at.saturating_sub(1));
+            let stretch = (end.saturating_sub(first) / STRETCHES_MAX).max(most.into());
+            let mut next = first;
+            while next < end {
+                let records = stretch.min(end - next);
+                next += records;
+                schedule.reach(next);
+                let youngest_ns = schedule.intended_ns(next - 1);
+                schedule.forget(next);
+                if !recorder.window.measures(youngest_ns) {
+                    continue;
+                }
+                self.found.overdue += records;
+                let interval = recorder.at(now_ns);
+                let readers = if plan.consume == Consume::During { plan.subscriptions } else { 0 };
+                for (series, times) in
+                    [(Series::Produce, 1), (Series::SendDelay, 1), (Series::EndToEnd, readers)]
+                {
+                    if times > 0 {
+                        let series = interval.of(series);
+                        series.completion();
+                        let age_ns = now_ns.saturating_sub(youngest_ns);
+                        series.record(age_ns, records * u64::from(times));
+                    }
+                }
+            }
+        }
+    }
+
     fn finish(mut self) -> Produced {
+        self.count_overdue(clock::monotonic_ns());
         for lane in &mut self.lanes {
             lane.give_up();
             let producer = lane.spec.producer;
@@ -459,6 +549,7 @@ fn take_answer(
 ) -> Result<(), String> {
     let answer = request::read_produce_answer(frame).map_err(|e| e.to_string())?;
     let batch = lane.pop().ok_or("the broker answered a request that was never sent")?;
+    lane.heard_ns = now_ns;
     let slot = &mut lane.slots[batch.slot as usize];
     if answer.correlation != batch.correlation || answer.partition != slot.partition as i32 {
         return Err(format!(
@@ -475,27 +566,38 @@ fn take_answer(
     }
     slot.acked_end = slot.acked_end.max(answer.base_offset + i64::from(batch.records));
     recorder.count(now_ns, batch.records.into(), batch.bytes.into(), 1);
+    record_latency(lane, &batch, now_ns, recorder);
+    Ok(())
+}
+
+/// Record the latencies of a batch that was answered at `now_ns`, or was not until then; returns
+/// how many of its records are measured.
+fn record_latency(lane: &Lane, batch: &InFlight, now_ns: u64, recorder: &mut Recorder) -> u64 {
     let window = recorder.window;
     let interval = recorder.at(now_ns);
     // Record by record, as end to end counts them: a late batch may hold records of both sides of
     // the window's border.
-    let measured = |index: &u32| window.measures(lane.intended_ns(&batch, *index));
+    let measured = |index: &u32| window.measures(lane.intended_ns(batch, *index));
     let count = match &lane.schedule {
         None if window.measures(batch.sent_ns) => batch.records.into(),
         None => 0,
         Some(_) => (0..batch.records).filter(measured).count() as u64,
     };
     if count == 0 {
-        return Ok(());
+        return 0;
     }
-    let series = interval.of(Series::ProduceSent);
-    series.completion();
-    series.record(now_ns - batch.sent_ns, count);
+    // What is not in the socket yet is sent now at the earliest.
+    let sent_ns = if batch.sent_ns == 0 { now_ns } else { batch.sent_ns };
+    if batch.sent_ns > 0 {
+        let series = interval.of(Series::ProduceSent);
+        series.completion();
+        series.record(now_ns - sent_ns, count);
+    }
     let Some(schedule) = &lane.schedule else {
         let series = interval.of(Series::Produce);
         series.completion();
-        series.record(now_ns - batch.sent_ns, count);
-        return Ok(());
+        series.record(now_ns - sent_ns, count);
+        return count;
     };
     let [produce, delay] = interval.two(Series::Produce, Series::SendDelay);
     produce.completion();
@@ -503,9 +605,9 @@ fn take_answer(
     for index in (0..batch.records).filter(measured) {
         let intended = schedule.intended_ns(batch.first_record + u64::from(index));
         produce.record(now_ns.saturating_sub(intended), 1);
-        delay.record(batch.sent_ns.saturating_sub(intended), 1);
+        delay.record(sent_ns.saturating_sub(intended), 1);
     }
-    Ok(())
+    count
 }
 
 /// Whether an error says for certain that nothing was stored. After a timeout (7), too few

@@ -193,7 +193,7 @@ fn measure(
         let after = broker.usage();
         let read = after.read_bytes.zip(before.read_bytes);
         let mut ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;
-        if ended.measured_s <= 0.0 {
+        if ended.measured_s <= 0.0 && ended.failure.is_none() {
             return interrupt::go_on(stop);
         }
         result.durability.clone_from(&ended.durability);
@@ -230,11 +230,11 @@ fn go_on(args: &QuickArgs, stop: &AtomicBool) -> Result<(), String> {
     interrupt::go_on(stop)
 }
 
-/// Failure outranks a broken promise, which outranks an interruption and doubtful figures.
+/// A broken promise outranks a failure, which outranks an interruption and doubtful figures.
 fn worst(result: &QuickResult) -> u8 {
     let codes: Vec<u8> = result.phases.iter().map(|phase| phase.result.exit_code()).collect();
     let by_signal = interrupt::exit_code().filter(|_| result.interrupted);
-    let ranked = [Some(1), Some(4), by_signal, Some(3)];
+    let ranked = [Some(4), Some(1), by_signal, Some(3)];
     let applies = |code: &u8| codes.contains(code) || by_signal == Some(*code);
     ranked.into_iter().flatten().find(applies).unwrap_or(0)
 }

@@ -113,7 +113,7 @@ fn throughput(phase: &Phase, moved: &Flow) {
 fn latencies(phase: &Phase) {
     let result = &phase.result;
     if let Load::Rate(rate) = result.plan.load {
-        line(phase.name, &format!("open loop at {} records/s", text::grouped(rate as u64)));
+        line(phase.name, &format!("open loop at {} records/s", text::per_second(rate)));
     }
     for (name, summary) in [
         ("  produce", &result.produce_latency),

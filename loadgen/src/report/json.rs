@@ -1,14 +1,23 @@
 //! Results for programs: one JSON document, replaced whole.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::print;
 
+/// Where a file for `path` is written before it takes that name: nobody else's name.
 fn beside(path: &Path) -> PathBuf {
-    path.with_extension("partial")
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".partial-{}", std::process::id()));
+    name.into()
+}
+
+/// Whether `path` is a pipe, a terminal or a device: written as it is, never replaced by a file.
+fn is_stream(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Whether `path`, given by `flag`, could be written: told before anything is measured for it.
@@ -16,7 +25,7 @@ fn beside(path: &Path) -> PathBuf {
 /// # Errors
 /// When it could not.
 pub fn check(flag: &str, path: &Path) -> Result<(), String> {
-    if path == Path::new("-") {
+    if path == Path::new("-") || is_stream(path) {
         return Ok(());
     }
     let why = if path.is_dir() {
@@ -43,9 +52,42 @@ pub fn write(path: &Path, result: &impl Serialize) -> Result<(), String> {
         print::out(text);
         return Ok(());
     }
-    // A reader must never see half a document.
-    let beside = beside(path);
-    fs::write(&beside, text)
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| format!("cannot write {}: {error}", path.display()))
+    let written = if is_stream(path) {
+        File::options().write(true).open(path).and_then(|mut to| to.write_all(text.as_bytes()))
+    } else {
+        // A reader must never see half a document; a link goes on pointing at it.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let beside = beside(&path);
+        fs::write(&beside, text).and_then(|()| fs::rename(&beside, path))
+    };
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_file_itself_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("x.partial"), "somebody's").unwrap();
+        std::os::unix::fs::symlink(at("x.json"), at("link.json")).unwrap();
+        fs::write(at("x.json"), "old").unwrap();
+        for name in ["x.json", "link.json"] {
+            check("--json", &at(name)).unwrap();
+            write(&at(name), &name).unwrap();
+            assert_eq!(fs::read_to_string(at("x.json")).unwrap(), format!("{name:?}\n"));
+        }
+        assert!(at("link.json").is_symlink());
+        assert_eq!(fs::read_to_string(at("x.partial")).unwrap(), "somebody's");
+        // A device stays one; the test may have the right to replace it.
+        let (reader, writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+        check("--json", Path::new(&path)).unwrap();
+        write(Path::new(&path), &"told").unwrap();
+        drop(writer);
+        assert_eq!(std::io::read_to_string(reader).unwrap(), "\"told\"\n");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "and nothing is left behind");
+    }
 }

@@ -115,7 +115,7 @@ pub struct RunResult {
     pub plan: Plan,
     /// What the broker says about flushing before it answers.
     pub durability: String,
-    /// Seconds that were measured: as planned, or fewer when somebody ended the run.
+    /// Seconds that were measured: as planned, or fewer when somebody or a failure ended the load.
     pub measured_s: f64,
     /// Acknowledged in the measured window.
     pub produced: Flow,
@@ -224,13 +224,14 @@ impl RunResult {
         self.objectives = objectives.iter().map(|objective| objective.judge(self)).collect();
     }
 
-    /// What the process should exit with: 1 failed, 4 a promise was broken, 3 not valid, 99 an
-    /// objective was missed, 0 fine.
+    /// What the process should exit with: 4 a promise was broken, 1 failed, 3 not valid, 99 an
+    /// objective was missed, 0 fine. What was lost before a failure is lost: who takes a failure
+    /// for bad luck must not miss it.
     pub fn exit_code(&self) -> u8 {
-        if self.failure.is_some() {
-            1
-        } else if !self.verdict.is_clean() {
+        if !self.verdict.is_clean() {
             4
+        } else if self.failure.is_some() {
+            1
         } else if !self.valid || self.objectives.iter().any(|judged| judged.is_met.is_none()) {
             3
         } else if self.objectives.iter().any(|judged| judged.is_met == Some(false)) {

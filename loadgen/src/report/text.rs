@@ -33,6 +33,11 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
+/// What happens so often in a second: a small number with its fraction.
+pub fn per_second(rate: f64) -> String {
+    if rate < 10.0 && rate.fract() > 0.0 { format!("{rate:.3}") } else { grouped(rate as u64) }
+}
+
 /// Milliseconds, with more digits the shorter it is.
 pub fn millis(ns: u64) -> String {
     let ms = ns as f64 / 1e6;
@@ -75,7 +80,7 @@ pub fn latency(summary: &Summary) -> String {
 /// What was offered, in one line.
 pub fn plan(plan: &Plan) -> String {
     let load = match &plan.load {
-        Load::Rate(rate) => format!("open loop at {} records/s", grouped(*rate as u64)),
+        Load::Rate(rate) => format!("open loop at {} records/s", per_second(*rate)),
         Load::Stages(stages) => format!("open loop, {} stages", stages.len()),
         Load::Max => "closed loop, as fast as answers come".into(),
     };
@@ -185,9 +190,9 @@ pub fn objective(judged: &Judged) -> String {
 fn stage(result: &StageResult) -> String {
     let stage = &result.stage;
     let mut out = if stage.from == stage.to {
-        format!("{} records/s", grouped(stage.from as u64))
+        format!("{} records/s", per_second(stage.from))
     } else {
-        format!("{} to {} records/s", grouped(stage.from as u64), grouped(stage.to as u64))
+        format!("{} to {} records/s", per_second(stage.from), per_second(stage.to))
     };
     let _ = write!(
         out,
@@ -322,6 +327,7 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(41_203_114), "41,203,114");
+        assert_eq!([0.5, 10.0, 12_000.7].map(per_second), ["0.500", "10", "12,000"]);
         assert_eq!(megabytes(1_310_000_000.0), "1.31 GB/s");
         assert_eq!(megabytes(52_345_678.0), "52.3 MB/s");
         assert_eq!(millis(310_000), "0.310");

@@ -253,14 +253,20 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
         trends: trends(result),
     };
     let mut found = warnings::doubts(&signs);
-    if end.done.cut_ns.is_some() {
+    let overdue: u64 = end.done.produced.iter().map(|p| p.overdue).sum();
+    if overdue > 0 {
+        found.push(Warning::Overdue { records: overdue });
+    }
+    // What a failure has ended says so in its own words.
+    if end.done.cut_ns.is_some() && end.done.fatal.is_none() {
         let (measured_s, of_s) = (result.measured_s, plan.duration_s);
         found.push(Warning::Stopped { measured_s, of_s });
     }
     if end.done.consumed.iter().any(|c| c.cut_short) {
         found.push(Warning::ReadingStopped { unread: result.verdict.unread });
     } else if result.verdict.incomplete {
-        found.push(Warning::ReadIncomplete { limit_s: plan.drain_s });
+        found
+            .push(Warning::ReadIncomplete { limit_s: plan.drain_s, unread: result.verdict.unread });
     }
     if result.verdict.oddities.skipped > 0 {
         found.push(Warning::DeletedUnread { offsets: result.verdict.oddities.skipped });

@@ -130,9 +130,8 @@ pub fn run_with(
         done.fatal = done.fatal.or_else(|| members.fatal());
         let left = members.left_behind();
         if let Some(consumed) = done.consumed.first_mut() {
-            if done.fatal.is_some() {
-                consumed.broken_off.extend(left.iter().map(|(place, _)| *place));
-            }
+            // Whatever is missing there, nobody was left to ask for it.
+            consumed.broken_off.extend(left.iter().map(|(place, _)| *place));
             consumed.seen.extend(left);
         }
     }
@@ -153,7 +152,7 @@ pub fn run_with(
 struct Done {
     produced: Vec<Produced>,
     consumed: Vec<Consumed>,
-    /// When the load was ended by hand, if it was.
+    /// When the load ended before its time, by hand or by a failure.
     cut_ns: Option<u64>,
     /// When reading back began.
     drain_from: u64,
@@ -176,7 +175,7 @@ fn go(
         drain_from = clock::monotonic_ns();
         let is_cut = stop.load(Ordering::Relaxed);
         let ended = produced.iter().map(|p| p.ended_ns).max();
-        cut_ns = ended.filter(|ended| is_cut && *ended < window.end_ns);
+        cut_ns = ended.filter(|ended| *ended < window.end_ns);
         let drain_s = if is_cut { plan.drain_s.min(DRAIN_BY_HAND_S) } else { plan.drain_s };
         let ends = produced.iter().flat_map(|p| &p.sent).map(|s| (s.partition, s.acked_end));
         let ends = ends.chain(unacknowledged_ends(plan, admin)).collect();

@@ -70,9 +70,13 @@ impl Team {
         let own = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
         let (say, said) = channel();
         let mut team = Self { children: vec![], inputs: vec![], said, open: vec![] };
-        let mut readers = split(&whole.readers, parts);
-        for lanes in split(&whole.lanes, parts) {
-            let readers = readers.next().unwrap_or_default();
+        // Whoever has no lane may have readers all the same, and the other way round.
+        let hands = parts.min(whole.lanes.len().max(whole.readers.len()) as u32);
+        let mut lanes = split(&whole.lanes, hands);
+        let mut readers = split(&whole.readers, hands);
+        for _ in 0..hands {
+            let (lanes, readers) = (lanes.next(), readers.next());
+            let (lanes, readers) = (lanes.unwrap_or_default(), readers.unwrap_or_default());
             let share = Share { lanes, readers, ..whole.clone() };
             let mut command = Command::new(&own);
             command.arg("part").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -187,7 +187,7 @@ fn a_closed_loop_reads_its_backlog_afterwards() {
     let plan = Plan {
         load: Load::Max,
         consume: Consume::After,
-        duration_s: 0.2,
+        duration_s: 1.0,
         warmup_s: 0.0,
         record_bytes: 1000.into(),
         ..plan(&sink)
@@ -196,6 +196,9 @@ fn a_closed_loop_reads_its_backlog_afterwards() {
     assert!(result.verdict.is_clean() && result.verdict.sent > 1000, "{:?}", result.verdict);
     let backlog = result.backlog.unwrap();
     assert_eq!(backlog.read.records, result.verdict.read);
+    let read_at: Vec<u64> =
+        result.seconds.iter().filter(|s| s.consumed_records > 0).map(|s| s.second).collect();
+    assert!(read_at.iter().all(|second| *second >= 1), "afterwards is not beside: {read_at:?}");
     assert!(backlog.read.bytes_per_s > 0.0);
     assert!(result.produce_latency.is_none(), "no schedule, no latency from intended times");
     assert!(result.warnings.contains(&Warning::ClosedLoop));
@@ -254,6 +257,26 @@ fn a_broker_that_takes_nothing_has_not_been_measured() {
 }
 
 #[test]
+fn what_the_time_did_not_suffice_to_read_is_not_lost() {
+    let sink = keeping(None);
+    let load = Load::Rate(200_000.0);
+    let result = go(Plan { load, consume: Consume::After, drain_s: 0.0, ..plan(&sink) });
+    let verdict = &result.verdict;
+    assert!(verdict.incomplete && verdict.unread > 0 && verdict.lost == 0, "{verdict:?}");
+    assert_eq!(verdict.read + verdict.unread, verdict.acknowledged, "{verdict:?}");
+    assert_eq!(result.exit_code(), 3, "nobody knows of them: {:?}", result.warnings);
+    // What the broker was asked for and did not give is lost, however short the time: here the
+    // last batch of all, behind which nothing comes that would tell of a gap.
+    let sink = keeping(Some(Fault::Drop));
+    let few =
+        Plan { linger_ns: 0, load: Load::Rate(500.0), producers: 1, partitions: 1, ..plan(&sink) };
+    let few = Plan { records_per_batch: 1, duration_s: 0.1, warmup_s: 0.0, ..few };
+    let result = go(Plan { drain_s: 1.5, ..few });
+    let verdict = &result.verdict;
+    assert_eq!((verdict.sent, verdict.lost, verdict.unread), (50, 1, 0), "{verdict:?}");
+}
+
+#[test]
 fn acks_zero_promises_nothing_and_never_is_never() {
     let sink = keeping(None);
     let result = go(Plan { acks: 0, duration_s: 0.2, ..plan(&sink) });
@@ -270,7 +293,7 @@ fn orphaned(plan: Plan, sink: Sink) -> RunResult {
     let mut admin = Admin::connect(&sink.address.to_string()).unwrap();
     let mut has_some = || {
         let ends = admin.end_offsets(&topic, partitions);
-        ends.is_ok_and(|ends| ends.iter().sum::<i64>() > 100)
+        ends.is_ok_and(|ends| ends.iter().sum::<i64>() > 1500)
     };
     while !has_some() {}
     drop(sink);
@@ -297,6 +320,14 @@ fn a_broker_that_is_gone_for_good_is_a_failure_however_short_the_drain() {
 }
 
 #[test]
+fn what_was_lost_before_a_failure_outranks_it() {
+    let sink = keeping(Some(Fault::Drop));
+    let result = orphaned(Plan { drain_s: 0.3, ..plan(&sink) }, sink);
+    assert!(result.failure.is_some() && result.verdict.lost > 0, "{:?}", result.verdict);
+    assert_eq!(result.exit_code(), 4);
+}
+
+#[test]
 fn a_broken_connection_is_survived_and_costs_no_verdict() {
     let sink = keeping(Some(Fault::HangUp));
     let result = go(plan(&sink));
@@ -313,4 +344,65 @@ fn a_broken_connection_is_survived_and_costs_no_verdict() {
     assert!(result.disconnects > 0 && verdict.duplicated > 0, "{verdict:?}");
     assert_eq!((verdict.lost, verdict.unknown), (0, 0), "{verdict:?}");
     assert_eq!(verdict.acknowledged, verdict.sent);
+}
+
+#[test]
+fn what_nobody_answered_counts_with_its_age_and_a_broker_that_hangs_has_failed() {
+    for drain_s in [0.4, 1.2] {
+        let store = Store::Keep { bytes_max: 512 << 20, fault: None };
+        // Answers for 0.3 s, and then for a minute none.
+        let delay = Some("stall:59.7s,60s".parse().unwrap());
+        let sink = Sink::start_with("127.0.0.1:0", store, delay, || ()).unwrap();
+        let plan = Plan { load: Load::Rate(1000.0), producers: 1, drain_s, ..plan(&sink) };
+        let plan = Plan { duration_s: 1.0, warmup_s: 0.0, records_per_batch: 1, ..plan };
+        let result = run(plan, &Arc::default()).unwrap();
+        let overdue = result.warnings.iter().find_map(|warning| match warning {
+            Warning::Overdue { records } => Some(*records),
+            _ => None,
+        });
+        let acknowledged = result.verdict.acknowledged;
+        assert!((200..500).contains(&acknowledged), "{:?}", result.verdict);
+        assert_eq!(overdue, Some(1000 - acknowledged), "{:?}", result.warnings);
+        let produce = result.produce_latency.as_ref().unwrap();
+        assert_eq!(produce.records, 1000, "each that was due");
+        assert!(produce.p50.known_ns() > Some((drain_s * 1e9) as u64), "{produce:?}");
+        let end_to_end = result.end_to_end_latency.as_ref().unwrap();
+        assert_eq!(end_to_end.records, 1000, "whoever was not even sent is late there, too");
+        let why = result.failure.as_deref().unwrap_or_default();
+        assert_eq!(why.contains("does the broker hang?"), drain_s > 1.0, "{why:?}");
+        assert_eq!(result.exit_code(), if drain_s > 1.0 { 1 } else { 0 });
+    }
+}
+
+#[test]
+fn a_run_that_fails_tells_the_seconds_that_it_had() {
+    let sink = keeping(None);
+    let begin = clock::monotonic_ns();
+    let result = orphaned(Plan { duration_s: 30.0, ..plan(&sink) }, sink);
+    let took_s = (clock::monotonic_ns() - begin) as f64 / 1e9;
+    assert!(result.failure.is_some() && result.measured_s < took_s, "{}", result.measured_s);
+    assert!(result.threads.iter().all(|thread| thread.cpu_share > 0.0), "{:?}", result.threads);
+    assert!(!result.warnings.iter().any(|w| matches!(w, Warning::Stopped { .. })));
+}
+
+#[test]
+fn a_broker_that_was_away_is_no_pacing_error() {
+    const AWAY_NS: u64 = 700_000_000;
+    let sink = keeping(None);
+    let address = sink.address.to_string();
+    let plan = Plan { load: Load::Rate(500.0), records_per_batch: 1, ..plan(&sink) };
+    let plan = Plan { duration_s: 2.0, drain_s: 1.0, consume: Consume::Never, ..plan };
+    let running = thread::spawn(move || run(plan, &Arc::default()).unwrap());
+    let mut admin = Admin::connect(&address).unwrap();
+    while !admin.end_offsets("t", 3).is_ok_and(|ends| ends.iter().sum::<i64>() > 20) {}
+    drop(sink);
+    let until = clock::monotonic_ns() + AWAY_NS;
+    while clock::monotonic_ns() < until {
+        thread::yield_now();
+    }
+    let _sink = Sink::start(&address, Store::Keep { bytes_max: 1 << 20, fault: None }).unwrap();
+    let result = running.join().unwrap();
+    assert!(result.disconnects > 0 && result.failure.is_none(), "{:?}", result.failure);
+    let lag = result.schedule_lag.unwrap();
+    assert!(lag.max_ns < AWAY_NS / 2, "{lag:?}");
 }

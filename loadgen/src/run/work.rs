@@ -81,9 +81,9 @@ pub fn work(
     let Aim { ends, deadline_ns, is_cut } = aim(&mut produced)?;
     targets.set(ends.into_iter(), deadline_ns, is_cut);
     if plan.consume == Consume::After {
-        // Nothing of a backlog's age is a latency: its window measures no intended time.
-        let now = clock::monotonic_ns();
-        let window = Window { start_ns: now, warm_ns: now, end_ns: u64::MAX };
+        // Nothing of a backlog's age is a latency: its window measures no intended time. Its
+        // seconds go on where those of the load ended.
+        let window = Window { warm_ns: clock::monotonic_ns(), end_ns: u64::MAX, ..window };
         reading = spawn("consumer", consumers(window), consume::run)?;
     }
     Ok((produced, join(reading)?))
