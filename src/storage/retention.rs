@@ -107,7 +107,8 @@ impl<R: Runtime> Log<R> {
         let newest = state.active().max_timestamp;
         let since = state.active_since.or(ages_from(newest));
         let is_old = since.is_some_and(|s| wall_ms.saturating_sub(s) >= config.segment_ms);
-        let is_beyond = is_past_retention(config, newest, wall_ms);
+        // By size it goes only where nothing is to be kept: the rest is never below the limit.
+        let is_beyond = config.retention_bytes == 0 || is_past_retention(config, newest, wall_ms);
         is_old || config.delete && is_beyond && high_watermark >= state.end_offset
     }
 

@@ -1,4 +1,4 @@
-//! What retention removes where records have no timestamps.
+//! What retention removes: records without timestamps, and everything.
 
 use std::rc::Rc;
 
@@ -88,6 +88,32 @@ fn among_records_with_timestamps_those_without_do_not_count() {
         }
         assert_eq!(log.batch_of_max_timestamp(i64::MAX).await.unwrap(), Some(1));
         assert_eq!(log.apply_retention(3, runtime.wall_ms()).await.unwrap(), 1);
+        store.close().await.unwrap();
+    });
+}
+
+/// As in Kafka: the active segment goes by size where nothing is to be kept, but never what a
+/// reader may not see yet.
+#[test]
+fn a_log_of_which_no_byte_is_kept_loses_its_active_segment() {
+    let dir = tempfile::tempdir_in(TMP).unwrap();
+    let path = dir.path().to_owned();
+    run(async move {
+        let (runtime, store, _) = open(&path, SEGMENT).await;
+        let kept = |bytes| LogConfig { retention_bytes: bytes, ..log_config(SEGMENT) };
+        let log = store.create_log(ID, kept(1)).await.unwrap();
+        log.set_observer(Rc::new(Marks::default()));
+        let now = runtime.wall_ms();
+        for _ in 0..5 {
+            append(&log, batch(30 << 10, 1, 1, now), true).await;
+        }
+        assert_eq!(log.apply_retention(5, now).await.unwrap(), 2);
+        assert_eq!(log.apply_retention(5, now).await.unwrap(), 0, "the active one is needed");
+        log.set_config(kept(0));
+        assert_eq!(log.apply_retention(4, now).await.unwrap(), 0, "one record is not seen yet");
+        assert_eq!(log.apply_retention(5, now).await.unwrap(), 1);
+        assert_eq!((log.start_offset(), log.end_offset(), log.segments().len()), (5, 5, 1));
+        assert_eq!(log.apply_retention(5, now).await.unwrap(), 0, "an empty one stays");
         store.close().await.unwrap();
     });
 }
