@@ -138,7 +138,7 @@ pub static TOPIC_KEYS: &[TopicKey] = &[
           ("log.retention.hours", 3_600_000)],
         Honoured, "How long records are kept; -1 is unlimited."),
     row("segment.bytes", Int, Bytes, "1073741824", Check::Range(1_048_576, i32::MAX as i64),
-        &[("log.segment.bytes", 1)], Honoured, "Size at which a segment is sealed."),
+        &[("log.segment.bytes", 1)], Honoured, "Size at which a segment is sealed; no batch of a producer may be larger."),
     row("segment.index.bytes", Int, Bytes, "10485760", Check::Range(4, i32::MAX as i64),
         &[("log.index.size.max.bytes", 1)], Inert("indexes grow as needed"),
         "Largest offset index of a segment."),

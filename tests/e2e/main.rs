@@ -22,6 +22,7 @@ mod repeats;
 #[expect(dead_code, reason = "the sweep samples messages of one style")]
 #[path = "../wire/sample.rs"]
 mod sample;
+mod sizes;
 mod slow;
 mod spread;
 mod sweep;
