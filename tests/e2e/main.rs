@@ -10,6 +10,7 @@ mod damage;
 mod deletion;
 mod fetching;
 mod flushing;
+mod groups;
 mod hostile;
 mod idle;
 mod kill;
