@@ -167,7 +167,7 @@ impl<D: Disk> Restore<'_, D> {
             if let Some(last) = record.segments.last_mut() {
                 last.bytes = data.end_position();
                 // When it grew is not in the journal: without timestamps it is -1 now.
-                last.max_timestamp = last.max_timestamp.max(data.max_timestamp);
+                last.max_timestamp = last.max_timestamp.max(data.max_timestamp.max(-1));
             }
             plan.headers.push(batch_header(&data));
         }

@@ -56,8 +56,12 @@ fn after_a_crash_segments_without_timestamps_age_from_the_first_look_at_them() {
         let log = store.create_log(ID, log_config(SEGMENT)).await.unwrap();
         let marks = Rc::new(Marks::default());
         log.set_observer(marks.clone());
-        append(&log, batch(30 << 10, 1, 1, -1), true).await;
+        append(&log, batch(10 << 10, 1, 1, -1), true).await;
         marks.flushed(1).await;
+        log.core.checkpoint_now().await.unwrap();
+        // What is below -1 is no timestamp either.
+        append(&log, batch(10 << 10, 1, 1, -1000), true).await;
+        marks.flushed(2).await;
         drop(log);
         drop(store);
 
@@ -67,7 +71,7 @@ fn after_a_crash_segments_without_timestamps_age_from_the_first_look_at_them() {
         log.set_observer(Rc::new(Marks::default()));
         let looked = runtime.wall_ms() + 10 * KEPT_MS;
         for (after, gone) in [(0, 0), (KEPT_MS, 0), (KEPT_MS + 1, 1)] {
-            let count = log.apply_retention(1, looked + after).await.unwrap();
+            let count = log.apply_retention(2, looked + after).await.unwrap();
             assert_eq!(count, gone, "{after} ms after the first look");
         }
     });
