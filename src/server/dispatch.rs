@@ -109,7 +109,8 @@ fn route<R: Runtime>(
             alone!(consumer_group_heartbeat ConsumerGroupHeartbeatRequest by groups::one)
         }
         ApiKey::ConsumerGroupDescribe => {
-            alone!(consumer_group_describe ConsumerGroupDescribeRequest by groups::describe_consumer)
+            alone!(consumer_group_describe ConsumerGroupDescribeRequest
+                by groups::describe_consumer)
         }
         ApiKey::AlterClientQuotas => alone!(alter_client_quotas AlterClientQuotasRequest),
         ApiKey::AlterConfigs => alone!(alter_configs AlterConfigsRequest),

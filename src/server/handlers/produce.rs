@@ -224,8 +224,8 @@ fn check(
     // Not asked of the broker's own batches (those of groups): storage gives each a segment.
     if bytes.len() as u64 > config.segment_bytes {
         let text = format!(
-            "The batch has {} bytes, more than segment.bytes ({}) of topic {}: raise that, or lower \
-             the producer's batch.size.",
+            "The batch has {} bytes, more than segment.bytes ({}) of topic {}: raise that, or \
+             lower the producer's batch.size.",
             bytes.len(),
             config.segment_bytes,
             topic.name
