@@ -57,7 +57,8 @@ struct DumpArguments {
 
 /// Check segment files: lengths, checksums, order of offsets, every record
 ///
-/// Prints one line for each file, for each fault, and for space not yet written. Exit code 1 when there is a fault.
+/// Prints one line for each file, for each fault, and for space not yet written. Exit code 1 when
+/// there is a fault.
 ///
 /// In a file that a broker has open, or had when it was killed, the end of the last batch may not
 /// be there yet: the broker's journal has it, and the next start writes it. That is no fault. Where

@@ -112,13 +112,14 @@ async fn route<R: Runtime>(
         ApiKey::OffsetFetch => alone!(offset_fetch OffsetFetchRequest by groups::offset_fetch),
         ApiKey::OffsetDelete => alone!(offset_delete OffsetDeleteRequest by groups::one),
         ApiKey::ListGroups => alone!(list_groups ListGroupsRequest by groups::all),
-        ApiKey::DescribeGroups => alone!(describe_groups DescribeGroupsRequest by groups::many),
+        ApiKey::DescribeGroups => alone!(describe_groups DescribeGroupsRequest by groups::describe),
         ApiKey::DeleteGroups => alone!(delete_groups DeleteGroupsRequest by groups::many),
         ApiKey::ConsumerGroupHeartbeat => {
             alone!(consumer_group_heartbeat ConsumerGroupHeartbeatRequest by groups::one)
         }
         ApiKey::ConsumerGroupDescribe => {
-            alone!(consumer_group_describe ConsumerGroupDescribeRequest by groups::many)
+            alone!(consumer_group_describe ConsumerGroupDescribeRequest
+                by groups::describe_consumer)
         }
         ApiKey::AlterClientQuotas => alone!(alter_client_quotas AlterClientQuotasRequest),
         ApiKey::AlterConfigs => alone!(alter_configs AlterConfigsRequest),

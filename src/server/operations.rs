@@ -17,6 +17,9 @@ const IDEMPOTENT_WRITE: i32 = 1 << 12;
 pub const TOPIC: i32 =
     READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
 
+/// With a group.
+pub const GROUP: i32 = READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+
 /// With the cluster.
 pub const CLUSTER: i32 = CREATE
     | ALTER

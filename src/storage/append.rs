@@ -14,6 +14,7 @@ use super::chunk::{Chunk, Stamp, to_usize};
 use super::entry::{Change, DataEntry, ENTRY_OVERHEAD_MAX, Entry, Extent, HEADER_LEN};
 use super::journal::Ordinal;
 use super::log::{Gate, LogState, Unwritten};
+use super::segment::grown_at;
 use super::stats::add;
 use super::{Append, AppendError, Log, StorageError};
 use crate::disk::{BLOCK_U64, BlockBuffer, Disk, DiskFile, block_ceil, block_floor};
@@ -271,7 +272,9 @@ impl<R: Runtime> Log<R> {
         let interval = state.config.index_interval_bytes;
         let segment = state.active_mut();
         let segment_base = segment.base;
-        segment.max_timestamp = segment.max_timestamp.max(taken.batch.max_timestamp);
+        let newest = segment.max_timestamp.max(taken.batch.max_timestamp);
+        segment.max_timestamp =
+            if newest < 0 { grown_at(self.core.runtime.wall_ms()) } else { newest };
         segment.index.borrow_mut().note(
             interval,
             position,

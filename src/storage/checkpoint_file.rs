@@ -41,6 +41,7 @@ pub(crate) struct CheckpointHeader {
 pub(crate) struct SegmentRecord {
     pub(crate) base: Offset,
     pub(crate) bytes: u64,
+    /// As in [`super::segment::Segment`].
     pub(crate) max_timestamp: TimestampMs,
 }
 

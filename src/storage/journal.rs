@@ -514,3 +514,61 @@ impl<R: Runtime> Core<R> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::disk::sim::DiskImage;
+    use crate::runtime::sim::{SimRandom, SimWorld};
+    use crate::storage::pool_tests;
+
+    /// Three make files at the same time, on a disk that is full every now and then: the file of a
+    /// number that is given out again would be zeroed while it is in use.
+    #[test]
+    fn no_number_of_a_journal_file_is_given_out_twice_whichever_of_them_fail() {
+        let mut failed = 0;
+        for seed in 1..=50 {
+            let world = SimWorld::new(seed, DiskImage::with_dir(Path::new("/data")));
+            let (runtime, disk) = (world.runtime(), world.disk().clone());
+            let refused = world.run(async move {
+                let core = pool_tests::core(&runtime).await;
+                let is_done = Rc::new(Cell::new(false));
+                let (sleeper, over) = (runtime.clone(), Rc::clone(&is_done));
+                runtime.spawn(Queue::Background, async move {
+                    let mut random = SimRandom::new(seed);
+                    for free in [0, 1 << 20].into_iter().cycle().take_while(|_| !over.get()) {
+                        disk.set_capacity(1 << 40);
+                        let used = (1 << 40) - disk.usable();
+                        disk.set_capacity(used + free);
+                        sleeper.sleep(Duration::from_micros(random.below(300))).await;
+                    }
+                });
+                let makers = (0..3).map(|_| async {
+                    let mut refused = 0;
+                    while core.journal.may_grow(&core.limits) {
+                        if core.make_journal_file().await.is_err() {
+                            refused += 1;
+                            runtime.sleep(Duration::from_micros(50)).await;
+                        }
+                    }
+                    refused
+                });
+                let refused: usize = join_all(makers).await.into_iter().sum();
+                is_done.set(true);
+                assert!(core.check_online().is_ok(), "a full disk is no failure");
+                let ring = core.journal.ring.borrow();
+                let numbers: Vec<_> = ring.free.iter().map(|file| file.number).collect();
+                let all: Vec<_> = (1..=core.limits.journal_files_max).collect();
+                assert_eq!(numbers, all, "seed {seed}");
+                refused
+            });
+            failed += refused.expect("the files are made");
+        }
+        assert!(failed > 100, "{failed} failed");
+    }
+}

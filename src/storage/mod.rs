@@ -35,6 +35,8 @@ mod recover;
 mod replay;
 mod restore;
 mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod room;
 #[cfg(test)]
 mod room_tests;
@@ -230,7 +232,7 @@ pub struct SegmentInfo {
     pub base_offset: Offset,
     /// Bytes of batches in it.
     pub bytes: u64,
-    /// Largest believable timestamp in it.
+    /// Largest believable timestamp in it; below 0 there is none.
     pub max_timestamp: TimestampMs,
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use super::core::Core;
 use super::tests::{ID, Marks, append, batch, log_config};
 use super::{
     Append, AppendError, Log, LogConfig, Owner, StorageConfig, StorageError, Store, StoreStatus,
@@ -36,6 +37,14 @@ pub(super) async fn open(runtime: &SimRuntime, pool_bytes_max: u64) -> Rc<Store<
     let owner = |_: TopicPartition| Owner::Shard(0, log_config(SEGMENT));
     let start = recover(runtime, &config, 1, &owner).await.unwrap().remove(0);
     Store::open(runtime.clone(), config, start).await.unwrap()
+}
+
+/// What a new store's tasks share, without those tasks.
+pub(super) async fn core(runtime: &SimRuntime) -> Rc<Core<SimRuntime>> {
+    let config = config(0);
+    let owner = |_: TopicPartition| Owner::Shard(0, log_config(SEGMENT));
+    let start = recover(runtime, &config, 1, &owner).await.unwrap().remove(0);
+    Rc::new(Core::new(runtime.clone(), &config, &start))
 }
 
 /// A log with segments of this size, and so many batches in it, all of them flushed.

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::index::Index;
 use super::readahead::Window;
 use super::scan::Scan;
-use super::segment::SegmentFile;
+use super::segment::{Segment, SegmentFile};
 use super::stats::add;
 use super::{Log, ReadBatches, ReadError, StorageError};
 use crate::disk::{Disk, DiskFile, block_ceil};
@@ -376,7 +376,8 @@ impl<R: Runtime> Log<R> {
     fn segments_at_least(&self, timestamp: TimestampMs, from: Offset) -> Vec<Offset> {
         let state = self.state.borrow();
         let first = state.segments.iter().rposition(|s| s.base <= from).unwrap_or(0);
-        let segments = state.segments.iter().skip(first).filter(|s| s.max_timestamp >= timestamp);
+        let reaches = |s: &&Segment<R>| s.max_timestamp.max(-1) >= timestamp;
+        let segments = state.segments.iter().skip(first).filter(reaches);
         segments.map(|s| s.base).collect()
     }
 

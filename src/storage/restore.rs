@@ -166,7 +166,8 @@ impl<D: Disk> Restore<'_, D> {
             record.end_offset = data.last_offset + 1;
             if let Some(last) = record.segments.last_mut() {
                 last.bytes = data.end_position();
-                last.max_timestamp = last.max_timestamp.max(data.max_timestamp);
+                // When it grew is not in the journal: without timestamps it is -1 now.
+                last.max_timestamp = last.max_timestamp.max(data.max_timestamp.max(-1));
             }
             plan.headers.push(batch_header(&data));
         }

@@ -1,8 +1,8 @@
 //! Deleting from the front: DeleteRecords, retention by size and time.
 
 use super::entry::{Change, Entry};
-use super::segment::Segment;
-use super::{Log, StorageError};
+use super::segment::{Segment, ages_from, grown_at};
+use super::{Log, LogConfig, StorageError};
 use crate::disk::DiskError;
 use crate::model::{Offset, TimestampMs};
 use crate::runtime::Runtime;
@@ -39,10 +39,29 @@ impl<R: Runtime> Log<R> {
         wall_ms: TimestampMs,
     ) -> Result<usize, StorageError> {
         self.check()?;
+        self.begin_ageing(wall_ms);
         // What is sealed first: rolling may want space that this gives back.
         let sealed = self.drop_unretained(high_watermark, wall_ms).await?;
         self.roll_expired(high_watermark, wall_ms).await?;
         Ok(sealed + self.drop_unretained(high_watermark, wall_ms).await?)
+    }
+
+    /// Let segments age from now on of which nobody noted a timestamp or when they grew: a crash
+    /// forgets it of the last appends.
+    fn begin_ageing(&self, wall_ms: TimestampMs) {
+        let mut state = self.state.borrow_mut();
+        let mut is_changed = false;
+        let used = state.segments.len() - usize::from(state.end_position == 0);
+        for segment in &mut state.segments[..used] {
+            if ages_from(segment.max_timestamp).is_none() {
+                segment.max_timestamp = grown_at(wall_ms);
+                is_changed = true;
+            }
+        }
+        drop(state);
+        if is_changed {
+            self.shared().note_changed();
+        }
     }
 
     /// Delete the sealed segments that retention does not keep; how many.
@@ -85,15 +104,12 @@ impl<R: Runtime> Log<R> {
             return false;
         }
         let config = &state.config;
-        let since = state.active_since.unwrap_or(state.active().max_timestamp);
-        let is_old = since >= 0 && wall_ms.saturating_sub(since) >= config.segment_ms;
         let newest = state.active().max_timestamp;
-        let is_beyond = config.delete
-            && config.retention_ms >= 0
-            && newest >= 0
-            && wall_ms.saturating_sub(newest) > config.retention_ms
-            && high_watermark >= state.end_offset;
-        is_old || is_beyond
+        let since = state.active_since.or(ages_from(newest));
+        let is_old = since.is_some_and(|s| wall_ms.saturating_sub(s) >= config.segment_ms);
+        // By size it goes only where nothing is to be kept: the rest is never below the limit.
+        let is_beyond = config.retention_bytes == 0 || is_past_retention(config, newest, wall_ms);
+        is_old || config.delete && is_beyond && high_watermark >= state.end_offset
     }
 
     /// The base offset of the first segment that retention keeps, if any goes.
@@ -109,9 +125,7 @@ impl<R: Runtime> Log<R> {
         let mut start = None;
         for number in 0..sealed {
             let (segment, next) = (&state.segments[number], &state.segments[number + 1]);
-            let is_old = config.retention_ms >= 0
-                && segment.max_timestamp >= 0
-                && wall_ms.saturating_sub(segment.max_timestamp) > config.retention_ms;
+            let is_old = is_past_retention(config, segment.max_timestamp, wall_ms);
             let left = total.saturating_sub(segment.bytes);
             let is_too_much = u64::try_from(config.retention_bytes).is_ok_and(|keep| left >= keep);
             if !(is_old || is_too_much) || next.base > high_watermark {
@@ -148,6 +162,12 @@ impl<R: Runtime> Log<R> {
         }
         Ok(count)
     }
+}
+
+/// Whether `retention.ms` keeps no segment with this largest timestamp.
+fn is_past_retention(config: &LogConfig, newest: TimestampMs, wall_ms: TimestampMs) -> bool {
+    let is_past = |newest| wall_ms.saturating_sub(newest) > config.retention_ms;
+    config.retention_ms >= 0 && ages_from(newest).is_some_and(is_past)
 }
 
 pub(crate) fn tolerate_missing(result: Result<(), DiskError>) -> Result<(), StorageError> {

@@ -25,7 +25,7 @@ pub(crate) struct Segment<R: Runtime> {
     pub(crate) base: Offset,
     /// Bytes of batches; of the active segment its log knows better.
     pub(crate) bytes: u64,
-    /// Largest believable timestamp, -1 if there is none.
+    /// Largest believable timestamp; below 0 there is none, and [`ages_from`] knows more.
     pub(crate) max_timestamp: TimestampMs,
     pub(crate) file: Rc<SegmentFile<R>>,
     pub(crate) index: Rc<RefCell<Index>>,
@@ -51,6 +51,33 @@ impl<R: Runtime> Segment<R> {
             index: Rc::new(RefCell::new(index)),
             first_timestamp: None,
         }
+    }
+}
+
+/// What stands for the largest timestamp of a segment whose records have none: when it grew,
+/// below -1, so that whoever looks for timestamps passes it by.
+///
+/// Kafka lets such a segment age by its file's time. Ours change when files are copied, written by
+/// a recovery or used again; this travels with the segment through journal and checkpoints.
+pub(crate) fn grown_at(wall_ms: TimestampMs) -> TimestampMs {
+    -2 - wall_ms.clamp(0, TimestampMs::MAX - 2)
+}
+
+/// The time from which retention counts for a segment with this largest timestamp; nothing when
+/// nobody noted it.
+pub(crate) fn ages_from(max_timestamp: TimestampMs) -> Option<TimestampMs> {
+    match max_timestamp {
+        0.. => Some(max_timestamp),
+        -1 => None,
+        grown => Some(-(grown + 2)),
+    }
+}
+
+/// Of two largest timestamps that of both together: without any, when the younger one grew.
+pub(crate) fn larger(one: TimestampMs, other: TimestampMs) -> TimestampMs {
+    match one.max(other) {
+        timestamp @ 0.. => timestamp,
+        _ => one.min(other),
     }
 }
 

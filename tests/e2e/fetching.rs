@@ -117,7 +117,12 @@ fn nobody_waits_for_bytes_that_whole_batches_cannot_fill() {
     let (_broker, mut connection) = started("fetch-filled", &[]);
     create(&mut connection, "one", 1);
     create(&mut connection, "many", 16);
+    create(&mut connection, "single", 1);
+    let small = [("segment.bytes", "1048576")];
+    assert_eq!(connection.create_topic("rolled", 1, &small).expect("CreateTopics"), 0);
     fill(&mut connection, "one", 0, 40);
+    fill(&mut connection, "single", 0, 1);
+    fill(&mut connection, "rolled", 0, 15);
     fill(&mut connection, "many", 3, 40);
     let one = |bytes_max| vec![topic("one", vec![partition(0, 0, bytes_max)])];
     let many = |bytes_max| {
@@ -126,6 +131,14 @@ fn nobody_waits_for_bytes_that_whole_batches_cannot_fill() {
     let cases = [
         ("the limit of the partition", request(LONG, MIB, one(MIB))),
         ("the limit of the answer", request(LONG, 2 * MIB, one(50 * MIB)).with_max_bytes(MIB)),
+        ("one batch beyond the limit of the answer", {
+            let single = vec![topic("single", vec![partition(0, 0, 50 * MIB)])];
+            request(LONG, 200_000, single).with_max_bytes(50_000)
+        }),
+        ("an older segment", {
+            let rolled = vec![topic("rolled", vec![partition(0, 0, MIB / 2)])];
+            request(LONG, 20 * MIB, rolled)
+        }),
         ("one partition of many", request(LONG, MIB, many(MIB))),
         ("its share", request(LONG, 1_200_000, many(50 * MIB)).with_max_bytes(2 * MIB)),
     ];

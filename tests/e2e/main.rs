@@ -10,6 +10,7 @@ mod damage;
 mod deletion;
 mod fetching;
 mod flushing;
+mod groups;
 mod hostile;
 mod idle;
 mod kill;
@@ -22,6 +23,7 @@ mod repeats;
 #[expect(dead_code, reason = "the sweep samples messages of one style")]
 #[path = "../wire/sample.rs"]
 mod sample;
+mod sizes;
 mod slow;
 mod spread;
 mod sweep;

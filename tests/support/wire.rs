@@ -14,8 +14,8 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest,
-    InitProducerIdRequest, ListOffsetsRequest, ProduceRequest, RequestHeader, ResponseHeader,
-    TopicName,
+    FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
+    RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
@@ -174,6 +174,12 @@ impl Connection {
             .with_topic_names(vec![TopicName(string(name))])
             .with_timeout_ms(30_000);
         Ok(self.call(5, &request)?.responses[0].error_code)
+    }
+
+    /// Has the coordinator of a group found, which makes `__consumer_offsets`; its error code.
+    pub fn find_coordinator(&mut self, group: &str) -> io::Result<i16> {
+        let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![string(group)]);
+        Ok(self.call(4, &request)?.coordinators[0].error_code)
     }
 
     /// A new producer id; an error when there is none to be had yet.

@@ -31,6 +31,7 @@ use crate::runtime::Runtime;
 use crate::runtime::wait::Pace;
 use crate::server::dispatch::check_answer;
 use crate::server::groups::{self, OfCoordinator};
+use crate::server::operations;
 use crate::server::request::{Caller, Hangup};
 use crate::wire::{Field, StrBytes};
 
@@ -229,6 +230,34 @@ fn record_bytes(request: &OffsetCommitRequest) -> usize {
         topic.partitions.len() * each + metadata.sum::<usize>()
     });
     bytes.sum()
+}
+
+/// DescribeGroups: of every group that is there also what the caller may do, if asked.
+pub async fn describe<R: Runtime>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    request: DescribeGroupsRequest,
+) -> Result<DescribeGroupsResponse, Hangup> {
+    let is_asked = request.include_authorized_operations;
+    let mut response = many(caller, version, request).await?;
+    for group in response.groups.iter_mut().filter(|g| is_asked && g.error_code.is_ok()) {
+        group.authorized_operations = operations::GROUP;
+    }
+    Ok(response)
+}
+
+/// ConsumerGroupDescribe: the same.
+pub async fn describe_consumer<R: Runtime>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    request: ConsumerGroupDescribeRequest,
+) -> Result<ConsumerGroupDescribeResponse, Hangup> {
+    let is_asked = request.include_authorized_operations;
+    let mut response = many(caller, version, request).await?;
+    for group in response.groups.iter_mut().filter(|g| is_asked && g.error_code.is_ok()) {
+        group.authorized_operations = operations::GROUP;
+    }
+    Ok(response)
 }
 
 /// OffsetFetch: of one group or of several.

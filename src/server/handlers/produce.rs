@@ -245,6 +245,17 @@ async fn check(
     let summary = judge(&bytes, &rules, pace)
         .await
         .map_err(|e| (errors::batch(e.kind), Some(e.message), e.record_index))?;
+    // Not asked of the broker's own batches (those of groups): storage gives each a segment.
+    if bytes.len() as u64 > config.segment_bytes {
+        let text = format!(
+            "The batch has {} bytes, more than segment.bytes ({}) of topic {}: raise that, or \
+             lower the producer's batch.size.",
+            bytes.len(),
+            config.segment_bytes,
+            topic.name
+        );
+        return Err((ErrorCode::RECORD_LIST_TOO_LARGE, Some(text), None));
+    }
     if summary.codec == record::Codec::Zstd && version < ZSTD_VERSION_MIN {
         let text = "Produce requests before version 7 are not allowed to use ZStandard compression";
         return Err(refused(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, text));

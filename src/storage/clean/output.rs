@@ -13,6 +13,7 @@ use crate::storage::entry::Cleaned;
 use crate::storage::format::Pooled;
 use crate::storage::index::Index;
 use crate::storage::retention::tolerate_missing;
+use crate::storage::segment::larger;
 use crate::storage::{Log, StorageError};
 
 /// A cleaned segment that is being written, or was.
@@ -64,7 +65,7 @@ impl<R: Runtime> Output<R> {
         let len = batch.len() as u64;
         self.index.note(index_interval, segment.bytes, len, stay.last_offset, stay.max_timestamp);
         segment.bytes += len;
-        segment.max_timestamp = segment.max_timestamp.max(stay.max_timestamp);
+        segment.max_timestamp = larger(segment.max_timestamp, stay.max_timestamp);
         self.pending.extend_from_slice(batch);
         if self.pending.len() >= write_bytes {
             let whole = block_floor(self.pending.len() as u64);

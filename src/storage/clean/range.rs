@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::model::{Offset, TimestampMs};
 use crate::storage::SegmentInfo;
+use crate::storage::segment::ages_from;
 
 /// Segments that one step replaces: what it may hold of files and of a journal entry.
 const GROUP_SEGMENTS_MAX: usize = 64;
@@ -56,7 +57,8 @@ impl Dirt {
         let dirty_first = ends().take_while(|end| *end <= cleaned_to).count();
         let is_too_young = |segment: &SegmentInfo| {
             compaction.lag_ms_min > 0
-                && segment.max_timestamp > now_ms.saturating_sub(compaction.lag_ms_min)
+                && ages_from(segment.max_timestamp)
+                    .is_some_and(|newest| newest > now_ms.saturating_sub(compaction.lag_ms_min))
         };
         let allowed = segments.iter().zip(ends()).enumerate().take_while(|(number, it)| {
             it.1 <= stable_end && (*number < dirty_first || !is_too_young(it.0))
@@ -110,6 +112,7 @@ pub(crate) fn groups(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::segment::grown_at;
 
     const RULES: Compaction = Compaction {
         dirty_ratio_min: 0.5,
@@ -141,6 +144,10 @@ mod tests {
         let young = Compaction { lag_ms_min: 75, ..RULES };
         let dirt = Dirt::of(&all, 0, 1000, &young, 100);
         assert_eq!((dirt.until, dirt.dirty_bytes), (80, 160), "30 is later than 100 - 75");
+        // Without timestamps the time of the last append counts.
+        let untimed = [(0, 100, grown_at(25)), (50, 60, grown_at(26)), (90, 7, -1)];
+        let dirt = Dirt::of(&segments(&untimed), 0, 1000, &young, 100);
+        assert_eq!((dirt.until, dirt.dirty_bytes), (50, 100), "26 is later than 100 - 75");
         // What was cleaned once may be cleaned again whatever its age.
         let dirt = Dirt::of(&all, 90, 1000, &young, 0);
         assert_eq!((dirt.until, dirt.dirty_bytes, dirt.clean_bytes), (90, 0, 200));

@@ -355,7 +355,7 @@ impl<'a, R: Runtime> Round<'a, R> {
             outputs.push(Output::create(&self.log.core, base).await?);
         }
         // A batch that lied about its time was not believed when it came, and is not now.
-        let max_timestamp = batch.max_timestamp().min(source.max_timestamp);
+        let max_timestamp = batch.max_timestamp().max(-1).min(source.max_timestamp);
         let stay = Stay { last_offset: batch.last_offset(), max_timestamp };
         if let Some(output) = outputs.last_mut() {
             output.add(bytes, stay, interval, self.limits.io_bytes).await?;

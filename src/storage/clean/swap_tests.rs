@@ -11,9 +11,10 @@ use bytes::Bytes;
 
 use crate::disk::sim::{Crash, DiskImage};
 use crate::model::{Offset, TopicPartition};
-use crate::record::{BatchBuilder, Batches};
+use crate::record::{self, BatchBuilder, Batches};
 use crate::runtime::sim::{SimRandom, SimRuntime, SimWorld};
 use crate::runtime::{Queue, Runtime};
+use crate::storage::segment::ages_from;
 use crate::storage::tests::{ID, Marks, append, log_config};
 use crate::storage::{
     CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log, LogConfig, Owner, Pace,
@@ -171,6 +172,31 @@ fn no_checkpoint_falls_between_the_entry_of_a_swap_and_its_names() {
             }
         }
     }
+}
+
+/// A cleaning makes nothing younger or older.
+#[test]
+fn cleaned_segments_without_timestamps_age_as_those_they_are_made_of() {
+    let world = SimWorld::new(1, DiskImage::with_dir(Path::new("/data")));
+    let runtime = world.runtime();
+    world.run(async move {
+        let untimed = |number| {
+            let mut bytes = batch(number).to_vec();
+            record::set_max_timestamp(&mut bytes, -1);
+            bytes.into()
+        };
+        let (_store, log) = written(&runtime, (0..BATCHES).map(untimed)).await;
+        let ages = |log: &Log<SimRuntime>| {
+            let sealed = log.segments().into_iter().rev().skip(1);
+            sealed.map(|s| ages_from(s.max_timestamp)).collect::<Vec<_>>()
+        };
+        let before = ages(&log);
+        assert!(before.len() > 2 && before.iter().all(Option::is_some), "{before:?}");
+        let outcome = clean(&log, log.flushed_offset()).await.unwrap();
+        assert!(outcome.bytes_after < outcome.bytes_before, "{outcome:?}");
+        let after = ages(&log);
+        assert!(!after.is_empty() && after.iter().all(|age| before.contains(age)), "{after:?}");
+    });
 }
 
 #[test]

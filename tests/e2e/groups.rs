@@ -1,0 +1,73 @@
+//! What is told of groups.
+
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest, GroupId,
+    OffsetCommitRequest,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::support::{Broker, Connection};
+
+/// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS, by the codes of AclOperation.
+const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+const NOT_ASKED: i32 = i32::MIN;
+
+const NONE: i16 = 0;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+
+fn id(text: &'static str) -> GroupId {
+    GroupId(StrBytes::from_static_str(text))
+}
+
+/// Error and operations of each.
+fn described(c: &mut Connection, version: i16, is_asked: bool) -> Vec<(i16, i32)> {
+    let request = DescribeGroupsRequest::default()
+        .with_groups(vec![id("classic"), id("nobody")])
+        .with_include_authorized_operations(is_asked);
+    let answer = c.call(version, &request).expect("DescribeGroups");
+    answer.groups.iter().map(|g| (g.error_code, g.authorized_operations)).collect()
+}
+
+fn consumers(c: &mut Connection, is_asked: bool) -> Vec<(i16, i32)> {
+    let request = ConsumerGroupDescribeRequest::default()
+        .with_group_ids(vec![id("consumer"), id("nobody")])
+        .with_include_authorized_operations(is_asked);
+    let answer = c.call(0, &request).expect("ConsumerGroupDescribe");
+    answer.groups.iter().map(|g| (g.error_code, g.authorized_operations)).collect()
+}
+
+/// Without ACLs everything that can be done with a group.
+#[test]
+fn what_a_caller_may_do_with_a_group_is_told_when_asked() {
+    let broker = Broker::start("group-operations");
+    let mut c = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(c.create_topic("t", 1, &[]).expect("CreateTopics"), NONE);
+    assert_eq!(c.find_coordinator("classic").expect("FindCoordinator"), NONE);
+    let topic = TopicName(StrBytes::from_static_str("t"));
+    let partition = OffsetCommitRequestPartition::default().with_committed_offset(0);
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(topic).with_partitions(vec![partition]);
+    let commit =
+        OffsetCommitRequest::default().with_group_id(id("classic")).with_topics(vec![topic]);
+    let answer = c.call(8, &commit).expect("OffsetCommit");
+    assert_eq!(answer.topics[0].partitions[0].error_code, NONE);
+    let join = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(id("consumer"))
+        .with_member_id(StrBytes::from_static_str("c1"))
+        .with_rebalance_timeout_ms(60_000)
+        .with_subscribed_topic_names(Some(vec![TopicName(StrBytes::from_static_str("t"))]))
+        .with_topic_partitions(Some(vec![]));
+    assert_eq!(c.call(1, &join).expect("ConsumerGroupHeartbeat").error_code, NONE);
+
+    // A group that is not there is one without an error before version 6.
+    assert_eq!(described(&mut c, 5, true), [(NONE, GROUP_OPERATIONS), (NONE, GROUP_OPERATIONS)]);
+    assert_eq!(described(&mut c, 5, false), [(NONE, NOT_ASKED), (NONE, NOT_ASKED)]);
+    let missing = (GROUP_ID_NOT_FOUND, NOT_ASKED);
+    assert_eq!(described(&mut c, 6, true), [(NONE, GROUP_OPERATIONS), missing]);
+    assert_eq!(consumers(&mut c, true), [(NONE, GROUP_OPERATIONS), missing]);
+    assert_eq!(consumers(&mut c, false), [(NONE, NOT_ASKED), missing]);
+}
