@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_channel::oneshot;
 use futures_util::future::{Either, join_all, ready, select};
 
 use crate::cluster::image::Image;
@@ -127,8 +128,11 @@ impl<R: Runtime> Shard<R> {
             let answer = hosted.ask(self, client, version, request);
             return Box::pin(async move { Reply::Group(answer.await) });
         }
+        let (tell, answer) = oneshot::channel();
         let shard = self.clone();
-        Box::pin(async move {
+        // Of its own: the group counts the expressions as looked at, whether or not the client
+        // stays to hear of it.
+        self.runtime.spawn(Queue::Network, async move {
             let mut matching = Matching::new(&shard.image(), expressions);
             let mut pace = Pace::new(1);
             let matched = loop {
@@ -140,8 +144,10 @@ impl<R: Runtime> Shard<R> {
             if let Some(group) = request.subscriber() {
                 hosted.learn(&shard, group, matched);
             }
-            Reply::Group(hosted.ask(&shard, client, version, request).await)
-        })
+            let asked = hosted.ask(&shard, client, version, request);
+            let _ = tell.send(Reply::Group(asked.await));
+        });
+        Box::pin(async move { answer.await.unwrap_or(Reply::Gone) })
     }
 
     /// Hand a request to every coordinator of this shard (ListGroups).
