@@ -83,7 +83,8 @@ async fn route<R: Runtime>(
     match header.api_key {
         ApiKey::Produce => {
             caller.admission.carries_records();
-            produce(caller, &header, reader).await
+            // Apart, or every connection would have room for it for as long as it is open.
+            Box::pin(produce(caller, &header, reader)).await
         }
         ApiKey::Fetch => {
             caller.admission.carries_records();

@@ -24,6 +24,27 @@ fn neighbour(broker: &Broker) -> Connection {
     connection
 }
 
+/// What every connection has for as long as it is open is not room for what some requests need.
+#[test]
+fn a_connection_without_work_costs_little() {
+    const CONNECTIONS: usize = 500;
+    const BYTES_MAX: u64 = 6 << 10;
+    if Broker::is_kafka() {
+        return;
+    }
+    let broker = Broker::start("idle-connections");
+    let open = |count| -> Vec<Connection> {
+        let opened = (0..count).map(|_| Connection::open(broker.port()).expect("connecting"));
+        opened.map(|mut c| c.api_versions().map(|_| c).expect("asking")).collect()
+    };
+    // The first ones teach the allocator what it needs.
+    let _first = open(CONNECTIONS / 5);
+    let before = broker.resident_bytes();
+    let _others = open(CONNECTIONS);
+    let each = broker.resident_bytes().saturating_sub(before) / CONNECTIONS as u64;
+    assert!(each < BYTES_MAX, "{each} bytes a connection");
+}
+
 /// 200 connections each announce a frame of 100 MiB and send four bytes of it, or 1,024: memory
 /// is taken as bytes arrive, not as they are announced.
 #[test]
