@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::filter::{CleanFacts, Filter, Kept, Mapping};
 use super::key_map::KeyMap;
 use super::output::{Output, Stay};
-use super::pace::Pace;
 use super::range::{Dirt, groups};
+use super::throttle::Throttle;
 use crate::disk::Disk;
 use crate::model::{Offset, TimestampMs};
 use crate::record::BatchView;
@@ -76,7 +76,7 @@ pub(crate) struct Source<R: Runtime> {
 struct Round<'a, R: Runtime> {
     log: &'a Log<R>,
     limits: CleanLimits,
-    pace: &'a mut Pace,
+    throttle: &'a mut Throttle,
     outcome: CleanOutcome,
 }
 
@@ -147,7 +147,7 @@ impl<R: Runtime> Log<R> {
         mut facts: CleanFacts,
         stable_end: Offset,
         limits: CleanLimits,
-        pace: &mut Pace,
+        throttle: &mut Throttle,
     ) -> Result<CleanOutcome, CleanError> {
         self.check()?;
         let Some(dirt) = self.dirt(stable_end, facts.now_ms).filter(|dirt| dirt.dirty_bytes > 0)
@@ -157,7 +157,7 @@ impl<R: Runtime> Log<R> {
         let compaction = self.state.borrow().config.compaction;
         facts.delete_retention_ms = compaction.map_or(0, |c| c.delete_retention_ms);
         let outcome = CleanOutcome::default();
-        let mut round = Round { log: self, limits, pace, outcome };
+        let mut round = Round { log: self, limits, throttle, outcome };
         let cleaned = round.run(&facts, dirt).await;
         self.remember(cleaned)?;
         add(&self.core.stats.cleanings, 1);
@@ -393,7 +393,7 @@ impl<'a, R: Runtime> Round<'a, R> {
     /// Some work is done: rest if it is time to, and see whether going on makes sense.
     async fn worked(&mut self, bytes: usize) -> Result<(), CleanError> {
         let runtime = &self.log.core.runtime;
-        let rest: Option<Duration> = self.pace.step(runtime.now(), bytes as u64);
+        let rest: Option<Duration> = self.throttle.step(runtime.now(), bytes as u64);
         if let Some(rest) = rest {
             runtime.sleep(rest).await;
             self.log.check()?;
