@@ -25,6 +25,8 @@ mod swap;
 mod swap_tests;
 mod throttle;
 mod transactions;
+#[cfg(test)]
+mod turns_tests;
 
 pub use filter::{CleanFacts, LastRecord};
 pub use range::{Compaction, Dirt};
