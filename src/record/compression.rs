@@ -119,16 +119,59 @@ pub fn decompress(
     input: &[u8],
     output_max: usize,
 ) -> Result<Cow<'_, [u8]>, CompressionError> {
-    let too_large = || CompressionError::TooLarge { codec, output_max };
     if codec == Codec::None {
-        return if input.len() > output_max { Err(too_large()) } else { Ok(Cow::Borrowed(input)) };
+        let too_large = CompressionError::TooLarge { codec, output_max };
+        return if input.len() > output_max { Err(too_large) } else { Ok(Cow::Borrowed(input)) };
     }
-    let limit = u64::try_from(output_max).unwrap_or(u64::MAX).saturating_add(1);
-    let mut output = Vec::new();
-    open(codec, input)
-        .and_then(|reader| reader.take(limit).read_to_end(&mut output))
-        .map_err(|error| CompressionError::malformed(codec, &error))?;
-    if output.len() > output_max { Err(too_large()) } else { Ok(Cow::Owned(output)) }
+    let mut decompression = Decompression::new(codec, input, output_max)?;
+    while !decompression.step(usize::MAX)? {}
+    Ok(Cow::Owned(decompression.finish()))
+}
+
+/// A decompression that is done piece by piece, for callers that have others to think of.
+///
+/// A piece may be as large as one block of the format: 4 MiB for lz4, and for snappy what one
+/// block expands to, which may be all of it.
+pub struct Decompression<'a> {
+    reader: Box<dyn Read + 'a>,
+    codec: Codec,
+    output_max: usize,
+    output: Vec<u8>,
+}
+
+impl<'a> Decompression<'a> {
+    /// Of `input`, out of which at most `output_max` bytes may come.
+    ///
+    /// # Errors
+    /// When the decoder cannot begin.
+    pub fn new(codec: Codec, input: &'a [u8], output_max: usize) -> Result<Self, CompressionError> {
+        let reader = open(codec, input).map_err(|e| CompressionError::malformed(codec, &e))?;
+        Ok(Self { reader, codec, output_max, output: Vec::new() })
+    }
+
+    /// Go on for `bytes` of output; whether that was all.
+    ///
+    /// # Errors
+    /// When the input is malformed, or more comes out than may.
+    pub fn step(&mut self, bytes: usize) -> Result<bool, CompressionError> {
+        let (codec, output_max) = (self.codec, self.output_max);
+        // One more than may come out, to see it.
+        let left = output_max.saturating_add(1).saturating_sub(self.output.len());
+        let wanted = bytes.min(left);
+        let mut piece = (&mut self.reader).take(u64::try_from(wanted).unwrap_or(u64::MAX));
+        let come = piece
+            .read_to_end(&mut self.output)
+            .map_err(|error| CompressionError::malformed(codec, &error))?;
+        if self.output.len() > output_max {
+            return Err(CompressionError::TooLarge { codec, output_max });
+        }
+        Ok(come < wanted)
+    }
+
+    /// What has come out.
+    pub fn finish(self) -> Vec<u8> {
+        self.output
+    }
 }
 
 /// A reader of what `input` decompresses to. Memory: a window, never the whole output.
@@ -160,31 +203,85 @@ pub fn compress(
     input: &[u8],
     output: &mut Vec<u8>,
 ) -> Result<(), CompressionError> {
-    let result = match codec {
-        Codec::None => {
-            output.extend_from_slice(input);
-            Ok(())
-        }
-        Codec::Gzip => {
-            let level = level.map_or(6, |level| level.clamp(1, 9) as u32);
-            let mut encoder =
-                flate2::write::GzEncoder::new(output, flate2::Compression::new(level));
-            encoder.write_all(input).and_then(|()| encoder.finish().map(drop))
-        }
-        Codec::Snappy => compress_snappy(input, output),
-        Codec::Lz4 => compress_lz4(input, output),
-        Codec::Zstd => zstd::stream::copy_encode(input, output, level.unwrap_or(3)),
-    };
-    result.map_err(|error| CompressionError::malformed(codec, &error))
+    let mut compression = Compression::new(codec, level, output)?;
+    compression.write(input)?;
+    compression.finish().map(drop)
 }
 
-fn compress_lz4(input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+/// A compression that is fed piece by piece. How it is cut into pieces does not show in what comes
+/// out, but in gzip's: that encoder chooses by the input it has seen. It opens to the same.
+pub struct Compression<W: Write> {
+    codec: Codec,
+    encoder: Encoder<W>,
+}
+
+enum Encoder<W: Write> {
+    None(W),
+    Gzip(flate2::write::GzEncoder<W>),
+    Snappy(Box<SnappyWriter<W>>),
+    Lz4(lz4_flex::frame::FrameEncoder<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Compression<W> {
+    /// Into `output`; the levels are those of [`compress`].
+    ///
+    /// # Errors
+    /// When the encoder cannot begin.
+    pub fn new(codec: Codec, level: Option<i32>, output: W) -> Result<Self, CompressionError> {
+        let encoder = match codec {
+            Codec::None => Ok(Encoder::None(output)),
+            Codec::Gzip => {
+                let level = level.map_or(6, |level| level.clamp(1, 9) as u32);
+                let level = flate2::Compression::new(level);
+                Ok(Encoder::Gzip(flate2::write::GzEncoder::new(output, level)))
+            }
+            Codec::Snappy => SnappyWriter::new(output).map(Box::new).map(Encoder::Snappy),
+            Codec::Lz4 => Ok(Encoder::Lz4(lz4_encoder(output))),
+            Codec::Zstd => {
+                zstd::stream::write::Encoder::new(output, level.unwrap_or(3)).map(Encoder::Zstd)
+            }
+        };
+        let encoder = encoder.map_err(|error| CompressionError::malformed(codec, &error))?;
+        Ok(Self { codec, encoder })
+    }
+
+    /// Compress `piece` behind those before it.
+    ///
+    /// # Errors
+    /// When the encoder refuses (an input beyond its format's limits).
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), CompressionError> {
+        let written = match &mut self.encoder {
+            Encoder::None(output) => output.write_all(piece),
+            Encoder::Gzip(encoder) => encoder.write_all(piece),
+            Encoder::Snappy(encoder) => encoder.write_all(piece),
+            Encoder::Lz4(encoder) => encoder.write_all(piece),
+            Encoder::Zstd(encoder) => encoder.write_all(piece),
+        };
+        written.map_err(|error| CompressionError::malformed(self.codec, &error))
+    }
+
+    /// Write what the format ends with, and give the output back.
+    ///
+    /// # Errors
+    /// See [`Self::write`].
+    pub fn finish(self) -> Result<W, CompressionError> {
+        let finished = match self.encoder {
+            Encoder::None(output) => Ok(output),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Snappy(encoder) => encoder.finish(),
+            Encoder::Lz4(encoder) => encoder.finish().map_err(io::Error::other),
+            Encoder::Zstd(encoder) => encoder.finish(),
+        };
+        finished.map_err(|error| CompressionError::malformed(self.codec, &error))
+    }
+}
+
+fn lz4_encoder<W: Write>(output: W) -> lz4_flex::frame::FrameEncoder<W> {
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
     // Java's reader takes independent blocks only (`Lz4BlockInputStream`) and writes 64 KiB.
     let frame = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
-    let mut encoder = FrameEncoder::with_frame_info(frame, output);
-    encoder.write_all(input)?;
-    encoder.finish().map(drop).map_err(io::Error::other)
+    FrameEncoder::with_frame_info(frame, output)
 }
 
 /// What the xerial library writes first: a magic, its version and the oldest compatible one.
@@ -197,17 +294,50 @@ const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 /// A snappy copy turns at best 3 bytes into 64: no block can expand further.
 const SNAPPY_EXPANSION_MAX: usize = 22;
 
-fn compress_snappy(input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
-    output.extend_from_slice(&XERIAL_HEADER);
-    let mut encoder = snap::raw::Encoder::new();
-    let mut block = vec![0; snap::raw::max_compress_len(XERIAL_BLOCK_BYTES)];
-    for chunk in input.chunks(XERIAL_BLOCK_BYTES) {
-        let len = encoder.compress(chunk, &mut block)?;
-        let prefix = u32::try_from(len).map_err(io::Error::other)?;
-        output.extend_from_slice(&prefix.to_be_bytes());
-        output.extend_from_slice(block.get(..len).unwrap_or_default());
+/// Compresses into blocks as xerial writes them.
+struct SnappyWriter<W> {
+    output: W,
+    encoder: snap::raw::Encoder,
+    /// Of the next block, uncompressed.
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl<W: Write> SnappyWriter<W> {
+    fn new(mut output: W) -> io::Result<Self> {
+        output.write_all(&XERIAL_HEADER)?;
+        let packed = vec![0; snap::raw::max_compress_len(XERIAL_BLOCK_BYTES)];
+        let plain = Vec::with_capacity(XERIAL_BLOCK_BYTES);
+        Ok(Self { output, encoder: snap::raw::Encoder::new(), plain, packed })
     }
-    Ok(())
+
+    fn write_all(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        while !piece.is_empty() {
+            let fits = piece.len().min(XERIAL_BLOCK_BYTES - self.plain.len());
+            let (now, later) = piece.split_at(fits);
+            self.plain.extend_from_slice(now);
+            piece = later;
+            if self.plain.len() == XERIAL_BLOCK_BYTES {
+                self.end_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_block(&mut self) -> io::Result<()> {
+        let len = self.encoder.compress(&self.plain, &mut self.packed)?;
+        self.plain.clear();
+        let prefix = u32::try_from(len).map_err(io::Error::other)?;
+        self.output.write_all(&prefix.to_be_bytes())?;
+        self.output.write_all(self.packed.get(..len).unwrap_or_default())
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        if !self.plain.is_empty() {
+            self.end_block()?;
+        }
+        Ok(self.output)
+    }
 }
 
 /// Decompresses snappy block by block, framed or bare.
@@ -304,6 +434,59 @@ mod tests {
                         Err(CompressionError::TooLarge { codec, output_max: len - 1 }),
                         "{codec} {len}"
                     );
+                }
+            }
+        }
+    }
+
+    /// What the encoders make of an input that they are given whole.
+    fn packed_at_once(codec: Codec, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        match codec {
+            Codec::None => out.extend_from_slice(plain),
+            Codec::Gzip => {
+                let level = flate2::Compression::new(6);
+                let mut encoder = flate2::write::GzEncoder::new(&mut out, level);
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap();
+            }
+            Codec::Snappy => {
+                out.extend_from_slice(&XERIAL_HEADER);
+                for block in plain.chunks(XERIAL_BLOCK_BYTES) {
+                    let packed = snap::raw::Encoder::new().compress_vec(block).unwrap();
+                    out.extend_from_slice(&(packed.len() as u32).to_be_bytes());
+                    out.extend_from_slice(&packed);
+                }
+            }
+            Codec::Lz4 => {
+                let mut encoder = lz4_encoder(&mut out);
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap();
+            }
+            Codec::Zstd => zstd::stream::copy_encode(plain, &mut out, 3).unwrap(),
+        }
+        out
+    }
+
+    #[test]
+    fn pieces_give_the_same_bytes_as_the_whole() {
+        for codec in Codec::ALL {
+            for len in [0, 1000, 32 * 1024, 700_001] {
+                let plain = sample(len);
+                let packed = packed_at_once(codec, &plain);
+                for piece in [1, 777, 32 * 1024, 256 << 10, 1 << 20] {
+                    let mut compression = Compression::new(codec, None, Vec::new()).unwrap();
+                    plain.chunks(piece).for_each(|piece| compression.write(piece).unwrap());
+                    let pieced = compression.finish().unwrap();
+                    let is_same = pieced == packed || codec == Codec::Gzip;
+                    assert!(is_same, "{codec} {len} by {piece}");
+                    let mut decompression = Decompression::new(codec, &pieced, len).unwrap();
+                    let mut steps = 1;
+                    while !decompression.step(piece).unwrap() {
+                        steps += 1;
+                    }
+                    assert_eq!(steps, len / piece + 1, "{codec} {len} by {piece}");
+                    assert!(decompression.finish() == plain, "{codec} {len} by {piece}");
                 }
             }
         }

@@ -49,9 +49,9 @@ pub use batch::{
     LENGTH_PREFIX_BYTES, MAGIC, patch, set_log_append_time, set_max_timestamp,
 };
 pub use builder::{BatchBuilder, BuildError, ControlKind, control_batch};
-pub use compression::{Codec, CompressionError, compress, decompress};
+pub use compression::{Codec, Compression, CompressionError, Decompression, compress, decompress};
 pub use record::{Headers, Record, RecordFault, Records};
-pub use remainder::{emptied, with_records};
+pub use remainder::{Rebuild, Remainder, emptied};
 pub use stream::{RecordTimes, TURN_BYTES, Walked};
 pub use validate::{
     BatchError, BatchErrorKind, BatchSummary, ProduceRules, Validation, decompressed_bytes_max,

@@ -11,6 +11,9 @@ use crate::model::{Offset, TimestampMs};
 /// Fewest bytes of a record after its length: attributes, two deltas, two lengths, header count.
 pub(super) const RECORD_BODY_BYTES_MIN: usize = 6;
 
+/// As many bytes as walking a record costs besides those it has.
+const RECORD_TURN_BYTES: usize = 64;
+
 /// What is wrong with a record, and with which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordFault {
@@ -54,6 +57,11 @@ impl Record<'_> {
     /// Time of the record in a batch with this base timestamp; `None` on overflow.
     pub fn timestamp(&self, base_timestamp: TimestampMs) -> Option<TimestampMs> {
         base_timestamp.checked_add(self.timestamp_delta)
+    }
+
+    /// What one with others to think of counts for walking it, as part of [`super::TURN_BYTES`].
+    pub fn turn_bytes(&self) -> usize {
+        RECORD_TURN_BYTES + self.fields.len()
     }
 }
 

@@ -5,61 +5,179 @@
 //! Kafka's (`MemoryRecords.filterTo`, `DefaultRecordBatch.writeEmptyHeader`; KIP-534 for the
 //! delete horizon).
 
+use std::iter::Zip;
+use std::vec;
+
 use zerocopy::IntoBytes;
 
-use super::BatchView;
 use super::batch::{Attributes, BATCH_HEADER_BYTES, BatchHeader, LENGTH_PREFIX_BYTES, write_crc};
 use super::builder::BuildError;
-use super::compression::{Codec, compress};
+use super::compression::{Codec, Compression};
 use super::record::Record;
+use super::stream::TURN_BYTES;
 use super::varint::{varlong_len, write_varlong};
+use super::{BatchView, Records};
 use crate::model::{TimestampMs, TimestampType};
 
-/// `batch` with only `kept` of its records, compressed as it was. With `horizon`, the time from
-/// which its tombstones may go takes the place of the base timestamp, and the attributes say so;
-/// a horizon that the batch has already stays.
-///
-/// # Errors
-/// When a timestamp has no 64 bits, the batch outgrows its length field, or the encoder refuses.
-pub fn with_records(
-    batch: &BatchView<'_>,
-    kept: &[Record<'_>],
-    horizon: Option<TimestampMs>,
-) -> Result<Vec<u8>, BuildError> {
-    let attributes = batch.attributes();
-    let known = attributes.has_delete_horizon().then(|| batch.base_timestamp());
-    let horizon = known.or(horizon);
-    let times = Times::new(batch, kept, horizon)?;
-    let mut plain = Vec::new();
-    for (record, timestamp) in kept.iter().zip(&times.each) {
-        let delta = timestamp.checked_sub(times.base).ok_or(BuildError::Timestamp(*timestamp))?;
+/// Which records of a batch stay, gathered one by one.
+pub struct Remainder<'a> {
+    batch: BatchView<'a>,
+    plain: &'a [u8],
+    stays: Vec<bool>,
+    count: usize,
+    first_time: Option<TimestampMs>,
+    max_time: Option<TimestampMs>,
+}
+
+impl<'a> Remainder<'a> {
+    /// Of `batch`, whose records are `plain` when they are decompressed.
+    pub fn new(batch: &BatchView<'a>, plain: &'a [u8]) -> Self {
+        let (stays, count) = (Vec::new(), 0);
+        Self { batch: *batch, plain, stays, count, first_time: None, max_time: None }
+    }
+
+    /// The next record, and whether it stays.
+    pub fn judge(&mut self, record: &Record<'_>, stays: bool) {
+        self.stays.push(stays);
+        if stays {
+            self.count += 1;
+            let time = time_of(&self.batch, record);
+            self.first_time = self.first_time.or(time);
+            self.max_time = self.max_time.max(time);
+        }
+    }
+
+    /// How many stay.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether all do that were judged.
+    pub fn is_whole(&self) -> bool {
+        self.count == self.stays.len()
+    }
+
+    /// Build the batch with only those, compressed as it was. With `horizon`, the time from which
+    /// its tombstones may go takes the place of the base timestamp, and the attributes say so; a
+    /// horizon that the batch has already stays.
+    ///
+    /// # Errors
+    /// When the encoder cannot begin.
+    pub fn build(self, horizon: Option<TimestampMs>) -> Result<Rebuild<'a>, BuildError> {
+        let attributes = self.batch.attributes();
+        let known = attributes.has_delete_horizon().then(|| self.batch.base_timestamp());
+        let horizon = known.or(horizon);
+        let codec = attributes.codec().unwrap_or_default();
+        let compression = Compression::new(codec, None, vec![0; BATCH_HEADER_BYTES])
+            .map_err(BuildError::Compression)?;
+        let bits = if horizon.is_some() { Attributes::DELETE_HORIZON } else { 0 };
+        let base_timestamp = horizon.or(self.first_time).unwrap_or(-1);
+        let header = BatchHeader {
+            attributes: (attributes.0 | bits).into(),
+            base_timestamp: base_timestamp.into(),
+            max_timestamp: self.max_time.unwrap_or(-1).into(),
+            record_count: i32::try_from(self.count)
+                .map_err(|_| BuildError::TooLarge(self.plain.len()))?
+                .into(),
+            ..*self.batch.header()
+        };
+        let records = Records::new(self.plain, self.batch.record_count()).zip(self.stays);
+        Ok(Rebuild {
+            batch: self.batch,
+            header,
+            records,
+            base_timestamp,
+            compression,
+            piece: Vec::new(),
+            fields: &[],
+        })
+    }
+}
+
+/// A batch that is built of some of another one's records, piece by piece: its caller has others
+/// to think of.
+pub struct Rebuild<'a> {
+    batch: BatchView<'a>,
+    header: BatchHeader,
+    records: Zip<Records<'a>, vec::IntoIter<bool>>,
+    base_timestamp: TimestampMs,
+    compression: Compression<Vec<u8>>,
+    /// What is compressed next.
+    piece: Vec<u8>,
+    /// Rest of the record under way.
+    fields: &'a [u8],
+}
+
+impl<'a> Rebuild<'a> {
+    /// Go on for about [`TURN_BYTES`]; whether that was all.
+    ///
+    /// # Errors
+    /// When a timestamp has no 64 bits, or the encoder refuses.
+    pub fn step(&mut self) -> Result<bool, BuildError> {
+        let mut is_done = false;
+        // Records that go take their time, too.
+        let mut passed = 0;
+        while self.piece.len() + passed < TURN_BYTES {
+            if !self.fields.is_empty() {
+                let room = TURN_BYTES - self.piece.len();
+                let (now, later) = self.fields.split_at(room.min(self.fields.len()));
+                self.piece.extend_from_slice(now);
+                self.fields = later;
+                continue;
+            }
+            match self.records.next() {
+                Some((Ok(record), true)) => self.begin_record(&record)?,
+                Some((Ok(record), false)) => passed += record.turn_bytes(),
+                // They were all walked before: there is no fault.
+                Some((Err(_), _)) | None => {
+                    is_done = true;
+                    break;
+                }
+            }
+        }
+        self.compression.write(&self.piece).map_err(BuildError::Compression)?;
+        self.piece.clear();
+        Ok(is_done)
+    }
+
+    /// Write what stands before a record's fields.
+    fn begin_record(&mut self, record: &Record<'a>) -> Result<(), BuildError> {
+        let no_bits = BuildError::Timestamp(record.timestamp_delta);
+        let timestamp = time_of(&self.batch, record).ok_or(no_bits)?;
+        let delta =
+            timestamp.checked_sub(self.base_timestamp).ok_or(BuildError::Timestamp(timestamp))?;
         let place = i64::from(record.offset_delta);
         let body = 1 + varlong_len(delta) + varlong_len(place) + record.fields.len();
-        write_varlong(&mut plain, i64::try_from(body).unwrap_or(i64::MAX));
-        plain.push(0);
-        write_varlong(&mut plain, delta);
-        write_varlong(&mut plain, place);
-        plain.extend_from_slice(record.fields);
+        write_varlong(&mut self.piece, i64::try_from(body).unwrap_or(i64::MAX));
+        self.piece.push(0);
+        write_varlong(&mut self.piece, delta);
+        write_varlong(&mut self.piece, place);
+        self.fields = record.fields;
+        Ok(())
     }
-    let mut out = vec![0; BATCH_HEADER_BYTES];
-    let codec = attributes.codec().unwrap_or_default();
-    compress(codec, None, &plain, &mut out).map_err(BuildError::Compression)?;
-    let bits = if horizon.is_some() { Attributes::DELETE_HORIZON } else { 0 };
-    let header = BatchHeader {
-        batch_length: i32::try_from(out.len() - LENGTH_PREFIX_BYTES)
+
+    /// The batch, when all steps are done.
+    ///
+    /// # Errors
+    /// When it outgrows its length field, or the encoder refuses.
+    pub fn finish(self) -> Result<Vec<u8>, BuildError> {
+        let mut out = self.compression.finish().map_err(BuildError::Compression)?;
+        let batch_length = i32::try_from(out.len() - LENGTH_PREFIX_BYTES)
             .map_err(|_| BuildError::TooLarge(out.len()))?
-            .into(),
-        attributes: (attributes.0 | bits).into(),
-        base_timestamp: times.base.into(),
-        max_timestamp: times.max.into(),
-        record_count: i32::try_from(kept.len())
-            .map_err(|_| BuildError::TooLarge(out.len()))?
-            .into(),
-        ..*batch.header()
-    };
-    out[..BATCH_HEADER_BYTES].copy_from_slice(header.as_bytes());
-    write_crc(&mut out);
-    Ok(out)
+            .into();
+        let header = BatchHeader { batch_length, ..self.header };
+        out[..BATCH_HEADER_BYTES].copy_from_slice(header.as_bytes());
+        write_crc(&mut out);
+        Ok(out)
+    }
+}
+
+/// The time of a record; none when it has no 64 bits.
+fn time_of(batch: &BatchView<'_>, record: &Record<'_>) -> Option<TimestampMs> {
+    match batch.attributes().timestamp_type() {
+        TimestampType::LogAppendTime => Some(batch.max_timestamp()),
+        TimestampType::CreateTime => record.timestamp(batch.base_timestamp()),
+    }
 }
 
 /// `batch` without records: what is kept of a batch whose header alone still counts, for it has
@@ -77,34 +195,6 @@ pub fn emptied(batch: &BatchView<'_>) -> [u8; BATCH_HEADER_BYTES] {
     out.copy_from_slice(header.as_bytes());
     write_crc(&mut out);
     out
-}
-
-/// The times of the records left.
-struct Times {
-    base: TimestampMs,
-    max: TimestampMs,
-    each: Vec<TimestampMs>,
-}
-
-impl Times {
-    fn new(
-        batch: &BatchView<'_>,
-        kept: &[Record<'_>],
-        horizon: Option<TimestampMs>,
-    ) -> Result<Self, BuildError> {
-        let base = batch.base_timestamp();
-        let is_append_time = batch.attributes().timestamp_type() == TimestampType::LogAppendTime;
-        let time = |record: &Record<'_>| {
-            if is_append_time {
-                return Ok(batch.max_timestamp());
-            }
-            record.timestamp(base).ok_or(BuildError::Timestamp(record.timestamp_delta))
-        };
-        let each: Vec<TimestampMs> = kept.iter().map(time).collect::<Result<_, _>>()?;
-        let first = each.first().copied().unwrap_or(-1);
-        let max = each.iter().copied().max().unwrap_or(-1);
-        Ok(Self { base: horizon.unwrap_or(first), max, each })
-    }
 }
 
 #[cfg(test)]
@@ -150,9 +240,14 @@ mod tests {
         let view = BatchView::first(bytes).unwrap();
         let codec = view.attributes().codec().unwrap();
         let plain = decompress(codec, view.records_bytes(), 1 << 20).unwrap();
-        let all: Vec<_> = Records::new(&plain, view.record_count()).map(Result::unwrap).collect();
-        let kept: Vec<_> = keep.iter().map(|i| all[*i]).collect();
-        with_records(&view, &kept, horizon).unwrap()
+        let mut remainder = Remainder::new(&view, &plain);
+        for (i, record) in Records::new(&plain, view.record_count()).enumerate() {
+            remainder.judge(&record.unwrap(), keep.contains(&i));
+        }
+        assert_eq!((remainder.count(), remainder.is_whole()), (keep.len(), false));
+        let mut rebuild = remainder.build(horizon).unwrap();
+        while !rebuild.step().unwrap() {}
+        rebuild.finish().unwrap()
     }
 
     #[test]

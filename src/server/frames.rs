@@ -14,15 +14,13 @@ use crate::protocol::{ApiKey, PREFIX_LEN, REQUEST_LEN_MIN, frame_len};
 
 use super::memory::{FrameMemory, Lease, SMALL_BYTES};
 use super::socket::Receiver;
-use super::transfer::{LOOK_EVERY, STEP_BYTES_MIN, Slow, Transfer};
+use super::transfer::{LOOK_EVERY, Slow, Transfer};
 
 /// Largest frame of any request but Produce. Their bodies expand in memory (a name is more than
 /// its bytes), and none needs more: a hundred thousand committed offsets are 5 MiB.
 const NOT_PRODUCE_BYTES_MAX: usize = 8 << 20;
 /// Spare bytes asked for at a time while a frame arrives.
 const STEP_BYTES: usize = SMALL_BYTES;
-/// A frame that has begun must go on arriving: longest time between two of its bytes.
-const FRAME_STALL_MAX: Duration = Duration::from_secs(30);
 /// A connection that has sent a whole frame of some size gets this much at once for its next one.
 const HINT_BYTES_MAX: usize = 1024 * 1024 + STEP_BYTES;
 
@@ -126,7 +124,7 @@ impl FrameReader {
 
     /// Wait until a frame of `length` bytes is in the buffer.
     async fn arrive(&mut self, length: usize, lease: &mut Lease) -> Result<(), FrameEnd> {
-        let mut transfer = Transfer::new(length);
+        let mut transfer = Transfer::frame(length);
         let mut is_checked = length <= NOT_PRODUCE_BYTES_MAX;
         while self.buffer.len() < length {
             if !is_checked && let Some(key) = self.buffer.first_chunk() {
@@ -169,11 +167,9 @@ impl FrameReader {
     ) -> Result<(), FrameEnd> {
         let have = self.buffer.len();
         let left = || length.saturating_sub(have);
-        let looked = transfer.look(FRAME_STALL_MAX, left, || lease.is_in_the_way());
-        let patience = FRAME_STALL_MAX + LOOK_EVERY * (length / STEP_BYTES_MIN) as u32;
-        let why = match looked {
-            Ok(()) if transfer.age() < patience => return Ok(()),
-            Ok(()) => format!("is not there after {} s", transfer.age().as_secs()),
+        let why = match transfer.look(left, || lease.is_in_the_way()) {
+            Ok(()) => return Ok(()),
+            Err(Slow::Late(time)) => format!("is not there after {} s", time.as_secs()),
             Err(Slow::Stalled(time)) => format!("had nothing more come for {} s", time.as_secs()),
             Err(Slow::InTheWay(step)) => format!(
                 "came by fewer than {step} bytes in a second while others waited for memory \

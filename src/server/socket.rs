@@ -170,7 +170,7 @@ impl Sender {
                     self.packet.socket.watch.take(Direction::Write);
                     let (transfer, left) = progress.get_or_insert_with(|| {
                         let left = pieces.iter().map(Bytes::len).sum();
-                        (Transfer::new(left), left)
+                        (Transfer::answer(left, self.stalled), left)
                     });
                     self.wait_for_room(transfer, *left, &is_in_the_way).await?;
                 }
@@ -188,9 +188,10 @@ impl Sender {
     ) -> io::Result<()> {
         loop {
             let left = || left + self.unacknowledged();
-            transfer.look(self.stalled, left, &is_in_the_way).map_err(|slow| {
+            transfer.look(left, &is_in_the_way).map_err(|slow| {
                 let why = match slow {
                     Slow::Stalled(time) => format!("none for {} s", time.as_secs()),
+                    Slow::Late(time) => format!("not all of them in {} s", time.as_secs()),
                     Slow::InTheWay(step) => format!(
                         "fewer than {step} bytes of them in a second while others waited for \
                          memory (thalweg.fetch.memory.bytes.max, thalweg.frame.memory.bytes.max)"

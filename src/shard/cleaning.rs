@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::TimestampMs;
 use crate::partition::Partition;
 use crate::runtime::Runtime;
-use crate::storage::{CleanError, CleanFacts, CleanLimits, Dirt, Pace, StorageError};
+use crate::storage::{CleanError, CleanFacts, CleanLimits, Dirt, StorageError, Throttle};
 
 use super::Shard;
 
@@ -97,9 +97,9 @@ impl<R: Runtime> Shard<R> {
             decompressed_bytes_max: config.limits.decompressed_bytes_max,
             ..CleanFacts::default()
         };
-        let mut pace = Pace::new(settings.bytes_per_second as f64, self.runtime.now());
+        let mut throttle = Throttle::new(settings.bytes_per_second as f64, self.runtime.now());
         let stable_end = partition.high_watermark();
-        let outcome = partition.log().clean(facts, stable_end, limits, &mut pace).await?;
+        let outcome = partition.log().clean(facts, stable_end, limits, &mut throttle).await?;
         tracing::debug!(topic_id = %partition.id().topic_id, partition = partition.id().partition,
             ?outcome, "a compacted log was cleaned");
         Ok(())

@@ -59,7 +59,7 @@ use crate::model::{LeaderEpoch, Offset, ShardId, TimestampMs};
 
 pub use clean::{
     AbortedTransaction, CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Dirt,
-    LastRecord, Pace,
+    LastRecord, Throttle,
 };
 pub use hostile::parse_unknown;
 pub use log::Log;

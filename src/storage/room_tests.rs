@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{Either, select};
 
 use super::tests::{ID, TMP, append, batch, log_config, open, run};
-use super::{StoreStatus, pool_tests};
+use super::{LogObserver, StorageError, StoreStatus, pool_tests};
+use crate::disk::Disk;
 use crate::disk::sim::DiskImage;
-use crate::model::{TopicPartition, Uuid};
+use crate::model::{Offset, TopicPartition, Uuid};
 use crate::runtime::Runtime;
 use crate::runtime::sim::SimWorld;
 
@@ -84,6 +87,67 @@ fn a_wait_for_a_descriptor_that_is_over_is_not_told_any_more() {
         assert!(matches!(store.status(), StoreStatus::Full(_)), "{:?}", store.status());
         disk.take_descriptors(false);
         assert_eq!(reading.await.unwrap().bytes, 100);
+        assert_eq!(store.status(), StoreStatus::Online);
+        store.close().await.unwrap();
+    });
+}
+
+/// A partition whose state takes much of a checkpoint.
+struct ManyProducers;
+
+impl LogObserver for ManyProducers {
+    fn progressed(&self, _: Offset, _: Offset) {}
+    fn failed(&self, error: &StorageError) {
+        panic!("{error}");
+    }
+    fn snapshot(&self) -> Bytes {
+        Bytes::from_static(&[7; 4096])
+    }
+}
+
+/// The checkpoint outgrows what was claimed for it, which the full disk does not give. Appends stop
+/// when the journal is full, so nobody asks for a checkpoint any more but the one who tried.
+#[test]
+fn a_checkpoint_that_found_no_space_is_tried_again_for_those_who_wait_for_the_journal() {
+    const FREE: u64 = 1 << 40;
+    let world = SimWorld::new(1, DiskImage::with_dir(Path::new("/data")));
+    let (runtime, disk) = (world.runtime(), world.disk().clone());
+    world.run(async move {
+        let store = pool_tests::open(&runtime, 0).await;
+        let mut logs = Vec::new();
+        for partition in 0..40 {
+            let log = store.create_log(id(partition), log_config(1 << 20)).await.unwrap();
+            // Directory, file and the first megabyte are there: nothing below waits for them.
+            append(&log, batch(100, 1, 1, 1), true).await;
+            logs.push(log);
+        }
+        let core = &logs[0].core;
+        while core.journal.may_grow(&core.limits) {
+            core.make_journal_file().await.unwrap();
+        }
+        core.checkpoint_now().await.unwrap();
+        disk.set_capacity(FREE);
+        disk.set_capacity(FREE - disk.usable());
+        for log in &logs {
+            log.set_observer(Rc::new(ManyProducers));
+            log.note_changed();
+        }
+        let made = store.stats().checkpoints.get();
+        let produce = pin!(async {
+            while store.stats().checkpoints.get() == made {
+                append(&logs[0], batch(4000, 1, 2, 2), false).await;
+            }
+        });
+        let late = pin!(runtime.sleep(Duration::from_secs(20)));
+        let Either::Right(((), produce)) = select(produce, late).await else {
+            panic!("a checkpoint found space");
+        };
+        assert!(matches!(store.status(), StoreStatus::Full(_)), "{:?}", store.status());
+        disk.set_capacity(FREE);
+        let late = pin!(runtime.sleep(Duration::from_secs(20)));
+        let Either::Left(_) = select(produce, late).await else {
+            panic!("a producer waits for a checkpoint that nobody tries again");
+        };
         assert_eq!(store.status(), StoreStatus::Online);
         store.close().await.unwrap();
     });

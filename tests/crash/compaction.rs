@@ -19,7 +19,7 @@ use thalweg::runtime::wait::WaitList;
 use thalweg::runtime::{Queue, Runtime};
 use thalweg::storage::{
     Append, AppendError, CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log,
-    LogConfig, LogObserver, Owner, Pace, StorageConfig, StorageError, Store, recover,
+    LogConfig, LogObserver, Owner, StorageConfig, StorageError, Store, Throttle, recover,
 };
 
 use crate::check::{FoundLog, log_config, read_all, recover_in, recovered_twice};
@@ -149,8 +149,8 @@ async fn clean(
         ..CleanFacts::default()
     };
     let limits = CleanLimits { map_bytes: 1 << 12, load_factor: 0.9, io_bytes: 8 << 10 };
-    let mut pace = Pace::new(f64::MAX, runtime.now());
-    let outcome = log.clean(facts, log.flushed_offset(), limits, &mut pace).await?;
+    let mut throttle = Throttle::new(f64::MAX, runtime.now());
+    let outcome = log.clean(facts, log.flushed_offset(), limits, &mut throttle).await?;
     history.cleanings.set(history.cleanings.get() + 1);
     let shrunk = outcome.bytes_before - outcome.bytes_after;
     history.shrunk.set(history.shrunk.get() + shrunk);

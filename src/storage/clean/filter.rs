@@ -2,7 +2,8 @@
 //!
 //! [`Mapping`] reads the dirty part and learns the latest offset of every key; [`Filter`] then
 //! judges every batch from the log's first one on: kept as it is, built anew of some of its
-//! records, or gone. The rules are Kafka's (`Cleaner`). Always true: a record at or behind
+//! records, or gone. A batch may open to much: others go first all the while, in `turns` of
+//! [`TURN_BYTES`]. The rules are Kafka's (`Cleaner`). Always true: a record at or behind
 //! [`Filter::end`] stays; the latest value of a key stays; nothing is judged by a batch that does
 //! not check.
 
@@ -12,7 +13,11 @@ use std::collections::HashMap;
 use super::key_map::KeyMap;
 use super::transactions::{AbortedTransaction, Transactions};
 use crate::model::{Offset, ProducerEpoch, ProducerId, TimestampMs};
-use crate::record::{self, BatchView, Record, Records};
+use crate::record::{
+    self, BatchView, BuildError, Codec, CompressionError, Decompression, Record, Records,
+    Remainder, TURN_BYTES,
+};
+use crate::runtime::wait::Pace;
 
 /// Why a log cannot be cleaned, as a sentence about one of its batches.
 pub(crate) type Uncleanable = String;
@@ -60,16 +65,21 @@ impl<'a> Mapping<'a> {
     }
 
     /// Learn a batch's keys; false when the map is full, and the mapping ends before this batch.
-    pub(crate) fn batch(&mut self, batch: &BatchView<'_>) -> Result<bool, Uncleanable> {
+    pub(crate) async fn batch(
+        &mut self,
+        batch: &BatchView<'_>,
+        turns: &mut Pace,
+    ) -> Result<bool, Uncleanable> {
         self.order.check(batch)?;
         let counts_for_nothing = self.transactions.pass(batch);
         if batch.last_offset() < self.from {
             return Ok(true);
         }
         if !batch.attributes().is_control() && !counts_for_nothing {
-            let plain = plain_records(batch, self.facts)?;
+            let plain = plain_records(batch, self.facts, turns).await?;
             for record in checked_records(batch, &plain) {
                 let (record, offset) = record?;
+                turns.worked(record.turn_bytes()).await;
                 if let Some(key) = record.key
                     && offset >= self.from
                     && !self.map.put(key, offset)
@@ -134,7 +144,11 @@ impl Filter<'_> {
     }
 
     /// Judge the next batch.
-    pub(crate) fn batch(&mut self, batch: &BatchView<'_>) -> Result<Kept, Uncleanable> {
+    pub(crate) async fn batch(
+        &mut self,
+        batch: &BatchView<'_>,
+        turns: &mut Pace,
+    ) -> Result<Kept, Uncleanable> {
         self.order.check(batch)?;
         let attributes = batch.attributes();
         let known_horizon = attributes.has_delete_horizon().then(|| batch.base_timestamp());
@@ -147,32 +161,30 @@ impl Filter<'_> {
         if loses_all && !must_stay {
             return Ok(Kept::Nothing);
         }
-        let plain = plain_records(batch, self.facts)?;
-        let (mut kept, mut count, mut has_tombstone) = (Vec::new(), 0, false);
+        let plain = plain_records(batch, self.facts, turns).await?;
+        let (mut remainder, mut has_tombstone) = (Remainder::new(batch, &plain), false);
         for record in checked_records(batch, &plain) {
             let (record, offset) = record?;
-            count += 1;
-            if !loses_all && (is_control || self.keeps(&record, offset, is_past)) {
-                has_tombstone |= record.value.is_none();
-                kept.push(record);
-            }
+            let stays = !loses_all && (is_control || self.keeps(&record, offset, is_past));
+            has_tombstone |= stays && record.value.is_none();
+            remainder.judge(&record, stays);
+            turns.worked(record.turn_bytes()).await;
         }
-        if kept.is_empty() {
-            return Ok(match (must_stay, count) {
-                (false, _) => Kept::Nothing,
-                (true, 0) if batch.len() == record::BATCH_HEADER_BYTES => Kept::Whole,
-                (true, _) => Kept::Changed(record::emptied(batch).to_vec()),
+        if remainder.count() == 0 {
+            return Ok(match must_stay {
+                false => Kept::Nothing,
+                true if batch.len() == record::BATCH_HEADER_BYTES => Kept::Whole,
+                true => Kept::Changed(record::emptied(batch).to_vec()),
             });
         }
         let awaits_horizon = has_tombstone || (is_control && counts_for_nothing);
         let horizon = (awaits_horizon && known_horizon.is_none())
             .then(|| self.facts.now_ms.saturating_add(self.facts.delete_retention_ms));
-        if kept.len() == count && horizon.is_none() {
+        if remainder.is_whole() && horizon.is_none() {
             return Ok(Kept::Whole);
         }
-        let bytes = record::with_records(batch, &kept, horizon)
-            .map_err(|error| about(batch, &error.to_string()))?;
-        Ok(Kept::Changed(bytes))
+        let rebuilt = rebuilt(remainder, horizon, turns).await;
+        rebuilt.map(Kept::Changed).map_err(|error| about(batch, &error.to_string()))
     }
 
     /// Whether a record stays. One without a key, from before the topic was compacted, does not.
@@ -213,16 +225,45 @@ impl Order {
     }
 }
 
-fn plain_records<'a>(
+async fn plain_records<'a>(
     batch: &BatchView<'a>,
     facts: &CleanFacts,
+    turns: &mut Pace,
 ) -> Result<Cow<'a, [u8]>, Uncleanable> {
     let attributes = batch.attributes();
     let Some(codec) = attributes.codec() else {
         return Err(about(batch, &format!("codec {} is unknown", attributes.codec_id())));
     };
-    record::decompress(codec, batch.records_bytes(), facts.decompressed_bytes_max)
-        .map_err(|error| about(batch, &error.to_string()))
+    let plain = decompressed(codec, batch.records_bytes(), facts.decompressed_bytes_max, turns);
+    plain.await.map_err(|error| about(batch, &error.to_string()))
+}
+
+async fn decompressed<'a>(
+    codec: Codec,
+    input: &'a [u8],
+    output_max: usize,
+    turns: &mut Pace,
+) -> Result<Cow<'a, [u8]>, CompressionError> {
+    if codec == Codec::None {
+        return record::decompress(codec, input, output_max);
+    }
+    let mut decompression = Decompression::new(codec, input, output_max)?;
+    while !decompression.step(TURN_BYTES)? {
+        turns.worked(TURN_BYTES).await;
+    }
+    Ok(Cow::Owned(decompression.finish()))
+}
+
+async fn rebuilt(
+    remainder: Remainder<'_>,
+    horizon: Option<TimestampMs>,
+    turns: &mut Pace,
+) -> Result<Vec<u8>, BuildError> {
+    let mut rebuild = remainder.build(horizon)?;
+    while !rebuild.step()? {
+        turns.worked(TURN_BYTES).await;
+    }
+    rebuild.finish()
 }
 
 /// The records with their offsets, which grow and stay inside the batch: a compressed batch may

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::filter::{CleanFacts, Filter, Kept, LastRecord, Mapping};
+use futures_util::FutureExt;
+
+use super::filter::{CleanFacts, Filter, Kept, LastRecord, Mapping, Uncleanable};
 use super::key_map::KeyMap;
 use super::range::{Compaction, Dirt, groups};
 use crate::disk::sim_time::SimRandom;
@@ -11,6 +13,7 @@ use crate::model::Offset;
 use crate::record::{
     BatchBuilder, BatchView, Batches, Codec, ControlKind, Records, control_batch, decompress, patch,
 };
+use crate::runtime::wait::Pace;
 use crate::storage::SegmentInfo;
 
 const RETENTION_MS: i64 = 100;
@@ -158,7 +161,7 @@ impl Model {
                 continue;
             }
             for batch in Batches::new(bytes) {
-                if !mapping.batch(&batch).unwrap() {
+                if !learn(&mut mapping, &batch).unwrap() {
                     break 'segments;
                 }
             }
@@ -194,7 +197,7 @@ impl Model {
         let mut out = Vec::new();
         for (_, bytes) in sources {
             for batch in Batches::new(bytes) {
-                match filter.batch(&batch).unwrap() {
+                match judge(filter, &batch) {
                     Kept::Whole => out.extend_from_slice(batch.bytes()),
                     Kept::Changed(bytes) => {
                         assert!(bytes != batch.bytes(), "unchanged bytes are kept as they are");
@@ -292,6 +295,19 @@ impl Model {
     }
 }
 
+/// Nobody else is there to go first.
+fn in_one_turn<T>(work: impl AsyncFnOnce(&mut Pace) -> T) -> T {
+    work(&mut Pace::new(usize::MAX)).now_or_never().expect("it waits for nothing")
+}
+
+fn learn(mapping: &mut Mapping<'_>, batch: &BatchView<'_>) -> Result<bool, Uncleanable> {
+    in_one_turn(async |turns| mapping.batch(batch, turns).await)
+}
+
+fn judge(filter: &mut Filter<'_>, batch: &BatchView<'_>) -> Kept {
+    in_one_turn(async |turns| filter.batch(batch, turns).await).unwrap()
+}
+
 fn records(batch: &BatchView<'_>) -> Vec<(Offset, Acked)> {
     let codec = batch.attributes().codec().unwrap();
     let plain = decompress(codec, batch.records_bytes(), UNLIMITED).unwrap();
@@ -356,7 +372,7 @@ fn what_does_not_check_is_refused_with_its_offsets() {
     let whole = builder.finish().unwrap().to_vec();
     let refusal = |bytes: &[u8], facts: &CleanFacts| {
         let mut mapping = Mapping::new(facts, KeyMap::new(1 << 12, 0.9, 10), 0);
-        mapping.batch(&BatchView::first(bytes).unwrap()).unwrap_err()
+        learn(&mut mapping, &BatchView::first(bytes).unwrap()).unwrap_err()
     };
     let mut torn = whole.clone();
     torn[70] ^= 1;
@@ -365,6 +381,6 @@ fn what_does_not_check_is_refused_with_its_offsets() {
     assert!(refusal(&whole, &tight).contains("more than the 100 bytes"));
     let mut mapping = Mapping::new(&facts, KeyMap::new(1 << 12, 0.9, 10), 0);
     let view = BatchView::first(&whole).unwrap();
-    assert_eq!(mapping.batch(&view), Ok(true));
-    assert!(mapping.batch(&view).unwrap_err().contains("offset 41 at least is due"));
+    assert_eq!(learn(&mut mapping, &view), Ok(true));
+    assert!(learn(&mut mapping, &view).unwrap_err().contains("offset 41 at least is due"));
 }

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use super::filter::{CleanFacts, Filter, Kept, Mapping};
 use super::key_map::KeyMap;
 use super::output::{Output, Stay};
-use super::pace::Pace;
 use super::range::{Dirt, groups};
+use super::throttle::Throttle;
 use crate::disk::Disk;
 use crate::model::{Offset, TimestampMs};
-use crate::record::BatchView;
+use crate::record::{BatchView, TURN_BYTES};
 use crate::runtime::Runtime;
+use crate::runtime::wait::Pace;
 use crate::storage::scan::Scan;
 use crate::storage::segment::{Segment, SegmentFile};
 use crate::storage::stats::add;
@@ -76,7 +77,8 @@ pub(crate) struct Source<R: Runtime> {
 struct Round<'a, R: Runtime> {
     log: &'a Log<R>,
     limits: CleanLimits,
-    pace: &'a mut Pace,
+    throttle: &'a mut Throttle,
+    turns: Pace,
     outcome: CleanOutcome,
 }
 
@@ -147,7 +149,7 @@ impl<R: Runtime> Log<R> {
         mut facts: CleanFacts,
         stable_end: Offset,
         limits: CleanLimits,
-        pace: &mut Pace,
+        throttle: &mut Throttle,
     ) -> Result<CleanOutcome, CleanError> {
         self.check()?;
         let Some(dirt) = self.dirt(stable_end, facts.now_ms).filter(|dirt| dirt.dirty_bytes > 0)
@@ -157,7 +159,8 @@ impl<R: Runtime> Log<R> {
         let compaction = self.state.borrow().config.compaction;
         facts.delete_retention_ms = compaction.map_or(0, |c| c.delete_retention_ms);
         let outcome = CleanOutcome::default();
-        let mut round = Round { log: self, limits, pace, outcome };
+        let mut round =
+            Round { log: self, limits, throttle, turns: Pace::new(TURN_BYTES), outcome };
         let cleaned = round.run(&facts, dirt).await;
         self.remember(cleaned)?;
         add(&self.core.stats.cleanings, 1);
@@ -262,7 +265,8 @@ impl<'a, R: Runtime> Round<'a, R> {
             let source = self.log.source(info).await?;
             let mut scan = self.scan(&source);
             while let Some(batch) = self.next_batch(&mut scan, &source).await? {
-                if !mapping.batch(&view(&batch)?).map_err(|why| self.uncleanable(&info, &why))? {
+                let learnt = mapping.batch(&view(&batch)?, &mut self.turns).await;
+                if !learnt.map_err(|why| self.uncleanable(&info, &why))? {
                     return Ok(());
                 }
                 self.worked(batch.len()).await?;
@@ -310,7 +314,8 @@ impl<'a, R: Runtime> Round<'a, R> {
             let mut scan = self.scan(source);
             while let Some(bytes) = self.next_batch(&mut scan, source).await? {
                 let batch = view(&bytes)?;
-                let kept = filter.batch(&batch).map_err(|why| self.uncleanable(info, &why))?;
+                let kept = filter.batch(&batch, &mut self.turns).await;
+                let kept = kept.map_err(|why| self.uncleanable(info, &why))?;
                 self.outcome.bytes_before += bytes.len() as u64;
                 let left = match &kept {
                     Kept::Whole => &bytes[..],
@@ -393,7 +398,7 @@ impl<'a, R: Runtime> Round<'a, R> {
     /// Some work is done: rest if it is time to, and see whether going on makes sense.
     async fn worked(&mut self, bytes: usize) -> Result<(), CleanError> {
         let runtime = &self.log.core.runtime;
-        let rest: Option<Duration> = self.pace.step(runtime.now(), bytes as u64);
+        let rest: Option<Duration> = self.throttle.step(runtime.now(), bytes as u64);
         if let Some(rest) = rest {
             runtime.sleep(rest).await;
             self.log.check()?;

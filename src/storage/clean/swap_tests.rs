@@ -17,8 +17,8 @@ use crate::runtime::{Queue, Runtime};
 use crate::storage::segment::ages_from;
 use crate::storage::tests::{ID, Marks, append, log_config};
 use crate::storage::{
-    CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log, LogConfig, Owner, Pace,
-    ShardStart, StorageConfig, Store, recover,
+    CleanError, CleanFacts, CleanLimits, CleanOutcome, Compaction, Log, LogConfig, Owner,
+    ShardStart, StorageConfig, Store, Throttle, recover,
 };
 
 /// Batches of a run, of one record each.
@@ -71,8 +71,8 @@ pub(super) async fn clean(
 ) -> Result<CleanOutcome, CleanError> {
     let facts = CleanFacts { decompressed_bytes_max: 1 << 20, ..CleanFacts::default() };
     let limits = CleanLimits { map_bytes: 1 << 12, load_factor: 0.9, io_bytes: 4 << 10 };
-    let mut pace = Pace::new(f64::MAX, log.core.runtime.now());
-    log.clean(facts, end, limits, &mut pace).await
+    let mut throttle = Throttle::new(f64::MAX, log.core.runtime.now());
+    log.clean(facts, end, limits, &mut throttle).await
 }
 
 /// Every key with the number of its last batch.

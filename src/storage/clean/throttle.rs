@@ -10,7 +10,7 @@ const REST_MIN: Duration = Duration::from_millis(1);
 
 /// See the file's comment. Time is the caller's.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct Throttle {
     bytes_per_second: f64,
     /// When the stretch under way began.
     began: Duration,
@@ -18,7 +18,7 @@ pub struct Pace {
     paid_until: Duration,
 }
 
-impl Pace {
+impl Throttle {
     /// Begin at `now`.
     pub fn new(bytes_per_second: f64, now: Duration) -> Self {
         Self { bytes_per_second: bytes_per_second.max(1.0), began: now, paid_until: now }
@@ -47,12 +47,12 @@ mod tests {
     #[test]
     fn long_work_rests_as_long_and_bytes_take_their_time() {
         let ms = Duration::from_millis;
-        let mut free = Pace::new(f64::MAX, ms(0));
+        let mut free = Throttle::new(f64::MAX, ms(0));
         assert_eq!(free.step(Duration::from_micros(100), 1 << 30), None);
         assert_eq!(free.step(ms(3), 1 << 30), Some(ms(3)));
         assert_eq!(free.step(ms(6), 1), None, "a new stretch began behind the rest");
         // A thousand bytes a second: 500 take half a second.
-        let mut slow = Pace::new(1000.0, ms(0));
+        let mut slow = Throttle::new(1000.0, ms(0));
         assert_eq!(slow.step(ms(0), 500), Some(ms(500)));
         assert_eq!(slow.step(ms(500), 250), Some(ms(250)));
         assert_eq!(slow.step(ms(9000), 0), Some(ms(10)), "long idle, not paid back");
