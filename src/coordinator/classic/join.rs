@@ -76,7 +76,8 @@ impl ClassicGroup {
     /// A member joins, or joins again. It is answered now, or when the others have joined too.
     pub fn join(&mut self, desk: &mut Desk, join: &Join<'_>) {
         let nobody = StrBytes::default();
-        let id = join.request.member_id.clone();
+        // Timers keep it longer than the request is there.
+        let id = join.request.member_id.detached();
         let kind = &join.request.protocol_type;
         if !self.has_room(desk, join) {
             self.expel(desk, &id, ErrorCode::UNKNOWN_MEMBER_ID);

@@ -56,7 +56,7 @@ impl ConsumerGroup {
     ) -> Result<(JoinGroupResponse, Option<ClassicGroup>), (StrBytes, ErrorCode)> {
         let request = &join.request;
         let is_unknown = request.member_id.is_empty();
-        let id = if is_unknown { desk.ids.member_id("") } else { request.member_id.clone() };
+        let id = if is_unknown { desk.ids.member_id("") } else { request.member_id.detached() };
         let instance_id = request.group_instance_id.as_ref();
         let refuse = |error| (request.member_id.clone(), error);
         if desk.settings.migration_policy == MigrationPolicy::Disabled {

@@ -95,7 +95,8 @@ impl<'a> Heartbeat<'a> {
         }
         let member_id = match request.member_id.is_empty() {
             true => desk.ids.member_id(""),
-            false => request.member_id.clone(),
+            // Timers keep it longer than the request is there.
+            false => request.member_id.detached(),
         };
         let owned = request.topic_partitions.as_deref().map(from_request);
         Ok(Self { client, request, member_id, owned })

@@ -555,3 +555,17 @@ fn sessions_that_end_in_one_moment_are_seen_to_in_bounded_steps() {
     }
     assert_eq!(ticks, 3);
 }
+
+/// Else a small member keeps a large request in memory.
+#[test]
+fn nothing_of_a_request_outlives_it() {
+    let mut bench = Bench::new();
+    let given_out = bench.member_id(&["range"]);
+    let frame = Bytes::from([given_out.as_bytes(), b"range"].concat());
+    let text = |at: std::ops::Range<usize>| StrBytes::try_from(frame.slice(at)).unwrap();
+    let mut request = join("", &["range"]);
+    request.member_id = text(0..given_out.len());
+    request.protocols[0].name = text(given_out.len()..frame.len());
+    bench.send_join(request);
+    assert!(frame.is_unique(), "something of a join is kept while it waits");
+}
