@@ -47,7 +47,7 @@ pub(super) fn joining(id: &str, topics: &[&str]) -> ConsumerGroupHeartbeatReques
     }
 }
 
-fn beating(id: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn beating(id: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: "g".into(),
         member_id: id.into(),
