@@ -155,6 +155,12 @@ pub static BROKER_KEYS: &[Key] = &[
             "10 % of the memory over the shards, 8 to 64 MiB"),
         Check::Range(1 << 20, i64::MAX), Honoured,
         "Bytes per shard that only journal and memory hold; beyond it producers wait."),
+    row("thalweg.groups.memory.bytes.max", Long, Bytes,
+        Default::Derived(|m| share(m, 10, 16 * MIB, 1024 * MIB),
+            "10 % of the memory over the shards, 16 to 1024 MiB"),
+        Check::Range(1 << 20, i64::MAX), Honoured,
+        "Groups, members, assignments and offsets in memory per shard; an eighth of it is for \
+        members that are there."),
     row("thalweg.journal.bytes.max", Long, Bytes, of("268435456"),
         Check::Range(4 << 20, i64::MAX), Honoured, "Journal files per shard, all together."),
     row("thalweg.pool.bytes.max", Long, Bytes, of("8589934592"), Check::Range(0, i64::MAX),

@@ -72,6 +72,8 @@ pub struct Limits {
     pub pending_bytes_max: usize,
     /// `thalweg.cache.bytes.max`: per shard.
     pub cache_bytes_max: usize,
+    /// `thalweg.groups.memory.bytes.max`: per shard.
+    pub groups_memory_bytes_max: usize,
     /// `log.cleaner.dedupe.buffer.size`: of the whole broker.
     pub cleaner_map_bytes_max: usize,
 }
@@ -113,6 +115,7 @@ impl Limits {
             pool_bytes_max: size("thalweg.pool.bytes.max") as u64,
             pending_bytes_max: size("thalweg.pending.bytes.max"),
             cache_bytes_max: size("thalweg.cache.bytes.max"),
+            groups_memory_bytes_max: size("thalweg.groups.memory.bytes.max"),
             cleaner_map_bytes_max: size("log.cleaner.dedupe.buffer.size"),
         }
     }
@@ -122,7 +125,8 @@ impl Limits {
         let shard = self.frame_memory_bytes_max
             + self.fetch_memory_bytes_max
             + self.pending_bytes_max
-            + self.cache_bytes_max;
+            + self.cache_bytes_max
+            + self.groups_memory_bytes_max;
         shard as u64 * shards as u64 + self.cleaner_map_bytes_max as u64
     }
 }

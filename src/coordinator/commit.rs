@@ -19,7 +19,8 @@ use crate::wire::StrBytes;
 use super::Coordinator;
 use super::group::Group;
 use super::members::is_long_group_id;
-use super::offsets::{CommittedOffset, tombstone};
+use super::memory;
+use super::offsets::{CommittedOffset, memory_of_first, tombstone};
 
 /// The first version that goes by topic id.
 const TOPIC_IDS_MIN: i16 = 10;
@@ -96,6 +97,11 @@ impl Coordinator {
             if self.groups.len() >= self.desk.settings.groups_max {
                 return Err(ErrorCode::INVALID_COMMIT_OFFSET_SIZE);
             }
+            // No group is founded that could not keep an offset.
+            let (id, name) = (&request.group_id, StrBytes::default());
+            if !self.desk.memory.admits(memory::of_group(id) + memory_of_first(id, &name)) {
+                return Err(ErrorCode::INVALID_COMMIT_OFFSET_SIZE);
+            }
             self.classic_group(&request.group_id);
         }
         match self.groups.get_mut(&request.group_id) {
@@ -143,6 +149,10 @@ impl Coordinator {
                     *error = ErrorCode::INVALID_COMMIT_OFFSET_SIZE;
                     continue;
                 }
+                if !self.has_room_for_offset(request, &topic.name, index, &metadata) {
+                    *error = ErrorCode::INVALID_COMMIT_OFFSET_SIZE;
+                    continue;
+                }
                 let committed = CommittedOffset {
                     offset: partition.committed_offset,
                     leader_epoch: partition.committed_leader_epoch.max(-1),
@@ -160,6 +170,22 @@ impl Coordinator {
                 self.offsets.put(group, &topic.name, index, committed);
                 self.commits += 1;
             }
+        }
+    }
+
+    /// Whether there is memory for an offset of this request. One in the place of another that is
+    /// as long always fits.
+    fn has_room_for_offset(
+        &self,
+        request: &OffsetCommitRequest,
+        topic: &StrBytes,
+        index: PartitionIndex,
+        metadata: &StrBytes,
+    ) -> bool {
+        let growth = self.offsets.growth(&request.group_id, topic, index, metadata);
+        match request.generation_id_or_member_epoch >= 0 {
+            true => self.desk.memory.admits_of_member(growth),
+            false => self.desk.memory.admits(growth),
         }
     }
 

@@ -12,11 +12,13 @@ use crate::wire::StrBytes;
 
 use super::consumer::Matched;
 use super::ids::Ids;
+use super::memory::GroupMemory;
 use super::timers::{Timer, TimerKind, Timers};
 use super::{CoordinatorRecord, Response, Step};
 
 pub(super) struct Desk {
     pub settings: Arc<GroupSettings>,
+    pub memory: GroupMemory,
     pub now: TimestampMs,
     pub ids: Ids,
     pub timers: Timers,
@@ -30,9 +32,10 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub fn new(settings: Arc<GroupSettings>, seed: u128) -> Self {
+    pub fn new(settings: Arc<GroupSettings>, memory: GroupMemory, seed: u128) -> Self {
         Self {
             settings,
+            memory,
             now: 0,
             ids: Ids::new(seed),
             timers: Timers::default(),

@@ -17,6 +17,7 @@ use crate::wire::StrBytes;
 use super::classic::{Join, Waiting};
 use super::consumer::{ConsumerGroup, Heartbeat, Refusal};
 use super::group::Group;
+use super::memory;
 use super::{ClientInfo, Coordinator, Request, Response};
 
 /// Longest client id and instance id, of which member ids are made, and longest rack.
@@ -80,6 +81,15 @@ impl Coordinator {
         let join = Join::new(client, waiting, request);
         if !timeouts.contains(&join.request.session_timeout_ms) {
             return join.refuse(&mut self.desk, &member_id, ErrorCode::INVALID_SESSION_TIMEOUT);
+        }
+        let is_there = match self.groups.get(&id) {
+            Some(Group::Consumer(group)) => !group.members.is_empty(),
+            other => other.is_some(),
+        };
+        let founding = memory::of_group(&id) + join.memory();
+        if !is_there && member_id.is_empty() && !self.desk.memory.admits(founding) {
+            let error = ErrorCode::GROUP_MAX_SIZE_REACHED;
+            return join.refuse(&mut self.desk, &member_id, error);
         }
         if let Some(Group::Consumer(group)) = self.groups.get(&id)
             && group.members.is_empty()
@@ -230,10 +240,11 @@ impl Coordinator {
                 );
                 return Err(Refusal::new(ErrorCode::GROUP_MAX_SIZE_REACHED, message));
             }
-            Some(Group::Classic(_)) | None => ConsumerGroup::new(id.detached()),
+            Some(Group::Classic(_)) | None => ConsumerGroup::new(&desk.memory, id.detached()),
         };
-        // Asked before anything is written: who is refused must not have changed the group.
-        group.check_admission(desk, heartbeat)?;
+        // Asked before anything is written: who is refused must not have changed the group. Its
+        // memory is taken already, beside that of the group that it becomes.
+        group.check_admission(desk, image, heartbeat)?;
         if let Some(Group::Classic(classic)) = groups.get_mut(id) {
             classic.dissolve(desk);
             classic.write_tombstone(desk);

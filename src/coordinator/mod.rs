@@ -11,7 +11,8 @@
 //!   anew after loading.
 //! - Every request is answered exactly once, at once or when what it waits for has come or timed
 //!   out.
-//! - Groups, members, their bytes and offsets have limits (`config::GroupSettings`).
+//! - Groups, members, their bytes and offsets have limits (`config::GroupSettings`), and so has
+//!   the memory that the groups of all coordinators of a shard take ([`GroupMemory`]).
 //!
 //! | file | owns |
 //! |---|---|
@@ -21,6 +22,7 @@
 //! | [`consumer`] | groups whose partitions the coordinator assigns (KIP-848) |
 //! | [`listing`] | lists, descriptions, deletion |
 //! | [`desk`], [`timers`], [`ids`] | what rules write to: outcome, timers, member ids |
+//! | [`memory`] | what all groups of a shard hold |
 //!
 //! The rules and error codes are those of Apache Kafka 4.4's group coordinator.
 
@@ -34,6 +36,7 @@ mod group;
 mod ids;
 mod listing;
 mod members;
+mod memory;
 mod offsets;
 mod refusal;
 mod replay;
@@ -67,6 +70,7 @@ pub use commit::COMMIT_BYTES_MAX;
 pub use consumer::{Matched, Matching};
 use desk::Desk;
 use group::Group;
+pub use memory::GroupMemory;
 use offsets::Offsets;
 pub use replay::RecordError;
 
@@ -234,13 +238,13 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// An empty coordinator. `seed` is what member ids are made from; no two coordinators should
-    /// share one.
-    pub fn new(settings: Arc<GroupSettings>, seed: u128) -> Self {
+    /// An empty coordinator that counts what it holds in `memory`. `seed` is what member ids are
+    /// made from; no two coordinators should share one.
+    pub fn new(settings: Arc<GroupSettings>, memory: GroupMemory, seed: u128) -> Self {
         Self {
             groups: BTreeMap::new(),
-            offsets: Offsets::default(),
-            desk: Desk::new(settings, seed),
+            offsets: Offsets::new(&memory),
+            desk: Desk::new(settings, memory, seed),
             next_cleanup: None,
             cleanup_from: None,
             gone_from: None,

@@ -9,6 +9,8 @@ use crate::model::{LeaderEpoch, Offset, PartitionIndex, TimestampMs, Uuid};
 use crate::protocol::group_record::{GroupRecord, OffsetCommitKey, OffsetCommitValue};
 use crate::wire::StrBytes;
 
+use super::memory::{self, Charge, GroupMemory};
+
 /// One committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CommittedOffset {
@@ -53,6 +55,11 @@ impl CommittedOffset {
         GroupRecord::OffsetCommit(key(group, topic, partition), Some(value))
     }
 
+    /// Bytes that it takes.
+    fn memory(&self) -> usize {
+        memory::OFFSET_BYTES + of_metadata(&self.metadata)
+    }
+
     /// Whether its time is over: the client's own, or `retention_ms` after `since`.
     pub fn is_expired(&self, now: TimestampMs, since: TimestampMs, retention_ms: i64) -> bool {
         match self.expire_timestamp {
@@ -60,6 +67,19 @@ impl CommittedOffset {
             None => now.saturating_sub(since) >= retention_ms,
         }
     }
+}
+
+fn of_metadata(metadata: &StrBytes) -> usize {
+    if metadata.is_empty() { 0 } else { memory::of_text(metadata) }
+}
+
+/// What the first offset of a group takes, its metadata aside.
+pub(super) fn memory_of_first(group: &StrBytes, topic: &StrBytes) -> usize {
+    memory::OFFSETS_BYTES
+        + group.len()
+        + memory::OFFSETS_TOPIC_BYTES
+        + topic.len()
+        + memory::OFFSET_BYTES
 }
 
 fn key(group: &StrBytes, topic: &StrBytes, partition: PartitionIndex) -> OffsetCommitKey {
@@ -86,15 +106,22 @@ pub(super) struct GroupOffsets {
 }
 
 /// Offsets of all groups of a coordinator.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offsets {
     groups: BTreeMap<StrBytes, GroupOffsets>,
     /// How many offsets there are of each topic, so that a look at the metadata need not look at
     /// every offset.
     topics: BTreeMap<(StrBytes, Uuid), usize>,
+    charge: Charge,
 }
 
 impl Offsets {
+    /// None yet.
+    pub fn new(memory: &GroupMemory) -> Self {
+        let (groups, topics) = (BTreeMap::new(), BTreeMap::new());
+        Self { groups, topics, charge: Charge::new(memory, 0) }
+    }
+
     /// Offsets of one group; nothing if it has none.
     pub fn of(&self, group: &StrBytes) -> Option<&GroupOffsets> {
         self.groups.get(group)
@@ -125,6 +152,25 @@ impl Offsets {
         self.of(group)?.topics.get(topic)?.get(&partition)
     }
 
+    /// Bytes that one more offset takes, or one with longer metadata than that in its place.
+    pub fn growth(
+        &self,
+        group: &StrBytes,
+        topic: &StrBytes,
+        partition: PartitionIndex,
+        metadata: &StrBytes,
+    ) -> usize {
+        let new = memory::OFFSET_BYTES + of_metadata(metadata);
+        let of_topic = || memory::OFFSETS_TOPIC_BYTES + topic.len();
+        match self.of(group).map(|of| of.topics.get(topic)) {
+            None => memory::OFFSETS_BYTES + group.len() + of_topic() + new,
+            Some(None) => of_topic() + new,
+            Some(Some(offsets)) => {
+                new.saturating_sub(offsets.get(&partition).map_or(0, CommittedOffset::memory))
+            }
+        }
+    }
+
     /// Remember an offset. Names that are new are copied: what they were cut from goes.
     pub fn put(
         &mut self,
@@ -134,6 +180,7 @@ impl Offsets {
         offset: CommittedOffset,
     ) {
         if !self.groups.contains_key(group) {
+            self.charge.add(memory::OFFSETS_BYTES + group.len());
             self.groups.insert(group.detached(), GroupOffsets::default());
         }
         let Some(group) = self.groups.get_mut(group) else { return };
@@ -141,10 +188,17 @@ impl Offsets {
         let name = group.topics.get_key_value(topic).map(|(name, _)| name.clone());
         let name = name.unwrap_or_else(|| topic.detached());
         let id = offset.topic_id;
-        let before = group.topics.entry(name.clone()).or_default().insert(partition, offset);
-        match before {
+        self.charge.add(offset.memory());
+        let of_topic = group.topics.entry(name.clone()).or_insert_with(|| {
+            self.charge.add(memory::OFFSETS_TOPIC_BYTES + topic.len());
+            TopicOffsets::new()
+        });
+        match of_topic.insert(partition, offset) {
             None => group.count += 1,
-            Some(before) => uncount(&mut self.topics, &name, before.topic_id),
+            Some(before) => {
+                self.charge.sub(before.memory());
+                uncount(&mut self.topics, &name, before.topic_id);
+            }
         }
         *self.topics.entry((name, id)).or_default() += 1;
     }
@@ -155,12 +209,15 @@ impl Offsets {
         let Some(partitions) = entry.topics.get_mut(topic) else { return };
         if let Some(offset) = partitions.remove(&partition) {
             entry.count -= 1;
+            self.charge.sub(offset.memory());
             uncount(&mut self.topics, topic, offset.topic_id);
         }
         if partitions.is_empty() {
+            self.charge.sub(memory::OFFSETS_TOPIC_BYTES + topic.len());
             entry.topics.remove(topic);
         }
         if entry.topics.is_empty() {
+            self.charge.sub(memory::OFFSETS_BYTES + group.len());
             self.groups.remove(group);
         }
     }
@@ -173,5 +230,20 @@ fn uncount(topics: &mut BTreeMap<(StrBytes, Uuid), usize>, name: &StrBytes, id: 
         if *count == 0 {
             topics.remove(&key);
         }
+    }
+}
+
+#[cfg(test)]
+impl Offsets {
+    /// What they take, by their charge and counted anew.
+    pub fn memory(&self) -> (usize, usize) {
+        let of_topic = |(name, offsets): (&StrBytes, &TopicOffsets)| {
+            let each: usize = offsets.values().map(CommittedOffset::memory).sum();
+            memory::OFFSETS_TOPIC_BYTES + name.len() + each
+        };
+        let groups = self.groups.iter().map(|(id, of)| {
+            memory::OFFSETS_BYTES + id.len() + of.topics.iter().map(of_topic).sum::<usize>()
+        });
+        (self.charge.bytes(), groups.sum())
     }
 }

@@ -62,7 +62,8 @@ impl Coordinator {
             }
             GroupRecord::GroupMetadata(key, Some(value)) => {
                 let id = key.group.detached();
-                self.groups.insert(id.clone(), Group::Classic(ClassicGroup::load(id, value)));
+                let group = ClassicGroup::load(&self.desk.memory, id.clone(), value);
+                self.groups.insert(id.clone(), Group::Classic(group));
             }
             GroupRecord::GroupMetadata(key, None) => {
                 if let Some(Group::Classic(_)) = self.groups.get(&key.group) {
@@ -87,7 +88,8 @@ impl Coordinator {
                 return;
             }
             let id = id.detached();
-            self.groups.insert(id.clone(), Group::Consumer(ConsumerGroup::new(id)));
+            let group = ConsumerGroup::new(&self.desk.memory, id.clone());
+            self.groups.insert(id, Group::Consumer(group));
         }
         if let Some(Group::Consumer(group)) = self.groups.get_mut(id) {
             group.apply(record);
@@ -103,7 +105,9 @@ impl Coordinator {
     /// The classic group of that id, made if it is not there.
     pub(super) fn classic_group(&mut self, id: &StrBytes) -> &mut Group {
         let id = id.detached();
-        self.groups.entry(id.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(id)))
+        let Self { groups, desk, .. } = self;
+        let new = || Group::Classic(ClassicGroup::new(&desk.memory, id.clone()));
+        groups.entry(id.clone()).or_insert_with(new)
     }
 }
 

@@ -131,6 +131,8 @@ values! {
     GroupMembers "thalweg_group_members" None, Gauge Count "Members of all groups.";
     CommittedOffsets "thalweg_committed_offsets" None, Gauge Count
         "Offsets that groups have committed.";
+    GroupsMemory "thalweg_groups_memory_bytes" None, Gauge Bytes
+        "Memory of groups, members, assignments and offsets, by a cautious count.";
     OffsetCommits "thalweg_offset_commits_total" None, Counter Count
         "Offsets committed, each partition counted.";
     GroupRebalances "thalweg_group_rebalances_total" None, Counter Count

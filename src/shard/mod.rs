@@ -85,7 +85,7 @@ impl<R: Runtime> Shard<R> {
         store: Rc<Store<R>>,
         controller: Option<Rc<Controller>>,
     ) -> Rc<Self> {
-        let groups = Groups::new(&runtime);
+        let groups = Groups::new(&runtime, config.limits.groups_memory_bytes_max);
         Rc::new(Self {
             id,
             shards,

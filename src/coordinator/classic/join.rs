@@ -8,9 +8,10 @@ use crate::protocol::messages::join_group::{
 };
 use crate::wire::StrBytes;
 
-use super::member::{ClassicMember, Protocol, Waiting};
+use super::member::{ClassicMember, Protocol, Waiting, memory_of_protocols};
 use super::{ClassicGroup, State};
 use crate::coordinator::desk::Desk;
+use crate::coordinator::memory;
 use crate::coordinator::timers::TimerKind;
 use crate::coordinator::{ClientInfo, Response};
 
@@ -50,6 +51,20 @@ impl<'a> Join<'a> {
         Self { client, waiting, request, protocols }
     }
 
+    /// Memory that a new member would take, or a little more: it may be the first one, and its id
+    /// is yet to be made, of one of its names.
+    pub fn memory(&self) -> usize {
+        let request = &self.request;
+        let names = [Some(&self.client.client_id), request.group_instance_id.as_ref()];
+        let named: usize = names.into_iter().flatten().map(|name| name.len()).sum();
+        memory::MEMBERS_BYTES
+            + memory::of_member(&request.member_id)
+            + 3 * named
+            + self.client.host.len()
+            + 2 * request.protocol_type.len()
+            + memory_of_protocols(&self.protocols)
+    }
+
     /// Answer with an error.
     pub fn refuse(&self, desk: &mut Desk, member_id: &StrBytes, error: ErrorCode) {
         refuse_join(desk, self.waiting, member_id, error);
@@ -76,7 +91,8 @@ impl ClassicGroup {
     /// A member joins, or joins again. It is answered now, or when the others have joined too.
     pub fn join(&mut self, desk: &mut Desk, join: &Join<'_>) {
         let nobody = StrBytes::default();
-        let id = join.request.member_id.clone();
+        // Timers keep it longer than the request is there.
+        let id = join.request.member_id.detached();
         let kind = &join.request.protocol_type;
         if !self.has_room(desk, join) {
             self.expel(desk, &id, ErrorCode::UNKNOWN_MEMBER_ID);
@@ -109,6 +125,9 @@ impl ClassicGroup {
         if others.map(ClassicMember::bytes).sum::<usize>() + said > desk.settings.group_bytes_max {
             return false;
         }
+        if !self.has_memory(desk, join) {
+            return false;
+        }
         let is_waiting = |member: &ClassicMember| member.joining.is_some();
         let may = match self.state {
             State::Empty => true,
@@ -123,6 +142,19 @@ impl ClassicGroup {
         };
         // Ids that were given out count, too, or they could be asked for without end.
         may && (!id.is_empty() || self.pending.len() < max)
+    }
+
+    /// Whether there is memory for what the join brings.
+    fn has_memory(&self, desk: &Desk, join: &Join<'_>) -> bool {
+        let (id, instance_id) = (&join.request.member_id, &join.request.group_instance_id);
+        let said = memory_of_protocols(&join.protocols);
+        let same = || self.static_members.get(instance_id.as_ref()?);
+        let known = self.members.get(id).or_else(|| self.members.get(same()?));
+        if let Some(known) = known {
+            let growth = said.saturating_sub(memory_of_protocols(&known.protocols));
+            return desk.memory.admits_of_member(growth);
+        }
+        desk.memory.admits(join.memory())
     }
 
     /// Whether a member that speaks these protocols can agree with the members.
@@ -141,7 +173,7 @@ impl ClassicGroup {
         match instance_id.and_then(|instance_id| self.static_members.get(instance_id).cloned()) {
             Some(old) => self.join_static_again(desk, join, &old, id),
             None if instance_id.is_none() && join.waiting.version >= MEMBER_ID_REQUIRED_MIN => {
-                self.pending.insert(id.clone());
+                self.add_pending(&id);
                 let timeout_ms = i64::from(join.request.session_timeout_ms);
                 desk.set_timer(TimerKind::Session, &self.id, &id, timeout_ms);
                 join.refuse(desk, &id, ErrorCode::MEMBER_ID_REQUIRED);

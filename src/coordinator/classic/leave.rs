@@ -33,7 +33,7 @@ impl ClassicGroup {
                 Some(id) => id.clone(),
                 None => return ErrorCode::UNKNOWN_MEMBER_ID,
             }
-        } else if self.pending.remove(&member.member_id) {
+        } else if self.forget_pending(&member.member_id) {
             desk.cancel_timer(TimerKind::Session, &self.id, &member.member_id);
             return ErrorCode::NONE;
         } else {

@@ -9,6 +9,7 @@ use crate::wire::StrBytes;
 
 use super::ClassicGroup;
 use crate::coordinator::desk::Desk;
+use crate::coordinator::memory;
 use crate::coordinator::timers::TimerKind;
 
 /// One way to assign that a member speaks, with what it says in it.
@@ -83,13 +84,32 @@ impl ClassicMember {
         let spoken = self.protocols.iter().map(|each| each.name.len() + each.metadata.len());
         self.assignment.len() + spoken.sum::<usize>()
     }
+
+    /// Memory that it takes, its timers too.
+    pub fn memory(&self) -> usize {
+        let instance = self.instance_id.as_ref().map_or(0, |id| id.len());
+        memory::of_member(&self.id)
+            + instance
+            + self.client_id.len()
+            + self.client_host.len()
+            + self.protocol_type.len()
+            + memory_of_protocols(&self.protocols)
+            + self.assignment.len()
+    }
+}
+
+/// Memory that protocols of a member take.
+pub(super) fn memory_of_protocols(protocols: &[Protocol]) -> usize {
+    let each = |each: &Protocol| memory::PROTOCOL_BYTES + each.name.len() + each.metadata.len();
+    protocols.iter().map(each).sum()
 }
 
 impl ClassicGroup {
     /// Take a member in. The first one leads.
     pub(super) fn add(&mut self, member: ClassicMember) {
         if self.members.is_empty() {
-            self.protocol_type = Some(member.protocol_type.clone());
+            self.charge.add(memory::MEMBERS_BYTES);
+            self.set_protocol_type(Some(member.protocol_type.clone()));
         }
         if let Some(instance_id) = &member.instance_id {
             self.static_members.insert(instance_id.clone(), member.id.clone());
@@ -98,21 +118,30 @@ impl ClassicGroup {
             self.leader = Some(member.id.clone());
         }
         self.count_protocols(&member.protocols, true);
-        self.pending.remove(&member.id);
+        self.forget_pending(&member.id);
+        self.charge.add(member.memory());
         self.members.insert(member.id.clone(), member);
     }
 
     /// Take a member out, and whatever waits for it. Another one leads if it led.
     pub(super) fn remove(&mut self, id: &StrBytes) -> Option<ClassicMember> {
-        self.pending.remove(id);
+        self.forget_pending(id);
         self.pending_sync.remove(id);
         let member = self.members.remove(id)?;
+        self.charge.sub(member.memory());
         self.count_protocols(&member.protocols, false);
         if let Some(instance_id) = &member.instance_id {
             self.static_members.remove(instance_id);
         }
         if self.leader.as_ref() == Some(id) {
             self.leader = self.members.keys().next().cloned();
+        }
+        if self.members.is_empty() {
+            self.charge.sub(memory::MEMBERS_BYTES);
+            // Else they keep their first leaves.
+            self.members.clear();
+            self.static_members.clear();
+            self.protocols.clear();
         }
         Some(member)
     }
@@ -121,8 +150,43 @@ impl ClassicGroup {
     pub(super) fn set_protocols(&mut self, id: &StrBytes, protocols: Vec<Protocol>) {
         let Some(member) = self.members.get_mut(id) else { return };
         let before = std::mem::replace(&mut member.protocols, protocols.clone());
+        self.charge.add(memory_of_protocols(&protocols));
+        self.charge.sub(memory_of_protocols(&before));
         self.count_protocols(&before, false);
         self.count_protocols(&protocols, true);
+    }
+
+    pub(super) fn set_protocol_type(&mut self, kind: Option<StrBytes>) {
+        let bytes = |kind: &Option<StrBytes>| kind.as_ref().map_or(0, |kind| kind.len());
+        self.charge.add(bytes(&kind));
+        self.charge.sub(bytes(&self.protocol_type));
+        self.protocol_type = kind;
+    }
+
+    /// Remember a member id that was given out.
+    pub(super) fn add_pending(&mut self, id: &StrBytes) {
+        if self.pending.insert(id.clone()) {
+            self.charge.add(memory::of_member(id));
+        }
+    }
+
+    /// Forget a member id that was given out; whether it was.
+    pub(super) fn forget_pending(&mut self, id: &StrBytes) -> bool {
+        let was_pending = self.pending.remove(id);
+        if was_pending {
+            self.charge.sub(memory::of_member(id));
+        }
+        was_pending
+    }
+
+    /// Give each member what `given` says, a copy of it.
+    pub(super) fn set_assignments<'a>(&mut self, given: impl Fn(&StrBytes) -> Option<&'a Bytes>) {
+        for member in self.members.values_mut() {
+            let assignment = given(&member.id).map_or(&[][..], |bytes| &bytes[..]);
+            self.charge.add(assignment.len());
+            self.charge.sub(member.assignment.len());
+            member.assignment = Bytes::copy_from_slice(assignment);
+        }
     }
 
     fn count_protocols(&mut self, protocols: &[Protocol], is_more: bool) {

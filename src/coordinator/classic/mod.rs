@@ -28,6 +28,7 @@ use crate::wire::StrBytes;
 use super::Notice;
 use super::desk::Desk;
 use super::expiry::Ages;
+use super::memory::{self, Charge, GroupMemory};
 pub(super) use join::{Join, MEMBER_ID_REQUIRED_MIN};
 pub(super) use member::{ClassicMember, Protocol, Waiting};
 
@@ -86,12 +87,15 @@ pub(in crate::coordinator) struct ClassicGroup {
     protocols: BTreeMap<StrBytes, usize>,
     /// Topics the members read, if they are consumers that can be understood.
     subscribed: Option<BTreeSet<StrBytes>>,
+    /// What all of this takes.
+    charge: Charge,
 }
 
 impl ClassicGroup {
     /// An empty group.
-    pub fn new(id: StrBytes) -> Self {
+    pub fn new(memory: &GroupMemory, id: StrBytes) -> Self {
         Self {
+            charge: Charge::new(memory, memory::of_group(&id)),
             id,
             state: State::Empty,
             is_initial: false,
@@ -113,21 +117,21 @@ impl ClassicGroup {
     }
 
     /// The group that its record tells of.
-    pub fn load(id: StrBytes, value: GroupMetadataValue) -> Self {
-        let mut group = Self::new(id);
+    pub fn load(memory: &GroupMemory, id: StrBytes, value: GroupMetadataValue) -> Self {
+        let mut group = Self::new(memory, id);
         group.generation = value.generation;
         group.state = if value.members.is_empty() { State::Empty } else { State::Stable };
         group.state_since =
             (value.current_state_timestamp != -1).then_some(value.current_state_timestamp);
         let protocol_type = value.protocol_type.detached();
-        group.protocol_type = (!protocol_type.is_empty()).then(|| protocol_type.clone());
+        group.set_protocol_type((!protocol_type.is_empty()).then(|| protocol_type.clone()));
         group.protocol = value.protocol.map(|name| name.detached());
         group.leader = value.leader.map(|id| id.detached());
         let name = group.protocol.clone().unwrap_or_default();
         for member in value.members {
             group.add(ClassicMember::load(member, &protocol_type, &name));
         }
-        group.subscribed = group.read_subscriptions();
+        group.read_subscriptions(usize::MAX);
         group
     }
 
@@ -138,13 +142,13 @@ impl ClassicGroup {
         generation: i32,
         members: Vec<ClassicMember>,
     ) -> Self {
-        let mut group = Self::new(id);
+        let mut group = Self::new(&desk.memory, id);
         group.generation = generation;
         for member in members {
             group.add(member);
         }
         group.protocol = group.select_protocol();
-        group.subscribed = group.read_subscriptions();
+        group.read_subscriptions(desk.memory.room());
         group.state = State::Stable;
         group.state_since = Some(desk.now);
         desk.write(&group.to_record());
@@ -256,12 +260,19 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// Topics of all members, if they are consumers that can be understood.
-    fn read_subscriptions(&self) -> Option<BTreeSet<StrBytes>> {
+    /// Find out what the members read, if they are consumers that can be understood. What does not
+    /// fit into `room` is as if it could not be.
+    fn read_subscriptions(&mut self, room: usize) {
+        self.charge.sub(memory_of_topics(&self.subscribed));
+        self.subscribed = self.subscriptions(room);
+        self.charge.add(memory_of_topics(&self.subscribed));
+    }
+
+    fn subscriptions(&self, room: usize) -> Option<BTreeSet<StrBytes>> {
         if !self.speaks_consumer() {
             return None;
         }
-        let mut topics = BTreeSet::new();
+        let (mut topics, mut bytes) = (BTreeSet::new(), 0);
         if self.members.is_empty() {
             return Some(topics);
         }
@@ -271,7 +282,15 @@ impl ClassicGroup {
             // An old or strange consumer: what it reads is not known, so nothing is.
             let subscription: ConsumerProtocolSubscription =
                 consumer_protocol::read(metadata).ok()?;
-            topics.extend(subscription.topics.iter().map(StrBytes::detached));
+            for topic in &subscription.topics {
+                if !topics.contains(topic) {
+                    bytes += memory::of_text(topic);
+                    if bytes > room {
+                        return None;
+                    }
+                    topics.insert(topic.detached());
+                }
+            }
         }
         Some(topics)
     }
@@ -337,5 +356,23 @@ impl ClassicGroup {
             protocol_data: settled.clone().unwrap_or_default(),
             ..Default::default()
         }
+    }
+}
+
+fn memory_of_topics(topics: &Option<BTreeSet<StrBytes>>) -> usize {
+    topics.iter().flatten().map(memory::of_text).sum()
+}
+
+#[cfg(test)]
+impl ClassicGroup {
+    /// What it takes, by its charge and counted anew.
+    pub fn memory(&self) -> (usize, usize) {
+        let members: usize = self.members.values().map(ClassicMember::memory).sum();
+        let pending: usize = self.pending.iter().map(memory::of_member).sum();
+        let kind = self.protocol_type.as_ref().map_or(0, |kind| kind.len());
+        let topics = memory_of_topics(&self.subscribed);
+        let first = if self.members.is_empty() { 0 } else { memory::MEMBERS_BYTES };
+        let counted = memory::of_group(&self.id) + first + members + pending + kind + topics;
+        (self.charge.bytes(), counted)
     }
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use crate::protocol::ErrorCode;
 use crate::wire::StrBytes;
 
@@ -76,9 +74,7 @@ impl ClassicGroup {
     pub fn prepare_rebalance(&mut self, desk: &mut Desk, reason: &'static str) {
         self.notice(desk, Some(reason));
         if self.state == State::CompletingRebalance {
-            for member in self.members.values_mut() {
-                member.assignment = Bytes::new();
-            }
+            self.set_assignments(|_| None);
             self.answer_syncs(desk, ErrorCode::REBALANCE_IN_PROGRESS);
         }
         self.pending_sync.clear();
@@ -134,7 +130,7 @@ impl ClassicGroup {
         self.generation = self.generation.wrapping_add(1).max(0);
         self.pending_sync.clear();
         self.protocol = self.select_protocol();
-        self.subscribed = self.read_subscriptions();
+        self.read_subscriptions(desk.memory.room());
         if self.members.is_empty() {
             self.enter(desk, State::Empty);
             self.notice(desk, None);
@@ -204,7 +200,7 @@ impl ClassicGroup {
 
     /// A member has been silent for its whole session.
     fn session_over(&mut self, desk: &mut Desk, id: &StrBytes) {
-        if self.pending.remove(id) {
+        if self.forget_pending(id) {
             if self.state == State::PreparingRebalance && self.all_joined() {
                 self.complete_join(desk);
             }

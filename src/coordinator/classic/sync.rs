@@ -75,13 +75,12 @@ impl ClassicGroup {
         for each in &request.assignments {
             given.insert(&each.member_id, &each.assignment);
         }
-        for member in self.members.values_mut() {
-            // Without an assignment a member has nothing to do.
-            let assignment = given.get(&member.id).map_or(&[][..], |bytes| &bytes[..]);
-            member.assignment = Bytes::copy_from_slice(assignment);
-        }
+        let had = self.charge.bytes();
+        // Without an assignment a member has nothing to do.
+        self.set_assignments(|id| given.get(id).copied());
+        let grown = self.charge.bytes().saturating_sub(had);
         let bytes: usize = self.members.values().map(|member| member.bytes()).sum();
-        if bytes > desk.settings.group_bytes_max {
+        if bytes > desk.settings.group_bytes_max || grown > 0 && desk.memory.is_over() {
             // As when Kafka cannot write so large a record: another try.
             self.answer_syncs(desk, ErrorCode::UNKNOWN_SERVER_ERROR);
             return self.prepare_rebalance(desk, "the leader's assignments were too large");

@@ -56,7 +56,7 @@ impl ConsumerGroup {
     ) -> Result<(JoinGroupResponse, Option<ClassicGroup>), (StrBytes, ErrorCode)> {
         let request = &join.request;
         let is_unknown = request.member_id.is_empty();
-        let id = if is_unknown { desk.ids.member_id("") } else { request.member_id.clone() };
+        let id = if is_unknown { desk.ids.member_id("") } else { request.member_id.detached() };
         let instance_id = request.group_instance_id.as_ref();
         let refuse = |error| (request.member_id.clone(), error);
         if desk.settings.migration_policy == MigrationPolicy::Disabled {
@@ -85,9 +85,13 @@ impl ConsumerGroup {
             // It was put out and does not know it: others have what it still reads.
             return Err(refuse(ErrorCode::UNKNOWN_MEMBER_ID));
         }
-        let before = before.unwrap_or_else(|| ConsumerMember::new(id.clone()));
-        let updated = update(&before, join, &subscription);
-        self.check_bytes(desk, &updated).map_err(|refusal| refuse(refusal.code))?;
+        let new = || ConsumerMember::new(id.clone());
+        let updated = update(&before.clone().unwrap_or_else(new), join, &subscription);
+        let is_admitted = self
+            .check_bytes(desk, &updated)
+            .and_then(|()| self.check_memory(desk, image, before.as_ref(), &updated));
+        is_admitted.map_err(|refusal| refuse(refusal.code))?;
+        let before = before.unwrap_or_else(new);
         if let Some(old) = &replaced {
             let is_last = self.may_become_classic_with(desk, old);
             self.replace(desk, old, &before);

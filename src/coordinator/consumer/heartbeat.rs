@@ -95,7 +95,8 @@ impl<'a> Heartbeat<'a> {
         }
         let member_id = match request.member_id.is_empty() {
             true => desk.ids.member_id(""),
-            false => request.member_id.clone(),
+            // Timers keep it longer than the request is there.
+            false => request.member_id.detached(),
         };
         let owned = request.topic_partitions.as_deref().map(from_request);
         Ok(Self { client, request, member_id, owned })
@@ -168,7 +169,8 @@ impl ConsumerGroup {
         heartbeat: &Heartbeat<'_>,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
         let id = &heartbeat.member_id;
-        let Admission { replaced, before, updated } = self.check_admission(desk, heartbeat)?;
+        let Admission { replaced, before, updated } =
+            self.check_admission(desk, image, heartbeat)?;
         let is_new = before.is_none();
         let before = before.unwrap_or_else(|| ConsumerMember::new(id.clone()));
         if let Some(old) = &replaced {
@@ -202,6 +204,7 @@ impl ConsumerGroup {
     pub fn check_admission(
         &self,
         desk: &Desk,
+        image: &Image,
         heartbeat: &Heartbeat<'_>,
     ) -> Result<Admission, Refusal> {
         let id = &heartbeat.member_id;
@@ -218,6 +221,7 @@ impl ConsumerGroup {
         };
         self.check_bytes(desk, &updated)?;
         self.check_expression(&updated)?;
+        self.check_memory(desk, image, before.as_ref(), &updated)?;
         Ok(Admission { replaced, before, updated })
     }
 

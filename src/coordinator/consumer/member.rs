@@ -12,6 +12,7 @@ use crate::protocol::group_record::{
 use crate::wire::StrBytes;
 
 use super::partitions::{Owned, from_current_value, to_current_value};
+use crate::coordinator::memory;
 
 /// Epoch of a member that has left.
 pub(super) const LEFT: i32 = -1;
@@ -127,6 +128,27 @@ impl ConsumerMember {
         let classic = self.classic.iter().flat_map(|classic| &classic.supported_protocols);
         let classic: usize = classic.map(|each| each.name.len() + each.metadata.len()).sum();
         topics + classic + self.regex.as_ref().map_or(0, |regex| regex.len())
+    }
+
+    /// Memory that it takes, its timers too. What it owns is counted with what it shall have.
+    pub fn memory(&self) -> usize {
+        let texts = [&self.instance_id, &self.rack_id, &self.regex, &self.server_assignor];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        let topics: usize = self.topics.iter().map(memory::of_text).sum();
+        let classic = self.classic.iter().flat_map(|classic| &classic.supported_protocols);
+        let protocols: usize = classic
+            .map(|each| memory::PROTOCOL_BYTES + each.name.len() + each.metadata.len())
+            .sum();
+        let revoking = self.revoking.values().map(|indexes| {
+            memory::REVOKED_TOPIC_BYTES + indexes.len() * memory::REVOKED_PARTITION_BYTES
+        });
+        memory::of_member(&self.id)
+            + texts
+            + self.client_id.len()
+            + self.client_host.len()
+            + topics
+            + protocols
+            + revoking.sum::<usize>()
     }
 
     /// Record of what it wants.

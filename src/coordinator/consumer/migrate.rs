@@ -46,7 +46,7 @@ impl ConsumerGroup {
         if classic.members.len() > desk.settings.consumer_members_max {
             return Err(refuse("the group size exceeds the consumer group maximum size."));
         }
-        let mut group = Self::new(classic.id.clone());
+        let mut group = Self::new(&desk.memory, classic.id.clone());
         group.epoch = classic.generation;
         group.target_epoch = classic.generation;
         let malformed = || refuse("the embedded consumer protocol is malformed.");
@@ -81,7 +81,7 @@ impl ConsumerGroup {
                 }
             }
             group.put_member(upgrade(member, classic, subscription, &target));
-            group.target.insert(member.id.clone(), target);
+            group.set_target(member.id.clone(), Some(target));
         }
         // The hash stays zero: whoever joins finds another one and lets everything be assigned
         // anew. The classic group may not have been settled, or its topics may have grown since.

@@ -18,6 +18,7 @@ mod migrate;
 mod partitions;
 mod reconcile;
 mod regex;
+mod room;
 mod target;
 
 pub use regex::{Matched, Matching};
@@ -35,6 +36,7 @@ use crate::protocol::group_record::{
 use crate::wire::StrBytes;
 
 use super::desk::Desk;
+use super::memory::{self, Charge, GroupMemory};
 pub(super) use heartbeat::Heartbeat;
 pub(super) use member::ConsumerMember;
 use partitions::{Partitions, each_owned, from_target_value};
@@ -80,6 +82,10 @@ pub(in crate::coordinator) struct ConsumerGroup {
     claims: BTreeMap<(Uuid, PartitionIndex), usize>,
     /// There is a record of the kind that Kafka 4.0 wrote.
     has_partition_metadata: bool,
+    /// What all of this takes.
+    charge: Charge,
+    /// Soft: when there was no memory for another target.
+    no_room_at: Option<TimestampMs>,
     /// Soft: version of the metadata that `metadata_hash` was last compared with.
     checked_version: Option<u64>,
     /// Soft: version of the metadata, and when, the expressions were last resolved.
@@ -88,8 +94,10 @@ pub(in crate::coordinator) struct ConsumerGroup {
 
 impl ConsumerGroup {
     /// An empty group.
-    pub fn new(id: StrBytes) -> Self {
+    pub fn new(memory: &GroupMemory, id: StrBytes) -> Self {
         Self {
+            charge: Charge::new(memory, memory::of_group(&id)),
+            no_room_at: None,
             id,
             epoch: 0,
             metadata_hash: 0,
@@ -149,6 +157,12 @@ impl ConsumerGroup {
             }
             GroupRecord::ConsumerGroupMemberMetadata(key, None) => {
                 drop(self.take_member(&key.member_id));
+                if self.members.is_empty() {
+                    // Else they keep their first leaves.
+                    self.members.clear();
+                    self.static_members.clear();
+                    self.claims.clear();
+                }
             }
             GroupRecord::ConsumerGroupTargetAssignmentMetadata(_, value) => {
                 let value = value.unwrap_or(ConsumerGroupTargetAssignmentMetadataValue {
@@ -159,10 +173,10 @@ impl ConsumerGroup {
                 self.target_timestamp = value.assignment_timestamp;
             }
             GroupRecord::ConsumerGroupTargetAssignmentMember(key, Some(value)) => {
-                self.target.insert(key.member_id.detached(), from_target_value(&value));
+                self.set_target(key.member_id.detached(), Some(from_target_value(&value)));
             }
             GroupRecord::ConsumerGroupTargetAssignmentMember(key, None) => {
-                self.target.remove(&key.member_id);
+                self.set_target(key.member_id, None);
             }
             GroupRecord::ConsumerGroupCurrentMemberAssignment(key, Some(value)) => {
                 let mut member = self.take_member(&key.member_id);
@@ -184,10 +198,10 @@ impl ConsumerGroup {
                     version: value.version,
                     timestamp: value.timestamp,
                 };
-                self.regexes.insert(key.regular_expression.detached(), resolved);
+                self.set_resolved(key.regular_expression.detached(), Some(resolved));
             }
             GroupRecord::ConsumerGroupRegularExpression(key, None) => {
-                self.regexes.remove(&key.regular_expression);
+                self.set_resolved(key.regular_expression, None);
             }
             // The end of the group is its owner's affair; the others are no records of it.
             GroupRecord::ConsumerGroupMetadata(_, None)
@@ -196,11 +210,41 @@ impl ConsumerGroup {
         }
     }
 
+    fn set_target(&mut self, member: StrBytes, target: Option<Partitions>) {
+        if let Some(target) = &target {
+            self.charge.add(memory_of_target(&member, target));
+        }
+        let before = match target {
+            Some(target) => self.target.insert(member.clone(), target),
+            None => self.target.remove(&member),
+        };
+        if let Some(before) = before {
+            self.charge.sub(memory_of_target(&member, &before));
+        }
+    }
+
+    fn set_resolved(&mut self, regex: StrBytes, resolved: Option<Resolved>) {
+        if let Some(resolved) = &resolved {
+            self.charge.add(memory_of_expression(&regex, &resolved.topics));
+        }
+        let before = match resolved {
+            Some(resolved) => self.regexes.insert(regex.clone(), resolved),
+            None => self.regexes.remove(&regex),
+        };
+        if let Some(before) = before {
+            self.charge.sub(memory_of_expression(&regex, &before.topics));
+        }
+    }
+
     /// Take a member out of the book, or make one.
     fn take_member(&mut self, id: &StrBytes) -> ConsumerMember {
         let Some(member) = self.members.remove(id) else {
             return ConsumerMember::new(id.detached());
         };
+        self.charge.sub(member.memory());
+        if self.members.is_empty() {
+            self.charge.sub(memory::MEMBERS_BYTES);
+        }
         if let Some(instance_id) = &member.instance_id
             && self.static_members.get(instance_id) == Some(&member.id)
         {
@@ -223,6 +267,10 @@ impl ConsumerGroup {
         }
         for partition in each_owned(&member.assigned).chain(each_owned(&member.revoking)) {
             *self.claims.entry(partition).or_default() += 1;
+        }
+        self.charge.add(member.memory());
+        if self.members.is_empty() {
+            self.charge.add(memory::MEMBERS_BYTES);
         }
         self.members.insert(member.id.clone(), member);
     }
@@ -327,6 +375,22 @@ impl ConsumerGroup {
     }
 }
 
+/// Memory of what a member shall have, and of owning it.
+fn memory_of_target(member: &StrBytes, target: &Partitions) -> usize {
+    let topics = target.values().map(|indexes| memory_of_topic(indexes.len()));
+    memory::of_text(member) + topics.sum::<usize>()
+}
+
+/// Memory of so many partitions of one topic that a member shall have.
+fn memory_of_topic(partitions: usize) -> usize {
+    memory::TARGET_TOPIC_BYTES + partitions * memory::TARGET_PARTITION_BYTES
+}
+
+/// Memory of the topics that an expression stands for.
+fn memory_of_expression(regex: &StrBytes, topics: &BTreeSet<StrBytes>) -> usize {
+    memory::of_text(regex) + topics.iter().map(memory::of_text).sum::<usize>()
+}
+
 /// A setting of the group itself, if it has one.
 fn own_setting(image: &Image, group: &StrBytes, key: &str) -> Option<i64> {
     image.group_overrides(group)?.get(key)?.parse().ok()
@@ -338,5 +402,16 @@ impl ConsumerGroup {
     pub fn copy_soft(&mut self, other: &Self) {
         self.checked_version = other.checked_version;
         self.resolved_at = other.resolved_at;
+        self.no_room_at = other.no_room_at;
+    }
+
+    /// What it takes, by its charge and counted anew.
+    pub fn memory(&self) -> (usize, usize) {
+        let members: usize = self.members.values().map(ConsumerMember::memory).sum();
+        let target = self.target.iter().map(|(id, target)| memory_of_target(id, target));
+        let topics = self.regexes.iter().map(|(id, known)| memory_of_expression(id, &known.topics));
+        let first = if self.members.is_empty() { 0 } else { memory::MEMBERS_BYTES };
+        let parts = first + members + target.sum::<usize>() + topics.sum::<usize>();
+        (self.charge.bytes(), memory::of_group(&self.id) + parts)
     }
 }

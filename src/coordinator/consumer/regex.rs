@@ -20,7 +20,7 @@ use crate::protocol::group_record::{
 };
 use crate::wire::StrBytes;
 
-use super::{ConsumerGroup, ConsumerMember, Refusal, Resolved};
+use super::{ConsumerGroup, ConsumerMember, Refusal, Resolved, memory_of_expression};
 use crate::coordinator::desk::Desk;
 
 /// Longest expression.
@@ -66,6 +66,13 @@ fn build(expression: &str) -> Result<Regex, regex::Error> {
 pub struct Matched {
     version: u64,
     topics: BTreeMap<StrBytes, BTreeSet<StrBytes>>,
+}
+
+impl Matched {
+    /// What an expression stands for, if it was looked at.
+    pub(super) fn topics(&self, expression: &StrBytes) -> Option<&BTreeSet<StrBytes>> {
+        self.topics.get(expression)
+    }
 }
 
 /// Resolving expressions, piece by piece.
@@ -158,6 +165,14 @@ impl ConsumerGroup {
     ) -> bool {
         if self.regexes.get(regex).is_some_and(|known| known.topics == *topics) {
             return false;
+        }
+        // A new one was admitted; one that stands for more topics than before waits for room.
+        if let Some(known) = self.regexes.get(regex) {
+            let has = memory_of_expression(regex, &known.topics);
+            let growth = memory_of_expression(regex, topics).saturating_sub(has);
+            if !desk.memory.admits_of_member(growth) {
+                return false;
+            }
         }
         let version = i64::try_from(version).unwrap_or(i64::MAX);
         let resolved = Resolved { topics: topics.clone(), version, timestamp: desk.now };

@@ -29,10 +29,13 @@ impl ConsumerGroup {
 
     /// Assign anew if what the members want has changed since the last target.
     pub(super) fn update_target(&mut self, desk: &mut Desk, image: &Image) {
-        if self.target_epoch >= self.epoch {
+        if self.target_epoch >= self.epoch || self.waits_for_room(desk) {
             return;
         }
         let mut assignment = assign(&self.preferred_assignor(desk), &self.spec(image));
+        if !self.has_room_for_target(desk, assignment.iter()) {
+            return;
+        }
         let ids: Vec<StrBytes> = self.members.keys().cloned().collect();
         for id in ids {
             let target = assignment.remove(&id).unwrap_or_default();

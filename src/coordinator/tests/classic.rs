@@ -41,7 +41,7 @@ fn static_join(instance: &str, id: &str, protocols: &[&str]) -> JoinGroupRequest
     JoinGroupRequest { group_instance_id: Some(instance.into()), ..join(id, protocols) }
 }
 
-fn sync(id: &str, generation: i32, given: &[(&str, &'static str)]) -> SyncGroupRequest {
+pub(super) fn sync(id: &str, generation: i32, given: &[(&str, &'static str)]) -> SyncGroupRequest {
     let assignments = given.iter().map(|(id, bytes)| SyncGroupRequestAssignment {
         member_id: (*id).into(),
         assignment: Bytes::from_static(bytes.as_bytes()),
@@ -97,7 +97,7 @@ impl Bench {
         }
     }
 
-    fn leave(&mut self, version: i16, members: &[(&str, Option<&str>)]) -> Vec<ErrorCode> {
+    pub fn leave(&mut self, version: i16, members: &[(&str, Option<&str>)]) -> Vec<ErrorCode> {
         let members = members.iter().map(|(id, instance)| MemberIdentity {
             member_id: (*id).into(),
             group_instance_id: instance.map(Into::into),
@@ -134,7 +134,7 @@ impl Bench {
     }
 
     /// A stable group of `count` members; their ids, the leader first.
-    fn stable(&mut self, count: usize) -> Vec<String> {
+    pub fn stable(&mut self, count: usize) -> Vec<String> {
         let mut ids: Vec<String> = (0..count).map(|_| self.member_id(&["range"])).collect();
         let tickets: Vec<u64> = ids.iter().map(|id| self.send_join(join(id, &["range"]))).collect();
         self.pass(6_000);
@@ -554,4 +554,18 @@ fn sessions_that_end_in_one_moment_are_seen_to_in_bounded_steps() {
         ticks += 1;
     }
     assert_eq!(ticks, 3);
+}
+
+/// Else a small member keeps a large request in memory.
+#[test]
+fn nothing_of_a_request_outlives_it() {
+    let mut bench = Bench::new();
+    let given_out = bench.member_id(&["range"]);
+    let frame = Bytes::from([given_out.as_bytes(), b"range"].concat());
+    let text = |at: std::ops::Range<usize>| StrBytes::try_from(frame.slice(at)).unwrap();
+    let mut request = join("", &["range"]);
+    request.member_id = text(0..given_out.len());
+    request.protocols[0].name = text(given_out.len()..frame.len());
+    bench.send_join(request);
+    assert!(frame.is_unique(), "something of a join is kept while it waits");
 }

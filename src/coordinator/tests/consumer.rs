@@ -47,7 +47,7 @@ pub(super) fn joining(id: &str, topics: &[&str]) -> ConsumerGroupHeartbeatReques
     }
 }
 
-fn beating(id: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+pub(super) fn beating(id: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: "g".into(),
         member_id: id.into(),
@@ -526,4 +526,27 @@ fn commits_are_checked_against_the_member() {
     assert_eq!((fetch(None, -1), fetch(Some("a"), 2)), (NONE, NONE));
     assert_eq!(fetch(Some("a"), 1), ErrorCode::STALE_MEMBER_EPOCH);
     assert_eq!(fetch(Some("x"), 2), ErrorCode::UNKNOWN_MEMBER_ID);
+}
+
+/// Else a small member keeps a large request in memory.
+#[test]
+fn nothing_of_a_request_outlives_it() {
+    let mut bench = Bench::new();
+    bench.topic("t", 1);
+    let frame = Bytes::from_static(b"gtiraa").to_vec();
+    let frame = Bytes::from(frame);
+    let text = |at: usize| StrBytes::try_from(frame.slice(at..=at)).unwrap();
+    let request = || ConsumerGroupHeartbeatRequest {
+        group_id: text(0),
+        member_id: text(5),
+        instance_id: Some(text(2)),
+        rack_id: Some(text(3)),
+        subscribed_topic_names: Some(vec![text(1)]),
+        subscribed_topic_regex: Some(text(4)),
+        ..joining("", &[])
+    };
+    assert_eq!(bench.beat(request()).error_code, NONE);
+    let again = ConsumerGroupHeartbeatRequest { member_epoch: 1, ..request() };
+    assert_eq!(bench.beat(again).error_code, NONE);
+    assert!(frame.is_unique(), "something of a heartbeat is kept");
 }

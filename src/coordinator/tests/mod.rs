@@ -5,6 +5,7 @@
 
 mod classic;
 mod consumer;
+mod memory;
 mod migration;
 mod offsets;
 mod records;
@@ -53,8 +54,12 @@ impl Bench {
     }
 
     pub fn with(settings: GroupSettings) -> Self {
+        Self::with_memory(settings, usize::MAX)
+    }
+
+    pub fn with_memory(settings: GroupSettings, bytes_max: usize) -> Self {
         let settings = Arc::new(settings);
-        let mut coordinator = Coordinator::new(settings.clone(), 1);
+        let mut coordinator = Coordinator::new(settings.clone(), GroupMemory::new(bytes_max), 1);
         let image = Image::default();
         let now = 1_000_000;
         assert_eq!(coordinator.deadline(), None);
@@ -136,8 +141,13 @@ impl Bench {
 
     /// Another coordinator that has read the log.
     pub fn reloaded(&self) -> Coordinator {
+        self.reloaded_with(self.coordinator.desk.memory.max())
+    }
+
+    fn reloaded_with(&self, bytes_max: usize) -> Coordinator {
         // Another seed, as after every start.
-        let mut other = Coordinator::new(self.settings.clone(), 2 + self.restarts);
+        let memory = GroupMemory::new(bytes_max);
+        let mut other = Coordinator::new(self.settings.clone(), memory, 2 + self.restarts);
         for record in &self.log {
             other.replay(record.key.clone(), record.value.clone(), self.now).unwrap();
         }
@@ -146,8 +156,13 @@ impl Bench {
 
     /// Go on with a coordinator that has read the log, as after a restart.
     pub fn restart(&mut self) {
+        self.restart_with(self.coordinator.desk.memory.max());
+    }
+
+    /// As [`Bench::restart`], with so much memory.
+    pub fn restart_with(&mut self, bytes_max: usize) {
         self.restarts += 1;
-        self.coordinator = self.reloaded();
+        self.coordinator = self.reloaded_with(bytes_max);
         let step = self.coordinator.loaded(self.now, &self.image);
         self.log.extend(step.records);
     }

@@ -60,7 +60,7 @@ fn records_are_written_in_kafkas_versions() {
 
 #[test]
 fn foreign_keys_are_skipped_and_damage_is_an_error() {
-    let mut coordinator = Coordinator::new(Arc::new(settings()), 1);
+    let mut coordinator = Coordinator::new(Arc::new(settings()), GroupMemory::new(0), 1);
     let mut replay = |key: &'static [u8], value: Option<&'static [u8]>| {
         coordinator.replay(Bytes::from_static(key), value.map(Bytes::from_static), 0)
     };

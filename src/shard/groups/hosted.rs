@@ -160,6 +160,7 @@ impl<R: Runtime> Hosted<R> {
     fn take(self: &Rc<Self>, shard: &Rc<Shard<R>>, step: Step) {
         let Step { records, replies, notices } = step;
         shard.groups.tell(&shard.runtime, notices);
+        shard.groups.tell_full(&shard.runtime);
         if records.is_empty() {
             let mut state = self.state.borrow_mut();
             match state.appends.back_mut() {
@@ -267,7 +268,8 @@ impl<R: Runtime> Hosted<R> {
         }
         let begun = shard.runtime.now();
         let seed = u128::from_be_bytes(Uuid::random().0);
-        let mut coordinator = Coordinator::new(shard.config.groups.clone(), seed);
+        let mut coordinator =
+            Coordinator::new(shard.config.groups.clone(), shard.groups.memory.clone(), seed);
         let records = match load::replay(shard, &self.partition, &mut coordinator).await {
             Ok(records) => records,
             Err(why) => {

@@ -23,7 +23,7 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, join_all, ready, select};
 
 use crate::cluster::image::Image;
-use crate::coordinator::{ClientInfo, Event, Matching, Notice, Request};
+use crate::coordinator::{ClientInfo, Event, GroupMemory, Matching, Notice, Request};
 use crate::metrics::Value;
 use crate::model::{CONSUMER_OFFSETS, PartitionIndex, TimestampMs, TopicPartition};
 use crate::runtime::wait::{Pace, WaitList};
@@ -33,6 +33,9 @@ use super::Shard;
 use super::call::{GroupCall, GroupRefusal, Reply};
 use super::serve::Begun;
 use hosted::Hosted;
+
+/// A line about memory of groups comes once in this time.
+const FULL_LINE_PERIOD: Duration = Duration::from_secs(10);
 
 /// The coordinators of one shard.
 pub struct Groups<R: Runtime> {
@@ -45,12 +48,16 @@ pub struct Groups<R: Runtime> {
     /// What turns the monotonic clock into wall-clock time that never jumps.
     wall_offset_ms: i64,
     is_closed: Cell<bool>,
+    /// What all coordinators hold.
+    memory: GroupMemory,
     /// Of the lines about rebalances.
     lines: LineLimit,
+    /// Of the lines about memory.
+    full_lines: LineLimit,
 }
 
 impl<R: Runtime> Groups<R> {
-    pub(super) fn new(runtime: &R) -> Self {
+    pub(super) fn new(runtime: &R, memory_bytes_max: usize) -> Self {
         Self {
             hosted: RefCell::default(),
             next_ticket: Cell::new(0),
@@ -58,7 +65,9 @@ impl<R: Runtime> Groups<R> {
             rearmed: WaitList::default(),
             wall_offset_ms: runtime.wall_ms().saturating_sub(millis(runtime.now())),
             is_closed: Cell::new(false),
+            memory: GroupMemory::new(memory_bytes_max),
             lines: LineLimit::default(),
+            full_lines: LineLimit::new(1, FULL_LINE_PERIOD),
         }
     }
 
@@ -103,6 +112,24 @@ impl<R: Runtime> Groups<R> {
                 None => tracing::info!(?group, generation, members, unsaid, "a group has settled"),
             }
         }
+    }
+
+    /// Tell the operator that there was no memory for something.
+    fn tell_full(&self, runtime: &R) {
+        if self.memory.take_refusals() == 0 {
+            return;
+        }
+        let Some(unsaid) = self.full_lines.may_log(runtime.now()) else { return };
+        let (held, max) = (self.memory.held(), self.memory.max());
+        tracing::warn!(
+            held,
+            max,
+            unsaid,
+            "no memory for more groups, members, assignments or offsets on this shard: requests \
+             are refused, groups keep the assignment that they have; delete groups and offsets \
+             that are not used, look for a client that makes too many, or raise \
+             thalweg.groups.memory.bytes.max"
+        );
     }
 
     fn all(&self) -> Vec<Rc<Hosted<R>>> {
@@ -269,6 +296,7 @@ impl<R: Runtime> Shard<R> {
             (Value::Groups, groups),
             (Value::GroupMembers, members),
             (Value::CommittedOffsets, offsets),
+            (Value::GroupsMemory, self.groups.memory.held() as u64),
             (Value::GroupRebalances, rebalances),
             (Value::OffsetCommits, commits),
         ] {

@@ -26,6 +26,21 @@ pub(in crate::coordinator) fn same_as_replayed(live: &Coordinator, replayed: &mu
     }
 }
 
+/// What is counted as things come and go is what there is.
+pub(in crate::coordinator) fn memory_is_counted(coordinator: &Coordinator) {
+    let groups = coordinator.groups.values().map(|group| match group {
+        Group::Classic(group) => group.memory(),
+        Group::Consumer(group) => group.memory(),
+    });
+    let parts = groups.chain([coordinator.offsets.memory()]);
+    let mut sum = 0;
+    for (charged, counted) in parts {
+        assert_eq!(charged, counted, "{:#?}", coordinator.groups);
+        sum += counted;
+    }
+    assert_eq!(coordinator.desk.memory.held(), sum);
+}
+
 fn same_generation(live: &ClassicGroup, replayed: &ClassicGroup) {
     if !matches!(live.state, State::Stable | State::Empty) {
         assert!(replayed.generation <= live.generation);

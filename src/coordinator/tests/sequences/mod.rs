@@ -3,6 +3,7 @@
 //! After every event:
 //! - no ticket was answered twice, and no tick leaves a deadline in the past;
 //! - a coordinator that has replayed the records knows the same;
+//! - the memory that either counts is what its groups and offsets take;
 //! - generations and epochs have not gone back;
 //! - no two members own the same partition, by what they have been told and have acknowledged.
 //!
@@ -16,7 +17,7 @@ use super::*;
 use crate::protocol::messages::delete_groups::DeleteGroupsRequest;
 use actor::Actor;
 use invariants::Epochs;
-pub(super) use invariants::same_as_replayed;
+pub(super) use invariants::{memory_is_counted, same_as_replayed};
 
 /// Sequences, each from a seed of its own.
 const SEQUENCES: u64 = 10_000;
@@ -71,7 +72,8 @@ impl World {
         let protocols = dice.roll(3);
         let actors = (0..2 + dice.roll(4)).map(|number| Actor::new(&mut dice, number, protocols));
         let actors = actors.collect();
-        let replayed = Coordinator::new(bench.settings.clone(), 3);
+        let memory = GroupMemory::new(0);
+        let replayed = Coordinator::new(bench.settings.clone(), memory, 3);
         let (replayed_records, epochs) = (0, Epochs::default());
         Self { bench, dice, actors, replayed, replayed_records, epochs, topics: 2 }
     }
@@ -177,6 +179,8 @@ impl World {
     fn check(&mut self) {
         self.replay();
         same_as_replayed(&self.bench.coordinator, &mut self.replayed);
+        invariants::memory_is_counted(&self.bench.coordinator);
+        invariants::memory_is_counted(&self.replayed);
         self.epochs.check(&self.bench.coordinator);
         invariants::one_owner(&self.bench.coordinator, &self.actors);
     }
