@@ -110,7 +110,7 @@ async fn route<R: Runtime>(
         ApiKey::LeaveGroup => alone!(leave_group LeaveGroupRequest by groups::one),
         ApiKey::OffsetCommit => alone!(offset_commit OffsetCommitRequest by groups::offset_commit),
         ApiKey::OffsetFetch => alone!(offset_fetch OffsetFetchRequest by groups::offset_fetch),
-        ApiKey::OffsetDelete => alone!(offset_delete OffsetDeleteRequest by groups::one),
+        ApiKey::OffsetDelete => alone!(offset_delete OffsetDeleteRequest by groups::offset_delete),
         ApiKey::ListGroups => alone!(list_groups ListGroupsRequest by groups::all),
         ApiKey::DescribeGroups => alone!(describe_groups DescribeGroupsRequest by groups::describe),
         ApiKey::DeleteGroups => alone!(delete_groups DeleteGroupsRequest by groups::many),
