@@ -293,7 +293,7 @@ fn very_many_offsets_are_deleted_in_parts() {
         .with_group_id(text("group").into())
         .with_topics(vec![topic(0..1000), topic(1000..OFFSETS + 100)]);
     let done = connection.call(0, &delete).expect("OffsetDelete");
-    assert!(commits() - before >= 3, "{} commits for it", commits() - before);
+    assert!(commits() - before > 1, "{} commits for it", commits() - before);
     assert_eq!((done.error_code, done.topics.len()), (0, 2));
     let answers = done.topics.iter().flat_map(|topic| &topic.partitions);
     let answers: Vec<_> = answers.map(|p| (p.partition_index, p.error_code)).collect();
