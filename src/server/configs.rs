@@ -89,6 +89,7 @@ pub async fn alter<R: Runtime>(
         }
         responses.push(response);
     }
+    drop(named);
     if alterations.is_empty() {
         return Ok(responses);
     }
@@ -98,6 +99,7 @@ pub async fn alter<R: Runtime>(
         return Err(Hangup("the controller is stopping".into()));
     };
     for (slot, result) in slots.into_iter().zip(results) {
+        pace.worked(1).await;
         if let Err(error) = result {
             refuse(&mut responses[slot], refusal(asked[slot].kind, &error));
         }

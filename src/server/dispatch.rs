@@ -8,10 +8,14 @@ use bytes::Bytes;
 use crate::metrics::Latency;
 use crate::protocol::{ApiKey, PREFIX_LEN, Request, RequestHeader, encode_response, messages as m};
 use crate::runtime::Runtime;
+use crate::runtime::wait::step_aside;
 use crate::wire::{DecodeErrorKind, Field, Message, Reader};
 
 use super::handlers as h;
 use super::request::{Answer, Answering, Caller, Hangup};
+
+/// A request of more bytes than this is decoded, and an answer encoded, in a turn of its own.
+const LONG_BYTES: usize = 64 << 10;
 
 /// A request that has begun.
 pub enum Began {
@@ -111,7 +115,7 @@ async fn route<R: Runtime>(
         ApiKey::LeaveGroup => alone!(leave_group LeaveGroupRequest by groups::one),
         ApiKey::OffsetCommit => alone!(offset_commit OffsetCommitRequest by groups::offset_commit),
         ApiKey::OffsetFetch => alone!(offset_fetch OffsetFetchRequest by groups::offset_fetch),
-        ApiKey::OffsetDelete => alone!(offset_delete OffsetDeleteRequest by groups::one),
+        ApiKey::OffsetDelete => alone!(offset_delete OffsetDeleteRequest by groups::offset_delete),
         ApiKey::ListGroups => alone!(list_groups ListGroupsRequest by groups::all),
         ApiKey::DescribeGroups => alone!(describe_groups DescribeGroupsRequest by groups::describe),
         ApiKey::DeleteGroups => alone!(delete_groups DeleteGroupsRequest by groups::many),
@@ -161,13 +165,21 @@ where
     H: FnOnce(Rc<Caller<R>>, i16, Q) -> F + 'static,
     F: Future<Output = Result<Q::Response, Hangup>> + 'static,
 {
+    let is_long = reader.remaining() > LONG_BYTES;
     let request = decode::<Q>(&mut reader, header)?;
     let caller = caller.clone();
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     Ok(Began::Alone(Box::pin(async move {
+        if is_long {
+            step_aside().await;
+        }
         let (shard, memory) = (caller.shard.clone(), caller.answer_memory.clone());
         let response = handle(caller, version, request).await?;
-        check_answer(response.size_hint())?;
+        let bytes = response.size_hint();
+        check_answer(bytes)?;
+        if bytes > LONG_BYTES {
+            step_aside().await;
+        }
         let mut answer = encode(Q::KEY, version, correlation_id, &response)?;
         answer.lease = Some(memory.lease_now(answer.bytes()));
         shard.metrics.response(Q::KEY as i16, answer.bytes(), false);

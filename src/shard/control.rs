@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use futures_util::lock::Mutex;
 
 use crate::cluster::change::Change;
@@ -24,15 +25,19 @@ use crate::config::{Config, Durability, TopicConfig};
 use crate::model::{ProducerId, TopicPartition, Uuid};
 use crate::partition::producers::ProducerLimits;
 use crate::partition::{Closed, Partition, PartitionConfig};
-use crate::runtime::wait::Pace;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace, step_aside};
 use crate::runtime::{LineLimit, Runtime};
 use crate::storage::{Compaction, LogConfig, Replay, StorageError};
 
 use super::Shard;
 use super::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
 
-/// Items of a request that are decided before others go first.
-const DECISIONS_AT_ONCE: usize = 100;
+/// What it takes to decide about one item of a request, or to work out a topic's settings, as so
+/// many cheap things.
+const DECISION: usize = 10;
+
+/// Logs that are created or deleted at the same time: they share the flush that each waits for.
+const LOGS_AT_ONCE: usize = 64;
 
 /// The one writer of metadata.
 pub struct Controller {
@@ -67,23 +72,37 @@ struct Decided<T> {
     changes: Vec<Change>,
     outcomes: Vec<Result<T, ControlError>>,
     image: Image,
+    pace: Pace,
 }
 
 impl<T> Decided<T> {
     fn new(image: &Image) -> Self {
-        Self { changes: Vec::new(), outcomes: Vec::new(), image: image.clone() }
+        Self {
+            changes: Vec::new(),
+            outcomes: Vec::new(),
+            image: image.clone(),
+            pace: Pace::new(ITEMS_AT_ONCE),
+        }
     }
 
-    /// Apply what was decided for one item, so that the next one sees it.
-    fn item(&mut self, decided: Result<(T, Vec<Change>), ControlError>) {
-        let outcome = decided.and_then(|(value, changes)| {
-            for change in &changes {
-                self.image.apply(change).map_err(ControlError::InvalidRequest)?;
-            }
-            self.changes.extend(changes);
-            Ok(value)
-        });
+    /// Apply what was decided for one item, so that the next one sees it. Others go first before
+    /// and in between: nobody else sees this image yet.
+    async fn item(&mut self, decided: Result<(T, Vec<Change>), ControlError>) {
+        self.pace.worked(DECISION).await;
+        let outcome = match decided {
+            Ok((value, changes)) => self.apply(changes).await.map(|()| value),
+            Err(why) => Err(why),
+        };
         self.outcomes.push(outcome);
+    }
+
+    async fn apply(&mut self, changes: Vec<Change>) -> Result<(), ControlError> {
+        for change in &changes {
+            self.pace.worked(1).await;
+            self.image.apply(change).map_err(ControlError::InvalidRequest)?;
+        }
+        self.changes.extend(changes);
+        Ok(())
     }
 }
 
@@ -93,67 +112,59 @@ impl<R: Runtime> Shard<R> {
         let controller = self.controller.clone()?;
         let mut log = controller.log.lock().await;
         let image = controller.image();
-        Some(match request {
+        let reply = match request {
             ControlRequest::CreateTopics { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for topic in &topics {
-                    pace.worked(1).await;
                     let created = create_topic(&decided.image, &controller.limits, topic);
-                    decided.item(created.map(|(id, changes)| {
-                        let partitions = |c: &&Change| matches!(c, Change::Partition { .. });
-                        let count = changes.iter().filter(partitions).count();
-                        ((id, count as i32), changes)
-                    }));
+                    decided
+                        .item(created.map(|(id, changes)| {
+                            let partitions = |c: &&Change| matches!(c, Change::Partition { .. });
+                            let count = changes.iter().filter(partitions).count();
+                            ((id, count as i32), changes)
+                        }))
+                        .await;
                 }
                 let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Topics(outcomes)
             }
             ControlRequest::CreatePartitions { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for more in &topics {
-                    pace.worked(1).await;
                     let MorePartitions { topic, count, assignments } = more;
                     let limits = &controller.limits;
                     let assignments = assignments.as_deref();
                     let grown =
                         create_partitions(&decided.image, limits, topic, *count, assignments);
                     let id = image.topic(topic).map_or(Uuid::ZERO, |t| t.id);
-                    decided.item(grown.map(|changes| ((id, *count), changes)));
+                    decided.item(grown.map(|changes| ((id, *count), changes))).await;
                 }
                 let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Topics(outcomes)
             }
             ControlRequest::DeleteTopics(ids) => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for id in ids {
-                    pace.worked(1).await;
                     let count = image.topic_by_id(id).map_or(0, |t| t.partitions.len() as i32);
                     let deleted = delete_topic(&decided.image, id);
-                    decided.item(deleted.map(|change| ((id, count), vec![change])));
+                    decided.item(deleted.map(|change| ((id, count), vec![change]))).await;
                 }
                 ControlReply::Topics(self.commit(&controller, &mut log, decided).await)
             }
             ControlRequest::Configs { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for alteration in &alterations {
-                    pace.worked(1).await;
                     let altered = alter_configs(&decided.image, &self.config, alteration);
-                    decided.item(altered.map(|changes| ((), changes)));
+                    decided.item(altered.map(|changes| ((), changes))).await;
                 }
                 let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Altered(outcomes)
             }
             ControlRequest::Quotas { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
-                let mut pace = Pace::new(DECISIONS_AT_ONCE);
                 for alteration in &alterations {
-                    pace.worked(1).await;
                     let altered = alter_quotas(&decided.image, alteration);
-                    decided.item(altered.map(|changes| ((), changes)));
+                    decided.item(altered.map(|changes| ((), changes))).await;
                 }
                 let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Altered(outcomes)
@@ -165,12 +176,17 @@ impl<R: Runtime> Shard<R> {
                     Change::ProducerIds { next } => *next,
                     _ => first,
                 };
-                decided.item(Ok(((first, end), vec![change])));
+                decided.item(Ok(((first, end), vec![change]))).await;
                 let mut outcomes = self.commit(&controller, &mut log, decided).await;
                 let gone = || Err(ControlError::Storage("no producer ids were reserved".into()));
                 ControlReply::ProducerIds(outcomes.pop().unwrap_or_else(gone))
             }
-        })
+        };
+        // What the shards have replaced by now may be large, and this may be the last to hold it.
+        step_aside().await;
+        drop(image);
+        step_aside().await;
+        Some(reply)
     }
 
     /// What became of each item: carried out, or, if `validate_only`, what would become of it.
@@ -230,9 +246,25 @@ impl<R: Runtime> Shard<R> {
             self.tell_durability(durability, &before, &image);
         }
         self.topic_configs.borrow_mut().clear();
-        let mut failures = Vec::new();
-        let mut pace = Pace::new(DECISIONS_AT_ONCE);
+        let new = self.settle_known(&before, &image, is_reconfigured).await;
+        let failures = self.create_all(&image, &new).await;
+        self.remove_gone(&before, &image).await;
+        self.install_groups(&image);
+        failures
+    }
+
+    /// Give the partitions that this shard has what has changed of their settings; those of its
+    /// own that it has not.
+    async fn settle_known(
+        &self,
+        before: &Image,
+        image: &Image,
+        is_reconfigured: bool,
+    ) -> Vec<TopicPartition> {
+        let mut new = Vec::new();
+        let mut pace = Pace::new(ITEMS_AT_ONCE);
         for topic in image.topics() {
+            pace.worked(1).await;
             let known = before.topic_by_id(topic.id);
             if known.is_some_and(|k| Arc::ptr_eq(k, topic)) && !is_reconfigured {
                 continue;
@@ -240,30 +272,40 @@ impl<R: Runtime> Shard<R> {
             let overrides_changed =
                 is_reconfigured || known.is_some_and(|k| k.overrides != topic.overrides);
             for index in 0..topic.partitions.len() as i32 {
+                pace.worked(1).await;
                 let id = TopicPartition { topic_id: topic.id, partition: index };
                 if placement::owner(id, self.shards) != self.id {
                     continue;
                 }
                 match self.partition(id) {
                     Some(partition) if overrides_changed => {
-                        pace.worked(1).await;
-                        let (log, rules) = self.settings(&image, id);
+                        pace.worked(DECISION).await;
+                        let (log, rules) = self.settings(image, id);
                         partition.log().set_config(log);
                         self.count_relaxed(partition.is_relaxed(), rules.relaxed);
                         partition.set_config(&rules);
                     }
                     Some(_) => {}
-                    None => {
-                        pace.worked(1).await;
-                        if let Err(why) = self.create(&image, id).await {
-                            failures.push((id, why));
-                        }
-                    }
+                    None => new.push(id),
                 }
             }
         }
-        self.remove_gone(&image).await;
-        self.install_groups(&image);
+        new
+    }
+
+    /// Create and open these; those whose log could not be created.
+    async fn create_all(
+        self: &Rc<Self>,
+        image: &Image,
+        new: &[TopicPartition],
+    ) -> Vec<(TopicPartition, String)> {
+        let mut failures = Vec::new();
+        for some in new.chunks(LOGS_AT_ONCE) {
+            let created = join_all(some.iter().map(|id| self.create(image, *id))).await;
+            let failed = some.iter().zip(created).filter_map(|(id, done)| Some((*id, done.err()?)));
+            failures.extend(failed);
+            step_aside().await;
+        }
         failures
     }
 
@@ -309,25 +351,34 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// Close and delete what the image no longer has.
-    async fn remove_gone(&self, image: &Image) {
-        let gone: Vec<_> = {
-            let mut partitions = self.partitions.borrow_mut();
-            let topics: HashSet<_> = image.topics().map(|t| t.id).collect();
-            let gone: Vec<_> =
-                partitions.keys().filter(|id| !topics.contains(&id.topic_id)).copied().collect();
-            gone.into_iter().filter_map(|id| partitions.remove(&id)).collect()
-        };
-        let mut pace = Pace::new(DECISIONS_AT_ONCE);
-        for partition in gone {
-            self.count_relaxed(partition.is_relaxed(), false);
+    async fn remove_gone(&self, before: &Image, image: &Image) {
+        let mut gone = Vec::new();
+        let mut pace = Pace::new(ITEMS_AT_ONCE);
+        for topic in before.topics() {
             pace.worked(1).await;
-            partition.close(Closed::Deleted);
-            match self.store.delete_log(partition.id()).await {
-                // Of a broker that stops, or whose log says already what is the matter.
-                Ok(()) | Err(StorageError::Offline(_)) => {}
-                Err(error) => tracing::error!(topic_id = %partition.id().topic_id, ?error,
-                    "files of a deleted partition could not be removed; they go at the next start"),
+            if image.topic_by_id(topic.id).is_some() {
+                continue;
             }
+            for partition in 0..topic.partitions.len() as i32 {
+                pace.worked(1).await;
+                let id = TopicPartition { topic_id: topic.id, partition };
+                gone.extend(self.partitions.borrow_mut().remove(&id));
+            }
+        }
+        for some in gone.chunks(LOGS_AT_ONCE) {
+            join_all(some.iter().map(|partition| self.delete(partition))).await;
+            step_aside().await;
+        }
+    }
+
+    async fn delete(&self, partition: &Partition<R>) {
+        self.count_relaxed(partition.is_relaxed(), false);
+        partition.close(Closed::Deleted);
+        match self.store.delete_log(partition.id()).await {
+            // Of a broker that stops, or whose log says already what is the matter.
+            Ok(()) | Err(StorageError::Offline(_)) => {}
+            Err(error) => tracing::error!(topic_id = %partition.id().topic_id, ?error,
+                "files of a deleted partition could not be removed; they go at the next start"),
         }
     }
 
@@ -429,4 +480,41 @@ pub(super) fn typed(config: &Config, overrides: &ConfigOverrides) -> TopicConfig
         tracing::error!("a topic's setting is left out: {error}");
     }
     topic
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::cluster::controller::NewTopic;
+
+    #[test]
+    fn a_topic_of_very_many_partitions_is_made_in_turns() {
+        let limits = ControllerLimits {
+            node_id: 1,
+            directory_id: Uuid::ZERO,
+            topics_max: 1,
+            partitions_max: 10_000,
+            topic_partitions_max: 10_000,
+            partitions_default: 1,
+        };
+        let topic = NewTopic {
+            name: "large".into(),
+            partitions: 10_000,
+            replication_factor: 1,
+            ..NewTopic::default()
+        };
+        let created = create_topic(&Image::default(), &limits, &topic);
+        let mut decided = Decided::new(&Image::default());
+        let turns = {
+            let mut item = pin!(decided.item(created));
+            let mut cx = Context::from_waker(Waker::noop());
+            (1..).find(|_| item.as_mut().poll(&mut cx).is_ready()).unwrap()
+        };
+        assert!(turns > 10, "made in {turns} turns");
+        assert_eq!(decided.image.partition_count(), 10_000);
+        assert!(decided.outcomes[0].is_ok());
+    }
 }

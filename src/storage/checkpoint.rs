@@ -13,6 +13,7 @@ use super::stats::add;
 use super::{Log, StorageError};
 use crate::disk::{BLOCK, BlockBuffer, Disk, DiskError, DiskFile};
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 
 /// Logs written behind and files flushed at once.
 const CONCURRENT_MAX: usize = 32;
@@ -64,30 +65,16 @@ impl<R: Runtime> Core<R> {
     /// One checkpoint of everything queued in the journal up to now.
     pub(crate) async fn checkpoint_now(self: &Rc<Self>) -> Result<(), StorageError> {
         let _turn = self.checkpoint.turn.turn().await;
-        // The cut: from here to the end of this block nothing is awaited, so the records are of
-        // one moment. Entries queued but not in a frame yet are covered too; replay sees that
-        // they lie below the recorded end.
+        // The cut. Each record below is of one moment, but not all of the same: a record that is
+        // taken later covers entries behind the cut, and replay sees that they lie below the
+        // recorded end. Entries queued but not in a frame yet are such entries, too.
         self.checkpoint.wanted.set(false);
         self.checkpoint.direct_bytes.set(0);
         let cut = self.journal.last_sequence();
-        let changed = std::mem::take(&mut *self.changed.borrow_mut());
-        let mut targets = Vec::with_capacity(changed.len());
-        for log in &changed {
-            log.take_changed();
-            if log.deleted.get() {
-                continue;
-            }
-            let record = log.record();
-            targets.push(Target {
-                log: Rc::clone(log),
-                base: record.segments.last().map_or(0, |s| s.base),
-                end: record.segments.last().map_or(0, |s| s.bytes),
-                record: record.encode(),
-            });
-            log.mark_parked();
-        }
         let next_incarnation = self.next_incarnation.get();
+        let changed = std::mem::take(&mut *self.changed.borrow_mut());
         self.drop_idle_tails(&changed);
+        let targets = take_targets(&changed).await;
         let done = self.bring_down(&targets).await;
         let written = match done {
             Ok(()) => self.write_records(cut, next_incarnation, &targets).await,
@@ -115,11 +102,13 @@ impl<R: Runtime> Core<R> {
 
     /// Everything up to the targets' ends is in the segments and flushed.
     async fn bring_down(self: &Rc<Self>, targets: &[Target<R>]) -> Result<(), StorageError> {
+        // What is empty is complete: with many new logs that is most of them.
+        let targets = targets.iter().filter(|target| target.end > 0);
         let down = |target: &Target<R>| {
             let (log, base, end) = (Rc::clone(&target.log), target.base, target.end);
             async move { log.bring_down(base, end).await }
         };
-        for_each_concurrent(targets.iter().map(down)).await?;
+        for_each_concurrent(targets.map(down)).await?;
         let files = self.take_checkpoint_dirty();
         let flush = |file: &Rc<super::segment::SegmentFile<R>>| {
             let file = Rc::clone(file);
@@ -137,16 +126,22 @@ impl<R: Runtime> Core<R> {
         next_incarnation: u64,
         targets: &[Target<R>],
     ) -> Result<(), StorageError> {
+        let mut pace = Pace::new(ITEMS_AT_ONCE);
         for target in targets {
+            pace.worked(1).await;
             *target.log.checkpoint_record.borrow_mut() = target.record.clone();
         }
+        // One that is deleted meanwhile is so in the journal behind the cut.
         let logs: Vec<Rc<Log<R>>> = self.logs.borrow().values().cloned().collect();
-        let records: Vec<Bytes> = logs
-            .iter()
-            .map(|log| log.checkpoint_record.borrow().clone())
+        let mut records = Vec::with_capacity(logs.len());
+        for log in logs {
+            pace.worked(1).await;
+            let record = log.checkpoint_record.borrow().clone();
             // A log created behind the cut is in the journal behind the cut.
-            .filter(|record| !record.is_empty())
-            .collect();
+            if !record.is_empty() {
+                records.push(record);
+            }
+        }
         let sequence = self.checkpoint.sequence.get() + 1;
         let header = CheckpointHeader {
             shard: self.shard,
@@ -166,6 +161,30 @@ impl<R: Runtime> Core<R> {
         self.checkpoint.sequence.set(sequence);
         Ok(())
     }
+}
+
+/// What a checkpoint is to cover of each of these logs, each as of one moment: others go first in
+/// between, for there may be very many.
+async fn take_targets<R: Runtime>(changed: &[Rc<Log<R>>]) -> Vec<Target<R>> {
+    let mut targets = Vec::with_capacity(changed.len());
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    for log in changed {
+        pace.worked(1).await;
+        log.take_changed();
+        if log.deleted.get() {
+            continue;
+        }
+        let record = log.record();
+        targets.push(Target {
+            log: Rc::clone(log),
+            base: record.segments.last().map_or(0, |s| s.base),
+            end: record.segments.last().map_or(0, |s| s.bytes),
+            record: record.encode(),
+        });
+        // In the same step: what is appended from here on goes beside a parked tail.
+        log.mark_parked();
+    }
+    targets
 }
 
 /// A log and how much of it a checkpoint covers.
@@ -242,7 +261,10 @@ where
     F: Future<Output = Result<(), StorageError>>,
 {
     let mut running = FuturesUnordered::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
     for job in jobs {
+        // Not every job waits for something.
+        pace.worked(1).await;
         if running.len() >= CONCURRENT_MAX
             && let Some(done) = running.next().await
         {

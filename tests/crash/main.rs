@@ -9,6 +9,7 @@ mod check;
 mod cleaning;
 mod compaction;
 mod groups;
+mod many;
 mod script;
 mod sequences;
 mod shard;

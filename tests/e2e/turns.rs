@@ -21,6 +21,9 @@ use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListO
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use kafka_protocol::messages::offset_delete_request::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -28,12 +31,13 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::{
     AlterReplicaLogDirsRequest, ConsumerGroupHeartbeatRequest, CreateTopicsRequest,
     DeleteRecordsRequest, DeleteTopicsRequest, ElectLeadersRequest, FetchRequest,
-    FindCoordinatorRequest, ListOffsetsRequest, OffsetCommitRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, TopicName,
+    FindCoordinatorRequest, ListOffsetsRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use thalweg::record::{BatchBuilder, Codec};
 
+use crate::page::{counted, free_port, page};
 use crate::support::{Broker, Connection, Options, wire};
 
 const NAMES: usize = 20_000;
@@ -250,4 +254,49 @@ fn expressions_are_resolved_beside_other_work() {
         rounds
     });
     assert!(tries.any(|rounds| rounds >= ROUNDS), "a neighbour was hardly served");
+}
+
+/// A coordinator takes each part in one go, and writes what it changes as one batch.
+#[test]
+fn very_many_offsets_are_deleted_in_parts() {
+    const OFFSETS: i32 = 9000;
+    let metrics = free_port();
+    let address = format!("127.0.0.1:{metrics}");
+    let options = Options::with_arguments(&["--shards", "1", "--metrics", &address]);
+    let broker = Broker::start_with("offsets-in-parts", options);
+    let mut connection = Connection::open(broker.port()).expect("connecting");
+    assert_eq!(connection.create_topic("many", OFFSETS, &[]).expect("CreateTopics"), 0);
+    let coordinator = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("group")]);
+    connection.call(4, &coordinator).expect("FindCoordinator");
+    let name = || TopicName(text("many"));
+    let offset = |index| {
+        let offset = OffsetCommitRequestPartition::default().with_partition_index(index);
+        offset.with_committed_offset(7)
+    };
+    let topic = OffsetCommitRequestTopic::default().with_name(name());
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(text("group").into())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic.with_partitions((0..OFFSETS).map(offset).collect())]);
+    let done = connection.call(7, &commit).expect("OffsetCommit");
+    assert!(done.topics[0].partitions.iter().all(|partition| partition.error_code == 0));
+
+    let commits = || counted(&page(metrics), "thalweg_group_commits_total", "shard=");
+    let before = commits();
+    // Of the last ones nobody knows.
+    let partition = |index| OffsetDeleteRequestPartition::default().with_partition_index(index);
+    let topic = |partitions: std::ops::Range<i32>| {
+        let topic = OffsetDeleteRequestTopic::default().with_name(name());
+        topic.with_partitions(partitions.map(partition).collect())
+    };
+    let delete = OffsetDeleteRequest::default()
+        .with_group_id(text("group").into())
+        .with_topics(vec![topic(0..1000), topic(1000..OFFSETS + 100)]);
+    let done = connection.call(0, &delete).expect("OffsetDelete");
+    assert!(commits() - before > 1, "{} commits for it", commits() - before);
+    assert_eq!((done.error_code, done.topics.len()), (0, 2));
+    let answers = done.topics.iter().flat_map(|topic| &topic.partitions);
+    let answers: Vec<_> = answers.map(|p| (p.partition_index, p.error_code)).collect();
+    let wanted = (0..OFFSETS + 100).map(|index| (index, if index < OFFSETS { 0 } else { 3 }));
+    assert!(answers.into_iter().eq(wanted), "each is answered, in order");
 }

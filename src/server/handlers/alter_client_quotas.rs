@@ -48,6 +48,7 @@ pub async fn handle<R: Runtime>(
         result.entity = entry.entity;
         results.push(result);
     }
+    drop(entities);
     if !alterations.is_empty() {
         let validate_only = request.validate_only;
         let request = ControlRequest::Quotas { alterations, validate_only };
@@ -56,6 +57,7 @@ pub async fn handle<R: Runtime>(
             return Err(Hangup("the controller is stopping".into()));
         };
         for (slot, outcome) in slots.into_iter().zip(outcomes) {
+            pace.worked(1).await;
             if let Err(error) = outcome {
                 let (code, text) = errors::control(&error);
                 results[slot].error_code = code;

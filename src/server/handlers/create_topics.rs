@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::cluster::controller::NewTopic;
+use crate::cluster::image::ConfigOverrides;
 use crate::config::{Config, TopicConfig, check_override, describe_topic};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::create_topics::{
@@ -20,21 +21,26 @@ use crate::server::dispatch::check_answer;
 use crate::server::errors;
 use crate::server::request::{Caller, Hangup};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
-use crate::wire::Field;
+use crate::wire::{Field, StrBytes};
 
-/// Topics that are checked or described before others go first.
+/// Topics that are checked before others go first.
 const TOPICS_AT_ONCE: usize = 100;
+/// To describe one takes as long as to check so many.
+const DESCRIPTION: usize = 10;
+
+/// The first version whose answer has the topics' configurations.
+const CONFIGS_MIN: i16 = 5;
 
 /// Check, create, describe.
 pub async fn handle<R: Runtime>(
     caller: Rc<Caller<R>>,
-    _version: i16,
+    version: i16,
     request: CreateTopicsRequest,
 ) -> Result<CreateTopicsResponse, Hangup> {
     let config = caller.shard.live_config();
-    let mut named: HashMap<String, usize> = HashMap::new();
+    let mut named: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
-        *named.entry(topic.name.to_string()).or_default() += 1;
+        *named.entry(&topic.name).or_default() += 1;
     }
     let mut results = Vec::with_capacity(request.topics.len());
     let mut slots = Vec::new();
@@ -52,7 +58,8 @@ pub async fn handle<R: Runtime>(
         }
         results.push(result);
     }
-    let wanted = topics.clone();
+    let overrides = topics.iter().map(|topic: &NewTopic| topic.overrides.clone());
+    let wanted: Option<Vec<_>> = (version >= CONFIGS_MIN).then(|| overrides.collect());
     let validate_only = request.validate_only;
     let outcomes = if topics.is_empty() {
         Vec::new()
@@ -63,8 +70,8 @@ pub async fn handle<R: Runtime>(
             _ => return Err(Hangup("the controller is stopping".into())),
         }
     };
-    let mut bytes = 0;
-    for ((slot, outcome), new) in slots.into_iter().zip(outcomes).zip(wanted) {
+    let (mut bytes, mut described) = (0, Described::default());
+    for (number, (slot, outcome)) in slots.into_iter().zip(outcomes).enumerate() {
         pace.worked(1).await;
         let result = &mut results[slot];
         match outcome {
@@ -74,7 +81,13 @@ pub async fn handle<R: Runtime>(
                 }
                 result.num_partitions = partitions;
                 result.replication_factor = 1;
-                result.configs = Some(effective(&config, &new));
+                if let Some(wanted) = &wanted {
+                    if described.overrides.as_ref() != Some(&wanted[number]) {
+                        pace.worked(DESCRIPTION).await;
+                        described = Described::new(&config, &wanted[number]);
+                    }
+                    result.configs = Some(described.configs.clone());
+                }
             }
             Err(error) => {
                 let (code, text) = errors::control(&error);
@@ -124,15 +137,24 @@ fn new_topic(
     Ok(new)
 }
 
-fn effective(config: &Config, topic: &NewTopic) -> Vec<CreatableTopicConfigs> {
-    let entries = describe_topic(&topic.overrides, config).into_iter();
-    entries
-        .map(|entry| CreatableTopicConfigs {
-            name: entry.name.into(),
-            value: entry.value.as_deref().map(Into::into),
+/// The configuration of the topic that was described last: those of one request are mostly alike,
+/// and then share what they are described with.
+#[derive(Default)]
+struct Described {
+    overrides: Option<ConfigOverrides>,
+    configs: Vec<CreatableTopicConfigs>,
+}
+
+impl Described {
+    fn new(config: &Config, overrides: &ConfigOverrides) -> Self {
+        let entries = describe_topic(overrides, config).into_iter();
+        let configs = entries.map(|entry| CreatableTopicConfigs {
+            name: StrBytes::from_static(entry.name),
+            value: entry.value.map(Into::into),
             read_only: entry.is_read_only,
             config_source: entry.source as i8,
             is_sensitive: entry.is_sensitive,
-        })
-        .collect()
+        });
+        Self { configs: configs.collect(), overrides: Some(overrides.clone()) }
+    }
 }

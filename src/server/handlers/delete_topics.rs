@@ -76,6 +76,8 @@ pub async fn handle<R: Runtime>(
         }
         responses.push(result);
     }
+    // It will be an old one, with all that is deleted.
+    drop(image);
     if !ids.is_empty() {
         let request = ControlRequest::DeleteTopics(ids);
         let reply = caller.shard.call(0, Call::Control(request)).await;

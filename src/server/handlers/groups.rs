@@ -3,9 +3,9 @@
 //! DeleteGroups (42), ConsumerGroupHeartbeat (68), ConsumerGroupDescribe (69).
 //!
 //! The rules are the coordinators'. What differs here is how many groups a request names: [`one`],
-//! [`many`] (split by group, joined again in the order asked), or [`all`]. A commit of very many
-//! offsets goes in parts, for a coordinator takes each request in one go; each partition of it has
-//! its own answer.
+//! [`many`] (split by group, joined again in the order asked), or [`all`]. What commits or deletes
+//! very many offsets goes in parts, for a coordinator takes each request in one go; each partition
+//! of it has its own answer.
 
 use std::rc::Rc;
 
@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 
 use crate::coordinator::COMMIT_BYTES_MAX;
 use crate::model::TopicName;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::{
     consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse},
     consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
@@ -22,8 +23,14 @@ use crate::protocol::messages::{
     join_group::JoinGroupRequest,
     leave_group::LeaveGroupRequest,
     list_groups::{ListGroupsRequest, ListGroupsResponse},
-    offset_commit::{OffsetCommitRequest, OffsetCommitRequestTopic, OffsetCommitResponse},
-    offset_delete::OffsetDeleteRequest,
+    offset_commit::{
+        OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+        OffsetCommitResponse,
+    },
+    offset_delete::{
+        OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+        OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+    },
     offset_fetch::{OffsetFetchRequest, OffsetFetchResponse},
     sync_group::SyncGroupRequest,
 };
@@ -172,21 +179,10 @@ pub async fn offset_commit<R: Runtime>(
     if count(&request.topics) <= OFFSETS_AT_ONCE || record_bytes(&request) > COMMIT_BYTES_MAX {
         return one(caller, version, request).await;
     }
-    let topics = std::mem::take(&mut request.topics);
-    let mut pieces = topics.into_iter().flat_map(pieces).peekable();
     let mut response = OffsetCommitResponse::default();
     let mut pace = Pace::new(OFFSETS_AT_ONCE);
-    while pieces.peek().is_some() {
-        let (mut room, mut goes_on, mut part) = (OFFSETS_AT_ONCE, Vec::new(), Vec::new());
-        while room > 0
-            && let Some((is_rest, piece)) = pieces.next()
-        {
-            // A topic without partitions takes room, too.
-            room = room.saturating_sub(piece.partitions.len().max(1));
-            goes_on.push(is_rest);
-            part.push(piece);
-        }
-        let part = OffsetCommitRequest { topics: part, ..request.clone() };
+    for (topics, goes_on) in in_parts(std::mem::take(&mut request.topics)) {
+        let part = OffsetCommitRequest { topics, ..request.clone() };
         let answer = one(caller.clone(), version, part).await?;
         response.throttle_time_ms = answer.throttle_time_ms;
         for (is_rest, topic) in goes_on.into_iter().zip(answer.topics) {
@@ -200,15 +196,111 @@ pub async fn offset_commit<R: Runtime>(
     Ok(response)
 }
 
-/// A topic of a commit in pieces of few offsets; of each, whether it goes on with the one before.
-fn pieces(topic: OffsetCommitRequestTopic) -> Vec<(bool, OffsetCommitRequestTopic)> {
-    let (name, topic_id) = (topic.name, topic.topic_id);
-    let mut left = topic.partitions.into_iter();
+/// OffsetDelete: in parts, if it is long. What is wrong with the group is wrong with all partitions
+/// of a later part: those before are done.
+pub async fn offset_delete<R: Runtime>(
+    caller: Rc<Caller<R>>,
+    version: i16,
+    mut request: OffsetDeleteRequest,
+) -> Result<OffsetDeleteResponse, Hangup> {
+    let mut response = OffsetDeleteResponse::default();
+    let mut pace = Pace::new(OFFSETS_AT_ONCE);
+    let mut parts = in_parts(std::mem::take(&mut request.topics)).peekable();
+    if parts.peek().is_none() {
+        return one(caller, version, request).await;
+    }
+    let mut is_first = true;
+    for (topics, goes_on) in parts {
+        let part = OffsetDeleteRequest { topics, ..request.clone() };
+        let asked = part.topics.clone();
+        let mut answer = one(caller.clone(), version, part).await?;
+        if !answer.error_code.is_ok() {
+            if is_first {
+                return Ok(answer);
+            }
+            answer.topics = asked.into_iter().map(|t| refused(t, answer.error_code)).collect();
+        }
+        is_first = false;
+        for (is_rest, topic) in goes_on.into_iter().zip(answer.topics) {
+            match response.topics.last_mut().filter(|_| is_rest) {
+                Some(begun) => begun.partitions.extend(topic.partitions),
+                None => response.topics.push(topic),
+            }
+        }
+        pace.worked(OFFSETS_AT_ONCE).await;
+    }
+    Ok(response)
+}
+
+fn refused(topic: OffsetDeleteRequestTopic, error_code: ErrorCode) -> OffsetDeleteResponseTopic {
+    let partitions = topic.partitions.into_iter().map(|partition| OffsetDeleteResponsePartition {
+        partition_index: partition.partition_index,
+        error_code,
+    });
+    OffsetDeleteResponseTopic { name: topic.name, partitions: partitions.collect() }
+}
+
+/// A topic of a request and the partitions that it names.
+trait OfPartitions: Sized {
+    type Partition;
+
+    fn take_partitions(&mut self) -> Vec<Self::Partition>;
+
+    /// The same topic with these.
+    fn with(&self, partitions: Vec<Self::Partition>) -> Self;
+}
+
+impl OfPartitions for OffsetCommitRequestTopic {
+    type Partition = OffsetCommitRequestPartition;
+
+    fn take_partitions(&mut self) -> Vec<Self::Partition> {
+        std::mem::take(&mut self.partitions)
+    }
+
+    fn with(&self, partitions: Vec<Self::Partition>) -> Self {
+        Self { name: self.name.clone(), topic_id: self.topic_id, partitions }
+    }
+}
+
+impl OfPartitions for OffsetDeleteRequestTopic {
+    type Partition = OffsetDeleteRequestPartition;
+
+    fn take_partitions(&mut self) -> Vec<Self::Partition> {
+        std::mem::take(&mut self.partitions)
+    }
+
+    fn with(&self, partitions: Vec<Self::Partition>) -> Self {
+        Self { name: self.name.clone(), partitions }
+    }
+}
+
+/// These topics in parts of few offsets; of each topic of a part, whether it goes on with the last
+/// one of the part before.
+fn in_parts<T: OfPartitions>(topics: Vec<T>) -> impl Iterator<Item = (Vec<T>, Vec<bool>)> {
+    let mut pieces = topics.into_iter().flat_map(pieces).peekable();
+    std::iter::from_fn(move || {
+        pieces.peek()?;
+        let (mut room, mut goes_on, mut part) = (OFFSETS_AT_ONCE, Vec::new(), Vec::new());
+        while room > 0
+            && let Some((is_rest, count, piece)) = pieces.next()
+        {
+            // A topic without partitions takes room, too.
+            room = room.saturating_sub(count.max(1));
+            goes_on.push(is_rest);
+            part.push(piece);
+        }
+        Some((part, goes_on))
+    })
+}
+
+/// A topic in pieces of few offsets; of each, whether it goes on with the one before, and how many
+/// it has.
+fn pieces<T: OfPartitions>(mut topic: T) -> Vec<(bool, usize, T)> {
+    let mut left = topic.take_partitions().into_iter();
     let mut pieces = Vec::new();
     loop {
-        let partitions = left.by_ref().take(OFFSETS_AT_ONCE).collect();
-        let piece = OffsetCommitRequestTopic { name: name.clone(), topic_id, partitions };
-        pieces.push((!pieces.is_empty(), piece));
+        let partitions: Vec<_> = left.by_ref().take(OFFSETS_AT_ONCE).collect();
+        pieces.push((!pieces.is_empty(), partitions.len(), topic.with(partitions)));
         if left.len() == 0 {
             return pieces;
         }

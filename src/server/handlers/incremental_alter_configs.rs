@@ -7,6 +7,7 @@ use crate::protocol::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::configs::{AskedAlteration, AskedChange, alter};
 use crate::server::request::{Caller, Hangup};
 
@@ -16,20 +17,22 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: IncrementalAlterConfigsRequest,
 ) -> Result<IncrementalAlterConfigsResponse, Hangup> {
-    let asked = request.resources.iter().map(|resource| AskedAlteration {
-        kind: resource.resource_type,
-        name: resource.resource_name.to_string(),
-        changes: resource
-            .configs
-            .iter()
-            .map(|config| AskedChange {
-                name: config.name.to_string(),
-                operation: config.config_operation,
-                value: config.value.as_ref().map(ToString::to_string),
-            })
-            .collect(),
-        replaces_all: false,
-    });
-    let responses = alter(&caller, asked.collect(), request.validate_only).await?;
+    let mut asked = Vec::with_capacity(request.resources.len());
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    for resource in &request.resources {
+        pace.worked(1 + resource.configs.len()).await;
+        let changes = resource.configs.iter().map(|config| AskedChange {
+            name: config.name.to_string(),
+            operation: config.config_operation,
+            value: config.value.as_ref().map(ToString::to_string),
+        });
+        asked.push(AskedAlteration {
+            kind: resource.resource_type,
+            name: resource.resource_name.to_string(),
+            changes: changes.collect(),
+            replaces_all: false,
+        });
+    }
+    let responses = alter(&caller, asked, request.validate_only).await?;
     Ok(IncrementalAlterConfigsResponse { responses, ..Default::default() })
 }
