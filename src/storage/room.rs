@@ -259,10 +259,12 @@ impl<R: Runtime> Log<R> {
         self.write_behind(Some((base, end))).await?;
         self.core
             .wait(|| {
-                let state = self.state.borrow();
-                (state.landed >= end).then_some(())
+                // Nothing of a log that is deleted meanwhile is on its way any more.
+                let has_landed = self.state.borrow().landed >= end;
+                (has_landed || self.deleted.get()).then_some(())
             })
             .await?;
+        self.check_there()?;
         let open = self.core.open_segment(&file).await?;
         open.truncate(end).await.map_err(|e| self.core.offline(e))?;
         add(&self.core.stats.checkpoint_flushes, 1);

@@ -152,3 +152,28 @@ fn a_checkpoint_that_found_no_space_is_tried_again_for_those_who_wait_for_the_jo
         store.close().await.unwrap();
     });
 }
+
+/// A topic goes while its logs are being sealed for a clean stop.
+#[test]
+fn a_store_closes_though_a_log_is_deleted_meanwhile() {
+    for seed in 1..=30 {
+        let world = SimWorld::new(seed, DiskImage::with_dir(Path::new("/data")));
+        let runtime = world.runtime();
+        let ended = world.run(async move {
+            let store = pool_tests::open(&runtime, 0).await;
+            let log = store.create_log(ID, log_config(1 << 20)).await.unwrap();
+            for _ in 0..5 {
+                append(&log, batch(5000, 1, 1, 1), true).await;
+            }
+            drop(log);
+            let delete = async {
+                runtime.sleep(Duration::from_micros(20 * seed)).await;
+                // Refused once the store is closed.
+                let _ = store.delete_log(ID).await;
+            };
+            let (closed, ()) = futures_util::join!(store.close(), delete);
+            closed.unwrap();
+        });
+        assert_eq!(ended, Some(()), "seed {seed}: it waits for what nobody writes");
+    }
+}

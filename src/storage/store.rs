@@ -161,7 +161,10 @@ impl<R: Runtime> Store<R> {
         let seal = |log: Rc<Log<R>>| async move {
             let _turn = log.room_turn.turn().await;
             log.note_changed();
-            log.seal().await
+            match log.seal().await {
+                Err(_) if log.deleted.get() => Ok(()),
+                other => other,
+            }
         };
         for_each_concurrent(unsealed.map(seal)).await?;
         core.flushed(core.journal.last_queued()).await?;
