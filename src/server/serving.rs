@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,7 @@ const STALLED: Duration = Duration::from_secs(60);
 /// Lines about topics that could not be made for a request, at most so many in such a time.
 const UNCREATED_LINES: u32 = 5;
 const UNCREATED_TOLD_EVERY: Duration = Duration::from_secs(60);
-/// How long connections may take to finish when the broker stops.
+/// How long the connections of all shards may take to finish when the broker stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// A serving shard: its connections and what they share.
@@ -63,7 +64,10 @@ pub struct Serving {
     is_stopping: Cell<bool>,
     /// Set when another shard says that the broker stops.
     pub stopping: Signal,
-    last_closed: Signal,
+    /// Other shards whose connections have ended.
+    drained: Cell<ShardId>,
+    /// Set when the last connection here, or those of another shard, have ended.
+    ended: Signal,
 }
 
 impl Serving {
@@ -95,7 +99,8 @@ impl Serving {
             waits: RefCell::default(),
             is_stopping: Cell::new(false),
             stopping: Signal::default(),
-            last_closed: Signal::default(),
+            drained: Cell::new(0),
+            ended: Signal::default(),
             readiness,
             shard,
         });
@@ -138,6 +143,10 @@ impl Serving {
             Message::Forget(id) => drop(self.waits.borrow_mut().remove(&(from, id))),
             Message::Connection(fd) => self.admit(fd),
             Message::Stop => self.stopping.set(),
+            Message::Drained => {
+                self.drained.set(self.drained.get() + 1);
+                self.ended.set();
+            }
         }
     }
 
@@ -224,9 +233,24 @@ impl Serving {
             connection::serve(caller, frames, sender, raw, limits, closing).await;
             serving.shard.metrics.sub(Value::ConnectionsOpen, 1);
             if serving.connections.borrow().is_empty() {
-                serving.last_closed.set();
+                serving.ended.set();
             }
         });
+    }
+
+    /// Every connection has ended, here and on the other shards: until then these may ask for
+    /// what only this shard can do.
+    async fn drain(&self) {
+        while !self.connections.borrow().is_empty() {
+            self.ended.wait().await;
+        }
+        let (own, shards) = (self.shard.id, self.shard.shards);
+        for other in (0..shards).filter(|other| *other != own) {
+            self.shard.mesh().post(other, Message::Drained);
+        }
+        while self.drained.get() < shards - 1 {
+            self.ended.wait().await;
+        }
     }
 
     /// End the connections, write everything.
@@ -240,12 +264,18 @@ impl Serving {
             socket::shut_down(*fd);
         }
         let deadline = self.shard.runtime.sleep(DRAIN);
-        let drained = async {
-            while !self.connections.borrow().is_empty() {
-                self.last_closed.wait().await;
-            }
-        };
-        select(Box::pin(drained), Box::pin(deadline)).await;
+        if let Either::Right(_) = select(pin!(self.drain()), pin!(deadline)).await {
+            let open = self.connections.borrow().len();
+            let others = self.shard.shards - 1 - self.drained.get();
+            tracing::warn!(
+                shard = self.shard.id,
+                open,
+                shards_waited_for = others,
+                "connections did not end within {} s of the stop: requests under way there are \
+                 not answered; nothing acknowledged is lost",
+                DRAIN.as_secs()
+            );
+        }
         self.shard.store().close().await.map_err(|e| {
             format!("shard {} could not write everything at the end: {e:?}", self.shard.id)
         })

@@ -33,6 +33,8 @@ pub enum Message {
     Connection(OwnedFd),
     /// Stop: finish what is under way, write everything, end.
     Stop,
+    /// The sender's connections have ended: no request of theirs will ask anything any more.
+    Drained,
 }
 
 /// Sends messages to one other shard without waiting; the transport behind it is a

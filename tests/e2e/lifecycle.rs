@@ -4,6 +4,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 use crate::support::{Broker, Connection, Options, wire};
 
@@ -62,6 +64,43 @@ fn a_stopping_broker_closes_its_connections() {
     let after = idle.api_versions().expect_err("the broker is gone");
     assert_ne!(after.kind(), io::ErrorKind::TimedOut, "closed, not left hanging");
     assert!(Connection::open(broker.port()).is_err(), "nobody listens any more");
+}
+
+/// Makes and deletes topics of many partitions until the broker has gone; tells of each.
+fn make_topics(port: u16, name: &str, made: &Sender<()>) {
+    let mut connection = Connection::open(port).expect("connecting");
+    for number in 0.. {
+        let topic = format!("{name}-{number}");
+        let Ok(created) = connection.create_topic(&topic, 300, &[]) else { return };
+        assert_eq!(created, 0, "CreateTopics");
+        let Ok(deleted) = connection.delete_topic(&topic) else { return };
+        assert_eq!(deleted, 0, "DeleteTopics");
+        let _ = made.send(());
+    }
+}
+
+#[test]
+fn a_stopping_shard_does_for_the_others_what_their_connections_still_ask() {
+    let mut broker = Broker::start_with("stop-mesh", Options::with_arguments(&["--shards", "2"]));
+    for turn in 0..10 {
+        let (made, is_made) = channel();
+        let (port, name) = (broker.port(), format!("topic-{turn}"));
+        // The next connection is another shard's; the one that has none with work could go at once.
+        let idle: Vec<_> = (0..turn % 2).map(|_| Connection::open(port)).collect();
+        let client = thread::spawn(move || make_topics(port, &name, &made));
+        for _ in 0..2 {
+            is_made.recv().expect("topics are made");
+        }
+        broker.stop();
+        client.join().expect("a client");
+        drop(idle);
+        let said = broker.log_tail();
+        assert!(
+            !said.contains("did not end"),
+            "turn {turn}: a shard left before the other:\n{said}"
+        );
+        broker.restart();
+    }
 }
 
 #[test]
