@@ -29,7 +29,7 @@ const GROUP_ID_NOT_FOUND_MIN: i16 = 9;
 
 /// Bytes of records after which a request is given no more: one request is one batch. (Kafka's
 /// limit is the largest batch of the topic, 1 MiB.)
-pub const COMMIT_BYTES_MAX: usize = 32 << 20;
+const COMMIT_BYTES_MAX: usize = 32 << 20;
 
 /// One topic of a request, resolved.
 struct Topic {

@@ -66,7 +66,6 @@ use crate::protocol::messages::{
 };
 use crate::wire::StrBytes;
 
-pub use commit::COMMIT_BYTES_MAX;
 pub use consumer::{Matched, Matching};
 use desk::Desk;
 use group::Group;

@@ -124,7 +124,7 @@ async fn route<R: Runtime>(
         }
         ApiKey::ConsumerGroupDescribe => {
             alone!(consumer_group_describe ConsumerGroupDescribeRequest
-                by groups::describe_consumer)
+                by groups::describe)
         }
         ApiKey::AlterClientQuotas => alone!(alter_client_quotas AlterClientQuotasRequest),
         ApiKey::AlterConfigs => alone!(alter_configs AlterConfigsRequest),

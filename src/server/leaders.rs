@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::request::{Endpoint, Identity};
 use crate::cluster::image::Topic;
 use crate::model::NodeId;
+use crate::protocol::messages::{fetch, produce};
 
 /// The leaders that one answer names.
 pub struct Leaders<'a> {
@@ -31,3 +32,15 @@ impl<'a> Leaders<'a> {
         self.is_named.then(|| self.identity.endpoint())
     }
 }
+
+macro_rules! from_endpoint {
+    ($($message:ident)*) => {
+        $(impl From<Endpoint> for $message::NodeEndpoint {
+            fn from(Endpoint { node_id, host, port, rack }: Endpoint) -> Self {
+                Self { node_id, host, port, rack }
+            }
+        })*
+    };
+}
+
+from_endpoint! { fetch produce }

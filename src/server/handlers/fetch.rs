@@ -22,7 +22,7 @@ use crate::partition::read::{Lag, ReadOutcome, ReadRefusal};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::fetch::{
     FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch,
-    NodeEndpoint, PartitionData,
+    PartitionData,
 };
 use crate::runtime::Runtime;
 use crate::runtime::wait::Pace;
@@ -31,7 +31,7 @@ use crate::server::fetch_session::{
     FINAL_EPOCH, INITIAL_EPOCH, Session, SessionRefusal, TopicRef, Wanted,
 };
 use crate::server::leaders::Leaders;
-use crate::server::request::{Caller, Endpoint, Hangup, Identity};
+use crate::server::request::{Caller, Hangup, Identity};
 use crate::shard::call::{Call, FetchCall, FetchItem, FetchRefusal, FetchResult, Reply};
 use crate::storage::StorageError;
 use crate::wire::Records;
@@ -482,14 +482,7 @@ fn name_leaders(response: &mut FetchResponse, image: &Image, identity: &Identity
             }
         }
     }
-    response.node_endpoints.extend(
-        leaders.endpoint().map(|Endpoint { node_id, host, port, rack }| NodeEndpoint {
-            node_id,
-            host,
-            port,
-            rack,
-        }),
-    );
+    response.node_endpoints.extend(leaders.endpoint().map(Into::into));
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 
-use crate::coordinator::COMMIT_BYTES_MAX;
-use crate::model::TopicName;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::{
     consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse},
@@ -172,11 +170,7 @@ pub async fn offset_commit<R: Runtime>(
     version: i16,
     mut request: OffsetCommitRequest,
 ) -> Result<OffsetCommitResponse, Hangup> {
-    let count = |topics: &[OffsetCommitRequestTopic]| -> usize {
-        topics.iter().map(|topic| topic.partitions.len()).sum()
-    };
-    // One that may be too long is counted by the coordinator, as a whole.
-    if count(&request.topics) <= OFFSETS_AT_ONCE || record_bytes(&request) > COMMIT_BYTES_MAX {
+    if request.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>() <= OFFSETS_AT_ONCE {
         return one(caller, version, request).await;
     }
     let mut response = OffsetCommitResponse::default();
@@ -185,12 +179,9 @@ pub async fn offset_commit<R: Runtime>(
         let part = OffsetCommitRequest { topics, ..request.clone() };
         let answer = one(caller.clone(), version, part).await?;
         response.throttle_time_ms = answer.throttle_time_ms;
-        for (is_rest, topic) in goes_on.into_iter().zip(answer.topics) {
-            match response.topics.last_mut().filter(|_| is_rest) {
-                Some(begun) => begun.partitions.extend(topic.partitions),
-                None => response.topics.push(topic),
-            }
-        }
+        add(&mut response.topics, answer.topics, goes_on, |begun, rest| {
+            begun.partitions.extend(rest.partitions);
+        });
         pace.worked(OFFSETS_AT_ONCE).await;
     }
     Ok(response)
@@ -221,12 +212,9 @@ pub async fn offset_delete<R: Runtime>(
             answer.topics = asked.into_iter().map(|t| refused(t, answer.error_code)).collect();
         }
         is_first = false;
-        for (is_rest, topic) in goes_on.into_iter().zip(answer.topics) {
-            match response.topics.last_mut().filter(|_| is_rest) {
-                Some(begun) => begun.partitions.extend(topic.partitions),
-                None => response.topics.push(topic),
-            }
-        }
+        add(&mut response.topics, answer.topics, goes_on, |begun, rest| {
+            begun.partitions.extend(rest.partitions);
+        });
         pace.worked(OFFSETS_AT_ONCE).await;
     }
     Ok(response)
@@ -307,47 +295,52 @@ fn pieces<T: OfPartitions>(mut topic: T) -> Vec<(bool, usize, T)> {
     }
 }
 
-/// The most that the records of a commit may take.
-fn record_bytes(request: &OffsetCommitRequest) -> usize {
-    /// Lengths and numbers of a record.
-    const REST_BYTES: usize = 128;
-    let bytes = request.topics.iter().map(|topic| {
-        // The topic may be meant by id; its record has its name.
-        let name = if topic.name.is_empty() { TopicName::LEN_MAX } else { topic.name.len() };
-        let metadata = topic
-            .partitions
-            .iter()
-            .map(|offset| offset.committed_metadata.as_ref().map_or(0, |text| text.len()));
-        let each = REST_BYTES + request.group_id.len() + name;
-        topic.partitions.len() * each + metadata.sum::<usize>()
-    });
-    bytes.sum()
-}
-
-/// DescribeGroups: of every group that is there also what the caller may do, if asked.
-pub async fn describe<R: Runtime>(
-    caller: Rc<Caller<R>>,
-    version: i16,
-    request: DescribeGroupsRequest,
-) -> Result<DescribeGroupsResponse, Hangup> {
-    let is_asked = request.include_authorized_operations;
-    let mut response = many(caller, version, request).await?;
-    for group in response.groups.iter_mut().filter(|g| is_asked && g.error_code.is_ok()) {
-        group.authorized_operations = operations::GROUP;
+/// Add the topics of a part's answer to those before; one that goes on has the rest of the last.
+fn add<T>(topics: &mut Vec<T>, part: Vec<T>, goes_on: Vec<bool>, append: impl Fn(&mut T, T)) {
+    for (topic, is_rest) in part.into_iter().zip(goes_on) {
+        match topics.last_mut().filter(|_| is_rest) {
+            Some(begun) => append(begun, topic),
+            None => topics.push(topic),
+        }
     }
-    Ok(response)
 }
 
-/// ConsumerGroupDescribe: the same.
-pub async fn describe_consumer<R: Runtime>(
+/// A description of groups that says, if asked, also what the caller may do with each (KIP-430).
+pub trait Describes: OfManyGroups {
+    /// Whether it is asked.
+    fn asks_operations(&self) -> bool;
+
+    /// Of each group that was described, the field for it.
+    fn operations(response: &mut Self::Response) -> impl Iterator<Item = &mut i32>;
+}
+
+macro_rules! describes {
+    ($($request:ident)*) => {
+        $(impl Describes for $request {
+            fn asks_operations(&self) -> bool {
+                self.include_authorized_operations
+            }
+
+            fn operations(response: &mut Self::Response) -> impl Iterator<Item = &mut i32> {
+                let described = response.groups.iter_mut().filter(|g| g.error_code.is_ok());
+                described.map(|group| &mut group.authorized_operations)
+            }
+        })*
+    };
+}
+
+describes! { DescribeGroupsRequest ConsumerGroupDescribeRequest }
+
+/// Ask the coordinator of each group for its description.
+pub async fn describe<R: Runtime, Q: Describes>(
     caller: Rc<Caller<R>>,
     version: i16,
-    request: ConsumerGroupDescribeRequest,
-) -> Result<ConsumerGroupDescribeResponse, Hangup> {
-    let is_asked = request.include_authorized_operations;
+    request: Q,
+) -> Result<Q::Response, Hangup> {
+    let is_asked = request.asks_operations();
     let mut response = many(caller, version, request).await?;
-    for group in response.groups.iter_mut().filter(|g| is_asked && g.error_code.is_ok()) {
-        group.authorized_operations = operations::GROUP;
+    if is_asked {
+        Q::operations(&mut response).for_each(|field| *field = operations::GROUP);
     }
     Ok(response)
 }

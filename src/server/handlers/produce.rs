@@ -18,16 +18,15 @@ use crate::partition::append::{Acks, ProduceBatch};
 use crate::partition::producers::Sequenced;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::produce::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceData, PartitionProduceResponse,
+    ProduceRequest, ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
 use crate::record::{self, BatchError, BatchSummary, ProduceRules, TURN_BYTES, Validation};
 use crate::runtime::Runtime;
 use crate::runtime::wait::Pace;
 use crate::server::errors;
 use crate::server::leaders::Leaders;
-use crate::server::request::{Caller, Endpoint, Hangup, Identity};
+use crate::server::request::{Caller, Hangup, Identity};
 use crate::shard::call::{Call, ProduceItem, Reply};
 
 /// Produce versions below this one must not carry zstd (KIP-110).
@@ -359,14 +358,7 @@ fn name_leaders(response: &mut ProduceResponse, image: &Image, identity: &Identi
             }
         }
     }
-    response.node_endpoints.extend(
-        leaders.endpoint().map(|Endpoint { node_id, host, port, rack }| NodeEndpoint {
-            node_id,
-            host,
-            port,
-            rack,
-        }),
-    );
+    response.node_endpoints.extend(leaders.endpoint().map(Into::into));
 }
 
 #[cfg(test)]
