@@ -263,7 +263,7 @@ fn measure(plan: Plan, wanted: &ResultArgs) -> Ended {
     let device = device.transpose().map_err(failed)?;
     interrupt::go_on(&stop).map_err(failed)?;
     let live = Some(live::Wanted { lines_s: wanted.progress });
-    let extras = run::Extras { folder: folder.as_ref(), observes: true, live };
+    let extras = run::Extras { folder: folder.as_ref(), observes: true, live, ..<_>::default() };
     let mut result = run::run_with(plan, &stop, extras).map_err(failed)?;
     result.device = device;
     result.hold_against(&wanted.slo);

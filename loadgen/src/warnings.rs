@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::histogram::{Percentile, Summary};
+use crate::observe::pauses::Pauses;
 
 /// How much a doubt weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -86,6 +87,19 @@ pub enum Warning {
     Stolen {
         /// Share of all CPUs' time, 0..1.
         share: f64,
+    },
+    /// Machine or disk stood still for longer than the tail that is reported.
+    Paused {
+        /// `machine` or `device`.
+        what: &'static str,
+        /// Its longest pause.
+        longest_ns: u64,
+        /// All its pauses.
+        total_ns: u64,
+        /// Which latency has that tail.
+        series: &'static str,
+        /// The tail.
+        p999_ns: u64,
     },
     /// A figure rose or fell for most of the measured time.
     NotSteady {
@@ -223,6 +237,17 @@ impl Warning {
             Self::Stolen { share } => {
                 format!("the hypervisor took {:.0} % of the CPU time for others", share * 100.0)
             }
+            Self::Paused { what, longest_ns, total_ns, series, p999_ns } => {
+                let how = match *what {
+                    "device" => "the device completed nothing that was in flight",
+                    _ => "the machine did not wake a thread that was due",
+                };
+                let [longest, all, p999] = [longest_ns, total_ns, p999_ns].map(|ns| millis(*ns));
+                format!(
+                    "{how} for up to {longest} ({all} in all); the {series} p99.9 of {p999} and \
+                     what is beyond may be its own and not the broker's"
+                )
+            }
             Self::NotSteady { what, change } => format!(
                 "not steady: {what} changed by {:+.0} % from the first third of the measured time \
                  to the last",
@@ -299,6 +324,14 @@ impl Warning {
             }
             Self::Throttled { .. } => "raise the CPU limit of this container or slice",
             Self::Stolen { .. } => "measure on a machine of your own, or at a quieter time",
+            Self::Paused { what: "device", .. } => {
+                "measure at a quieter time, or give the broker a disk of its own (--dir, \
+                 --data-dir)"
+            }
+            Self::Paused { .. } => {
+                "leave cores idle (fewer threads, taskset), or measure on a machine of your own or \
+                 at a quieter time"
+            }
             Self::NotSteady { .. } => {
                 "warm up for longer (--warmup), measure for longer, and look at the time series"
             }
@@ -378,6 +411,10 @@ pub struct Signs {
     pub stolen_share: f64,
     /// Figures that rose or fell, and by how much.
     pub trends: Vec<(&'static str, f64)>,
+    /// How machine and disk stood still.
+    pub pauses: Pauses,
+    /// Seconds that were measured.
+    pub measured_s: f64,
 }
 
 const SATURATED_SHARE: f64 = 0.92;
@@ -387,6 +424,8 @@ const SUSTAINED_SHARE: f64 = 0.995;
 /// Being held back for less than this is of no account.
 const THROTTLED_NS: u64 = 10_000_000;
 const STOLEN_SHARE: f64 = 0.05;
+/// Pauses of less than this share of the time leave p99.9 alone.
+const PAUSED_SHARE: f64 = 0.001;
 /// Lag below this never matters.
 const LAG_FLOOR_NS: u64 = 200_000;
 
@@ -441,6 +480,7 @@ pub fn doubts(signs: &Signs) -> Vec<Warning> {
     if signs.stolen_share > STOLEN_SHARE {
         found.push(Warning::Stolen { share: signs.stolen_share });
     }
+    found.extend(paused(signs));
     for (what, change) in &signs.trends {
         found.push(Warning::NotSteady { what, change: *change });
     }
@@ -448,6 +488,27 @@ pub fn doubts(signs: &Signs) -> Vec<Warning> {
         found.push(Warning::FromTheFuture { records: signs.from_the_future });
     }
     found
+}
+
+/// Pauses that are longer than a p99.9 and took enough of the time to have made it.
+fn paused(signs: &Signs) -> impl Iterator<Item = Warning> {
+    let enough_ns = (signs.measured_s * PAUSED_SHARE * 1e9) as u64;
+    let series = [("produce", &signs.produce), ("end to end", &signs.end_to_end)];
+    let mut tails = Vec::new();
+    for (series, summary) in series {
+        tails.extend(summary.as_ref().and_then(|s| s.p999.known_ns()).map(|ns| (series, ns)));
+    }
+    signs.pauses.each().filter_map(move |(what, pause)| {
+        let is_long = |tail: &&(&str, u64)| pause.longest_ns > tail.1;
+        let &(series, p999_ns) = tails.iter().find(is_long)?;
+        (pause.total_ns > enough_ns).then_some(Warning::Paused {
+            what,
+            longest_ns: pause.longest_ns,
+            total_ns: pause.total_ns,
+            series,
+            p999_ns,
+        })
+    })
 }
 
 fn millis(ns: u64) -> String {
@@ -458,6 +519,7 @@ fn millis(ns: u64) -> String {
 mod tests {
     use super::*;
     use crate::histogram::Latency;
+    use crate::observe::pauses::Stretches;
 
     fn summary(ns: u64, completions: u64) -> Option<Summary> {
         let mut latency = Latency::default();
@@ -495,6 +557,26 @@ mod tests {
         assert_eq!(weigh(150_000), None, "below the floor");
         assert_eq!(weigh(250_000), Some(Weight::Suspect));
         assert_eq!(weigh(600_000), Some(Weight::Invalid));
+    }
+
+    #[test]
+    fn pauses_longer_than_a_tail_that_they_can_have_made_are_doubted() {
+        let told = |longest_ns, total_ns, p999_ns| {
+            let device = Some(Stretches { longest_ns, count: 1, total_ns });
+            let pauses = Pauses { device, ..Pauses::default() };
+            let produce = summary(p999_ns, 10_000);
+            doubts(&Signs { pauses, measured_s: 4.0, produce, ..good() })
+        };
+        let (ms, exact) = (1_000_000, 1 << 23);
+        assert_eq!(told(7 * ms, 7 * ms, exact), [], "shorter than p99.9");
+        assert_eq!(told(9 * ms, 4 * ms, exact), [], "a thousandth of the time");
+        let found = told(9 * ms, 9 * ms, exact);
+        let [Warning::Paused { what: "device", series: "produce", .. }] = found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(found[0].weight(), Weight::Suspect);
+        assert!(found[0].text().contains("for up to 9.00 ms"), "{}", found[0].text());
+        assert!(found[0].remedy().contains("--dir"));
     }
 
     #[test]

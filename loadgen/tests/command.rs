@@ -95,7 +95,8 @@ fn the_documented_json_fields_are_there() {
     for (field, value) in result.as_object().expect("an object") {
         assert!(is_told(field), "{field} is not documented");
         // The plan has the flags' names, and the fields of a second are summed up in words.
-        let is_list = ["environment", "broker", "verdict", "samples"].contains(&field.as_str());
+        let is_list =
+            ["environment", "broker", "verdict", "samples", "pauses"].contains(&field.as_str());
         let inner = value.as_array().and_then(|list| list.first()).unwrap_or(value);
         for field in inner.as_object().filter(|_| is_list).into_iter().flatten() {
             assert!(is_told(field.0), "{} is not documented", field.0);

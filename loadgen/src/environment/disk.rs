@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::read;
-use crate::observe::find::device_of;
+use crate::observe::find::{device_of, whole_disk};
 
 /// A file system and the device below it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,10 +37,8 @@ impl Disk {
         let device = device_of(folder)?;
         let mut disk = Self { folder: folder.to_owned(), ..Self::default() };
         disk.read_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?, &device);
-        // A partition's queue is its disk's.
         let below = fs::canonicalize(format!("/sys/dev/block/{device}")).unwrap_or_default();
-        let has_queue = below.join("queue").is_dir();
-        let whole = if has_queue { below.as_path() } else { below.parent().unwrap_or(&below) };
+        let whole = whole_disk(&device).unwrap_or_default();
         let name = below.file_name().unwrap_or_default();
         disk.device = name.to_string_lossy().into_owned();
         disk.model = read(whole.join("device/model"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The broker's process on this host.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -90,9 +90,16 @@ fn data_dir(pid: u32) -> Option<PathBuf> {
 }
 
 /// `major:minor` of the device that holds `path`.
-pub fn device_of(path: &std::path::Path) -> Option<String> {
+pub fn device_of(path: &Path) -> Option<String> {
     let device = fs::metadata(path).ok()?.dev();
     Some(format!("{}:{}", libc::major(device), libc::minor(device)))
+}
+
+/// Where sysfs has the disk that `device` (`major:minor`) is, or is a partition of; none of memory.
+pub fn whole_disk(device: &str) -> Option<PathBuf> {
+    let own = fs::canonicalize(format!("/sys/dev/block/{device}")).ok()?;
+    // A partition's queue is its disk's.
+    if own.join("queue").is_dir() { Some(own) } else { own.parent().map(Path::to_owned) }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What the machine did while a run was measured: the broker's process if it is on this host, the
 //! disk below it, the CPUs and the generator itself, once a second on the run's own time axis.
 //!
-//! A thread of its own reads `/proc`; no measuring thread does.
+//! Threads of their own read `/proc`; no measuring thread does.
 
 pub mod find;
+pub mod pauses;
 mod proc;
 
 use std::sync::Arc;
@@ -117,60 +118,70 @@ impl Totals {
 /// Most seconds that are kept: four days.
 const SAMPLES_MAX: usize = 4 * 86_400;
 
-/// The observing thread; it ends when asked or dropped.
+/// An observing thread and what it brings; it ends when asked or dropped.
 #[derive(Debug)]
-pub struct Observer {
+pub struct Observer<T> {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<Sample>>>,
+    thread: Option<JoinHandle<T>>,
 }
 
-impl Observer {
-    /// Observe from `start_ns` on, second by second.
-    ///
-    /// # Errors
-    /// When no thread can be had.
-    pub fn start(start_ns: u64, broker: Option<Found>) -> std::io::Result<Self> {
+impl<T: Default + Send + 'static> Observer<T> {
+    fn spawn(
+        name: &str,
+        work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("observer".into())
-            .spawn(move || observe(start_ns, broker.as_ref(), &stopped))?;
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&stopped))?;
         Ok(Self { stop, thread: Some(thread) })
     }
 
     /// End, and tell what was seen.
-    pub fn finish(mut self) -> Vec<Sample> {
+    pub fn finish(mut self) -> T {
         self.stop.store(true, Ordering::Relaxed);
-        let Some(thread) = self.thread.take() else { return Vec::new() };
+        let Some(thread) = self.thread.take() else { return T::default() };
         thread.thread().unpark();
         thread.join().unwrap_or_default()
     }
 }
 
-impl Drop for Observer {
+impl Observer<Vec<Sample>> {
+    /// Observe from `start_ns` on, second by second.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn seconds(start_ns: u64, broker: Option<Found>) -> std::io::Result<Self> {
+        Self::spawn("observer", move |stop| observe(start_ns, broker.as_ref(), stop))
+    }
+}
+
+impl<T> Drop for Observer<T> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
+/// Sleep until `until_ns`; true when it was stopped before.
+fn is_over(until_ns: u64, stop: &AtomicBool) -> bool {
+    while !stop.load(Ordering::Relaxed) {
+        let left = until_ns.saturating_sub(clock::monotonic_ns());
+        if left == 0 {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_nanos(left));
+    }
+    true
+}
+
 fn observe(start_ns: u64, broker: Option<&Found>, stop: &AtomicBool) -> Vec<Sample> {
     let mut samples = Vec::new();
-    let is_over = |until_ns: u64| {
-        while !stop.load(Ordering::Relaxed) {
-            let left = until_ns.saturating_sub(clock::monotonic_ns());
-            if left == 0 {
-                return false;
-            }
-            std::thread::park_timeout(Duration::from_nanos(left));
-        }
-        true
-    };
-    if is_over(start_ns) {
+    if is_over(start_ns, stop) {
         return samples;
     }
     let mut before = Totals::read(broker);
     for second in 0.. {
-        let over = is_over(start_ns + (second + 1) * 1_000_000_000) || samples.len() >= SAMPLES_MAX;
+        let end_ns = start_ns + (second + 1) * 1_000_000_000;
+        let over = is_over(end_ns, stop) || samples.len() >= SAMPLES_MAX;
         let now = Totals::read(broker);
         // The begin of a second that was cut short says little.
         if now.at_ns - before.at_ns > 500_000_000 {
@@ -212,7 +223,7 @@ mod tests {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let found = find::listener(address.local_addr().unwrap());
         assert!(found.is_some());
-        let observer = Observer::start(clock::monotonic_ns(), found).unwrap();
+        let observer = Observer::seconds(clock::monotonic_ns(), found).unwrap();
         let until = clock::monotonic_ns() + 1_200_000_000;
         while clock::monotonic_ns() < until {
             std::hint::black_box(clock::thread_cpu_ns());

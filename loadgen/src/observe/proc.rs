@@ -51,6 +51,10 @@ pub struct DiskTotals {
     pub flushes: u64,
     /// Milliseconds they took, summed.
     pub flush_ms: u64,
+    /// Requests of every kind completed.
+    pub completed: u64,
+    /// Requests in flight now.
+    pub in_flight: u64,
 }
 
 /// Most threads of a process whose context switches are summed.
@@ -96,7 +100,8 @@ fn process_stat(text: &str) -> Option<ProcessTotals> {
     })
 }
 
-fn ticks_per_s() -> f64 {
+/// Ticks in which the kernel counts CPU time.
+pub fn ticks_per_s() -> f64 {
     // SAFETY: sysconf takes a number and touches no memory of ours.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     if ticks > 0 { ticks as f64 } else { 100.0 }
@@ -127,10 +132,15 @@ pub fn disk(device: &str) -> Option<DiskTotals> {
     disk_line(&fs::read_to_string(format!("/sys/dev/block/{device}/stat")).ok()?)
 }
 
-fn disk_line(text: &str) -> Option<DiskTotals> {
+/// The fields of a device's `stat` that matter here.
+pub fn disk_line(text: &str) -> Option<DiskTotals> {
     let fields: Vec<u64> = text.split_whitespace().map_while(|f| f.parse().ok()).collect();
     let at = |index: usize| fields.get(index).copied();
+    // Reads and writes; discards and flushes, which older kernels do not count.
+    let completed = [0, 4, 11, 15].into_iter().filter_map(at).sum();
     Some(DiskTotals {
+        completed,
+        in_flight: at(8)?,
         read_bytes: at(2)? * SECTOR_BYTES,
         writes: at(4)?,
         write_bytes: at(6)? * SECTOR_BYTES,
@@ -157,6 +167,9 @@ mod tests {
         let disk = disk_line(" 5 0 8 1 7 0 16 9 0 40 50 0 0 0 0 3 12\n").unwrap();
         assert_eq!((disk.read_bytes, disk.writes, disk.write_bytes), (4096, 7, 8192));
         assert_eq!((disk.busy_ms, disk.flushes, disk.flush_ms), (40, 3, 12));
+        assert_eq!((disk.completed, disk.in_flight), (5 + 7 + 3, 0));
+        let old = disk_line(" 5 0 8 1 7 0 16 9 4 40 50\n").unwrap();
+        assert_eq!((old.completed, old.in_flight), (5 + 7, 4));
         for text in ["", "cpu", "1 2"] {
             assert!(process_stat(text).is_none() && cpu_line(text).is_none());
             assert!(disk_line(text).is_none());

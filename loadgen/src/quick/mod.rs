@@ -21,7 +21,7 @@ use crate::interrupt;
 use crate::plan::Plan;
 use crate::print;
 use crate::report::{Doubt, Flow, RunResult, text};
-use crate::run;
+use crate::run::{self, Extras};
 use crate::sink::Sink;
 use crate::warnings::Warning;
 use phases::Ceiling;
@@ -189,7 +189,8 @@ fn measure(
     for phase in phases::all(args, &sink) {
         let plan = Plan { bootstrap_server: broker.address.to_string(), ..phase.plan.clone() };
         let before = broker.usage();
-        let ended = run::run(plan.clone(), stop);
+        let extras = Extras { files: Some(place), ..Extras::default() };
+        let ended = run::run_with(plan.clone(), stop, extras);
         let after = broker.usage();
         let read = after.read_bytes.zip(before.read_bytes);
         let mut ended = ended.map_err(|why| broker.has_ended().unwrap_or(why))?;

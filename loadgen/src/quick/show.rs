@@ -124,6 +124,9 @@ fn latencies(phase: &Phase) {
             line(name, &text::latency(summary));
         }
     }
+    if let Some(pauses) = text::pauses(result) {
+        line("  pauses", &pauses);
+    }
 }
 
 /// The conclusion.

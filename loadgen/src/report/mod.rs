@@ -17,6 +17,7 @@ use crate::environment::Environment;
 use crate::histogram::Summary;
 use crate::observe::Sample;
 use crate::observe::find::Found;
+use crate::observe::pauses::Pauses;
 use crate::pace::Stage;
 use crate::plan::Plan;
 use crate::recorder::Counts;
@@ -166,6 +167,8 @@ pub struct RunResult {
     pub seconds: Vec<Second>,
     /// What broker and machine did meanwhile, on the same time axis.
     pub samples: Vec<Sample>,
+    /// How long machine and disk stood still while it was measured.
+    pub pauses: Pauses,
 }
 
 /// A doubt in words.

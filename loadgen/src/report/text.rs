@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::consume::group::GroupResult;
 use crate::histogram::{Percentile, Summary};
+use crate::observe::pauses::{PAUSE_NS, Pauses, Stretches};
 use crate::pace::Arrivals;
 use crate::plan::{Consume, Load, Plan};
 use crate::report::{Flow, OBJECTIVE_MISSED, RunResult, StageResult, Validity};
@@ -234,6 +235,47 @@ fn group(result: &GroupResult) -> String {
     out
 }
 
+/// What stood still for long, and which figures it may have made; nothing when nothing did.
+pub fn pauses(result: &RunResult) -> Option<String> {
+    let produce = result.produce_latency.as_ref().or(result.produce_latency_from_send.as_ref());
+    let series = [("produce", produce), ("end to end", result.end_to_end_latency.as_ref())];
+    let tail = |name: &str, summary: &Summary, figure: &str| {
+        summary.named(figure).map(|ns| (format!("{name} {figure}"), ns))
+    };
+    let tails = series.iter().filter_map(|(name, summary)| Some((*name, (*summary)?)));
+    let tails = tails.flat_map(|(name, of)| ["p99.9", "max"].map(|figure| tail(name, of, figure)));
+    stood_still(&result.pauses, tails.flatten())
+}
+
+fn stood_still(pauses: &Pauses, tails: impl Iterator<Item = (String, u64)>) -> Option<String> {
+    let long = pauses.each().filter(|(_, stretches)| stretches.count > 0);
+    let longest_ns = long.map(|(_, stretches)| stretches.longest_ns).max()?;
+    let mut out = String::new();
+    for (what, Stretches { longest_ns, count, total_ns }) in pauses.each() {
+        if count == 0 {
+            let _ = write!(out, "{what} none over {} ms; ", millis(PAUSE_NS));
+            continue;
+        }
+        let [longest, limit, all] = [longest_ns, PAUSE_NS, total_ns].map(millis);
+        let _ = write!(out, "{what} up to {longest} ms ({count} over {limit}, {all} in all");
+        if let Some(waited) = pauses.waited_ns.filter(|_| what == "machine") {
+            let _ = write!(out, ", {} of it waiting for a core", millis(waited));
+        }
+        out.push_str("); ");
+    }
+    if pauses.device.is_none() {
+        out.push_str("no device; ");
+    }
+    let short: Vec<String> =
+        tails.filter(|(_, ns)| *ns <= longest_ns).map(|(figure, _)| figure).collect();
+    let conclusion = if short.is_empty() {
+        "every p99.9 and max is longer than any of them".into()
+    } else {
+        format!("{} may be theirs", short.join(", "))
+    };
+    Some(out + &conclusion)
+}
+
 /// A whole run.
 pub fn run(result: &RunResult) -> String {
     let mut out = String::new();
@@ -265,6 +307,9 @@ pub fn run(result: &RunResult) -> String {
     }
     if let Some(summary) = &result.schedule_lag {
         line("lag", format!("{} (the generator's own pacing error)", latency(summary)));
+    }
+    if let Some(pauses) = pauses(result) {
+        line("pauses", pauses);
     }
     if result.plan.consumer_delay_s > 0.0 {
         let late = result.plan.consumer_delay_s;
@@ -332,6 +377,27 @@ mod tests {
         assert_eq!(megabytes(52_345_678.0), "52.3 MB/s");
         assert_eq!(millis(310_000), "0.310");
         assert_eq!(millis(11_800_000), "11.80");
+    }
+
+    #[test]
+    fn a_tail_that_is_shorter_than_a_pause_may_be_its_own() {
+        let ms = |longest: u64, count| Stretches {
+            longest_ns: longest * 1_000_000,
+            count,
+            total_ns: 2 * longest * 1_000_000,
+        };
+        let told = |machine, device, tail| {
+            let pauses = Pauses { machine, device, waited_ns: Some(9_000_000), ..<_>::default() };
+            let tails = [("produce p99.9", tail), ("produce max", 60_000_000)];
+            stood_still(&pauses, tails.into_iter().map(|(name, ns)| (name.into(), ns)))
+        };
+        assert_eq!(told(ms(4, 0), Some(ms(4, 0)), 1), None);
+        let text = told(ms(4, 0), Some(ms(52, 2)), 44_000_000).unwrap();
+        assert!(text.starts_with("machine none over 5.00 ms; device up to 52.00 ms (2 "), "{text}");
+        assert!(text.ends_with("; produce p99.9 may be theirs"), "{text}");
+        let text = told(ms(52, 2), None, 53_000_000).unwrap();
+        assert!(text.contains("104 in all, 9.00 of it waiting for a core); no device; "), "{text}");
+        assert!(text.ends_with("every p99.9 and max is longer than any of them"), "{text}");
     }
 
     #[test]

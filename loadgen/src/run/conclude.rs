@@ -9,6 +9,7 @@ use crate::consume::group::GroupResult;
 use crate::environment::{Disk, Environment};
 use crate::histogram::{Latency, Series};
 use crate::observe::Sample;
+use crate::observe::pauses::Pauses;
 use crate::pace::Stage;
 use crate::plan::{Consume, Load, Plan};
 use crate::produce::Effort;
@@ -28,6 +29,7 @@ pub struct End {
     pub clock_step_ns: i64,
     pub throttled_ns: u64,
     pub samples: Vec<Sample>,
+    pub pauses: Pauses,
 }
 
 fn judge(ground: &Ground, end: &End) -> Verdict {
@@ -103,6 +105,7 @@ pub fn conclude(ground: &Ground, end: End) -> RunResult {
         device: None,
         objectives: Vec::new(),
         samples: end.samples.clone(),
+        pauses: end.pauses,
         plan: plan.clone(),
         durability: ground.durability.clone(),
         measured_s,
@@ -251,6 +254,8 @@ fn doubts(result: &RunResult, end: &End) -> Vec<Warning> {
         throttled_ns: end.throttled_ns,
         stolen_share: mean(end.samples.iter().filter_map(|sample| sample.host_stolen)),
         trends: trends(result),
+        pauses: end.pauses,
+        measured_s: result.measured_s,
     };
     let mut found = warnings::doubts(&signs);
     let overdue: u64 = end.done.produced.iter().map(|p| p.overdue).sum();

@@ -7,6 +7,7 @@ pub mod parts;
 mod steady;
 mod work;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -57,6 +58,8 @@ pub struct Extras<'a> {
     pub folder: Option<&'a Folder>,
     /// Whether broker and machine are observed.
     pub observes: bool,
+    /// Where the broker keeps its files, of one that we have started ourselves.
+    pub files: Option<&'a Path>,
     /// How it is shown while it goes on, if at all.
     pub live: Option<live::Wanted>,
 }
@@ -117,8 +120,12 @@ pub fn run_with(
     };
     watchers.extend(live.as_ref().map(Live::watcher));
     let collector = thread::spawn(move || collect::collect(&collected, stages, &mut watchers));
-    let observer = extras.observes.then(|| Observer::start(start_ns, ground.process.clone()));
+    let observer = extras.observes.then(|| Observer::seconds(start_ns, ground.process.clone()));
     let observer = observer.transpose().map_err(|error| format!("observing: {error}"))?;
+    let device = extras.files.and_then(find::device_of);
+    let device = device.or(ground.process.as_ref().and_then(|found| found.device.clone()));
+    let pauses = Observer::pauses(window, device, stop.clone());
+    let pauses = pauses.map_err(|error| format!("observing: {error}"))?;
     let mut done = go(&ground, team, window, parcels, stop, &mut admin)?;
     let collected = collector.join().map_err(|_| "the collector panicked".to_owned())?;
     drop(live);
@@ -143,6 +150,7 @@ pub fn run_with(
         clock_step_ns,
         throttled_ns: throttled_since(throttled),
         samples: observer.map(Observer::finish).unwrap_or_default(),
+        pauses: pauses.finish(),
     };
     Ok(conclude(&ground, end))
 }

@@ -238,6 +238,7 @@ pub fn details(result: &Value) -> String {
         ("Broker, in its own words", "broker"),
         ("Broker process", "broker_process"),
         ("Generator threads", "threads"),
+        ("Pauses of machine and disk", "pauses"),
         ("Device ceilings", "device"),
     ] {
         if result[field].is_null() {
