@@ -10,6 +10,7 @@
 //!
 //! Appending is done by a thread of its own, so that no shard waits in a system call.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -292,11 +293,10 @@ fn allocate(file: &File, at: u64, bytes: u64) -> io::Result<()> {
     if done == 0 || error.raw_os_error() == Some(libc::EOPNOTSUPP) { Ok(()) } else { Err(error) }
 }
 
-/// One append on its way to the writing thread.
-struct Job {
-    changes: Vec<Change>,
-    image: Arc<Image>,
-    done: oneshot::Sender<Result<(), String>>,
+/// What is on its way to the writing thread.
+pub(crate) enum Job {
+    Append { changes: Vec<Change>, image: Arc<Image>, done: oneshot::Sender<Result<(), String>> },
+    Discard(Box<dyn Any + Send>),
 }
 
 /// Appends changes, durably, without holding up the shard that asks.
@@ -310,7 +310,12 @@ impl MetadataWriter {
         let (jobs, todo) = mpsc::channel::<Job>();
         let work = move || {
             for job in todo {
-                let _ = job.done.send(log.append(&job.changes, &job.image));
+                match job {
+                    Job::Append { changes, image, done } => {
+                        let _ = done.send(log.append(&changes, &image));
+                    }
+                    Job::Discard(large) => drop(large),
+                }
             }
         };
         std::thread::Builder::new()
@@ -320,6 +325,13 @@ impl MetadataWriter {
         Self { jobs }
     }
 
+    /// One without a thread, and what that would get.
+    #[cfg(test)]
+    pub(crate) fn without_thread() -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, todo) = mpsc::channel();
+        (Self { jobs }, todo)
+    }
+
     /// Make `changes`, which lead to `image`, durable.
     ///
     /// # Errors
@@ -327,8 +339,13 @@ impl MetadataWriter {
     pub async fn append(&mut self, changes: Vec<Change>, image: Arc<Image>) -> Result<(), String> {
         let (done, heard) = oneshot::channel();
         let gone = || "the metadata log has stopped".to_string();
-        self.jobs.send(Job { changes, image, done }).map_err(|_| gone())?;
+        self.jobs.send(Job::Append { changes, image, done }).map_err(|_| gone())?;
         heard.await.map_err(|_| gone())?
+    }
+
+    /// Drop what is `large` behind what was appended: as that takes long, no shard does it.
+    pub fn discard(&self, large: impl Send + 'static) {
+        let _ = self.jobs.send(Job::Discard(Box::new(large)));
     }
 }
 
@@ -347,6 +364,21 @@ mod tests {
         }) {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn what_is_discarded_is_dropped_by_the_writing_thread() {
+        struct Large(mpsc::Sender<std::thread::ThreadId>);
+        impl Drop for Large {
+            fn drop(&mut self) {
+                self.0.send(std::thread::current().id()).expect("somebody listens");
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let writer = open(dir.path(), 1).unwrap().writer;
+        let (dropped, heard) = mpsc::channel();
+        writer.discard(Large(dropped));
+        assert_ne!(heard.recv(), Ok(std::thread::current().id()));
     }
 
     fn create(image: &mut Image, writer: &mut MetadataWriter, name: &str) {
