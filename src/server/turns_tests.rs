@@ -8,21 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::admissions::Admissions;
+use super::configs::{AskedAlteration, GROUP, alter};
 use super::dispatch::{self, Began};
 use super::fetch_session::{FetchSessions, SessionLimits};
-use super::handlers::create_topics;
+use super::handlers::{create_topics, delete_topics};
 use super::memory::FrameMemory;
 use super::request::{Caller, Identity};
 use crate::cluster::change::{Change, QuotaEntity};
 use crate::cluster::image::Image;
 use crate::model::Uuid;
 use crate::protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use crate::protocol::messages::delete_topics::DeleteTopicsRequest;
 use crate::protocol::messages::describe_client_quotas::{
     ComponentData, DescribeClientQuotasRequest,
 };
 use crate::protocol::{PREFIX_LEN, encode_request};
 use crate::runtime::sim::SimRuntime;
-use crate::runtime::wait::in_turns;
+use crate::runtime::wait::{ITEMS_AT_ONCE, in_turns};
+use crate::shard::control::DECISION;
 use crate::shard::turns_tests::{in_world, start_shard};
 
 /// One who asks the only shard of a broker with this metadata.
@@ -122,4 +125,33 @@ fn topics_are_described_only_where_the_answer_has_room_for_it() {
         config.unwrap().value.as_ref().unwrap().as_ptr()
     };
     assert_eq!(value(0), value(1), "topics with the same settings share their description");
+}
+
+#[test]
+fn topics_that_are_not_there_are_looked_for_in_turns() {
+    const NAMES: usize = 5 * ITEMS_AT_ONCE;
+    let topic_names = (0..NAMES).map(|number| format!("t{number}").as_str().into()).collect();
+    let request = DeleteTopicsRequest { topic_names, ..Default::default() };
+    let (turns, response) = in_turns(delete_topics::handle(caller(Image::default()), 1, request));
+    assert_eq!(response.unwrap().responses.len(), NAMES);
+    assert!(turns >= 2 * NAMES / ITEMS_AT_ONCE, "{turns}");
+}
+
+#[test]
+fn very_many_resources_are_altered_in_turns_and_answered_in_order() {
+    const GROUPS: usize = 5 * ITEMS_AT_ONCE;
+    let asked = (0..GROUPS).map(|number| AskedAlteration {
+        kind: GROUP,
+        name: format!("g{}", number % (GROUPS - 1)).into(),
+        changes: Vec::new(),
+        replaces_all: false,
+    });
+    let (turns, responses) = in_turns(alter(&caller(Image::default()), asked, true));
+    let named_twice = [0, GROUPS - 1];
+    for (number, response) in responses.unwrap().into_iter().enumerate() {
+        assert_eq!(*response.resource_name, format!("g{}", number % (GROUPS - 1)));
+        assert_eq!(response.error_code.is_ok(), !named_twice.contains(&number), "{number}");
+    }
+    // Each is decided, and before that looked at twice; then answered.
+    assert!(turns > (2 + DECISION) * GROUPS / ITEMS_AT_ONCE, "{turns}");
 }
