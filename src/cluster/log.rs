@@ -296,7 +296,7 @@ fn allocate(file: &File, at: u64, bytes: u64) -> io::Result<()> {
 /// What is on its way to the writing thread.
 pub(crate) enum Job {
     Append { changes: Vec<Change>, image: Arc<Image>, done: oneshot::Sender<Result<(), String>> },
-    Discard(Box<dyn Any + Send>),
+    Discard { large: Box<dyn Any + Send>, done: oneshot::Sender<()> },
 }
 
 /// Appends changes, durably, without holding up the shard that asks.
@@ -314,7 +314,10 @@ impl MetadataWriter {
                     Job::Append { changes, image, done } => {
                         let _ = done.send(log.append(&changes, &image));
                     }
-                    Job::Discard(large) => drop(large),
+                    Job::Discard { large, done } => {
+                        drop(large);
+                        let _ = done.send(());
+                    }
                 }
             }
         };
@@ -343,9 +346,12 @@ impl MetadataWriter {
         heard.await.map_err(|_| gone())?
     }
 
-    /// Drop what is `large` behind what was appended: as that takes long, no shard does it.
-    pub fn discard(&self, large: impl Send + 'static) {
-        let _ = self.jobs.send(Job::Discard(Box::new(large)));
+    /// Drop what is `large` on the writing thread: it takes long, and no shard is held up there.
+    /// Waits until it is gone, so that no more than this is on the way.
+    pub async fn discard(&mut self, large: impl Send + 'static) {
+        let (done, heard) = oneshot::channel();
+        let _ = self.jobs.send(Job::Discard { large: Box::new(large), done });
+        let _ = heard.await;
     }
 }
 
@@ -375,9 +381,10 @@ mod tests {
             }
         }
         let dir = tempfile::tempdir().unwrap();
-        let writer = open(dir.path(), 1).unwrap().writer;
+        let mut writer = open(dir.path(), 1).unwrap().writer;
         let (dropped, heard) = mpsc::channel();
-        writer.discard(Large(dropped));
+        let mut discarding = Box::pin(writer.discard(Large(dropped)));
+        let _ = discarding.as_mut().now_or_never();
         assert_ne!(heard.recv(), Ok(std::thread::current().id()));
     }
 

@@ -181,7 +181,7 @@ impl<R: Runtime> Shard<R> {
             }
         };
         // What the shards have replaced by now may be large, and this may be the last to hold it.
-        log.discard(image);
+        log.discard(image).await;
         Some(reply)
     }
 
@@ -195,7 +195,7 @@ impl<R: Runtime> Shard<R> {
         validate_only: bool,
     ) -> Vec<Result<T, ControlError>> {
         if validate_only || decided.changes.is_empty() {
-            log.discard((decided.changes, decided.image));
+            log.discard((decided.changes, decided.image)).await;
             return decided.outcomes;
         }
         let image = Arc::new(decided.image);
