@@ -8,8 +8,8 @@
 //! belongs to nobody. When the file has grown far beyond its image, the image is written anew
 //! beside it and takes its place by rename.
 //!
-//! Appending is done by a thread of its own, so that no shard waits in a system call; the thread also
-//! drops the images that a change has replaced, which takes long when there are many topics.
+//! Appending is done by a thread of its own, so that no shard waits in a system call; it also drops
+//! the images that a change has replaced, which takes long when there are many topics.
 
 use std::any::Any;
 use std::collections::HashSet;
