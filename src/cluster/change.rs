@@ -2,6 +2,7 @@
 //! that the same image can later be fed by a quorum.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::{PartitionIndex, ProducerId, TopicName, Uuid};
 
@@ -68,5 +69,5 @@ pub enum ConfigResource {
 }
 
 /// Whose quota: `user`, `client-id` or `ip`, each with a name or, as `None`, for all that have no
-/// quota of their own (KIP-546).
-pub type QuotaEntity = BTreeMap<String, Option<String>>;
+/// quota of their own (KIP-546). Shared by the images that have it.
+pub type QuotaEntity = Arc<BTreeMap<String, Option<String>>>;

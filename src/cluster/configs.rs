@@ -11,7 +11,7 @@ use crate::model::TopicName;
 
 use super::change::{Change, ConfigResource};
 use super::controller::ControlError;
-use super::image::{ConfigOverrides, Image};
+use super::image::{ConfigOverrides, Image, Topic};
 
 /// Groups that may have settings of their own.
 pub const CONFIGURED_GROUPS_MAX: usize = 10_000;
@@ -106,13 +106,9 @@ pub fn live(config: &Config, image: &Image) -> (Config, Vec<ConfigError>) {
     config.with_dynamic(image.broker_overrides(""), image.broker_overrides(&own))
 }
 
-/// Names of the topics that have `thalweg.durability=write` of their own.
-pub fn relaxed_topics(image: &Image) -> impl Iterator<Item = &str> {
-    image.topics().filter(|topic| is_relaxed(&topic.overrides)).map(|topic| topic.name.as_str())
-}
-
-fn is_relaxed(overrides: &ConfigOverrides) -> bool {
-    let word = overrides.get("thalweg.durability");
+/// Whether a topic has `thalweg.durability=write` of its own.
+pub fn is_relaxed(topic: &Topic) -> bool {
+    let word = topic.overrides.get("thalweg.durability");
     word.is_some_and(|word| Durability::from_word(word) == Durability::Write)
 }
 

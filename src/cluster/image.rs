@@ -66,18 +66,19 @@ impl PartitionState {
 /// Quotas of one entity, by name.
 pub type Quotas = BTreeMap<String, f64>;
 
-/// All metadata at one point of the log.
+/// All metadata at one point of the log. Images share what they have alike: a copy is made for each
+/// request that changes something, in one turn.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     by_name: BTreeMap<TopicName, Arc<Topic>>,
     by_id: HashMap<Uuid, Arc<Topic>>,
     /// Names by their collision keys, of those that have a '.' or '_'.
-    by_collision_key: HashMap<String, TopicName>,
+    by_collision_key: HashMap<Arc<str>, TopicName>,
     /// Overrides per broker; the empty key holds the cluster-wide default.
-    brokers: BTreeMap<String, ConfigOverrides>,
+    brokers: BTreeMap<Arc<str>, Arc<ConfigOverrides>>,
     /// Overrides per group.
-    groups: BTreeMap<String, ConfigOverrides>,
-    quotas: BTreeMap<QuotaEntity, Quotas>,
+    groups: BTreeMap<Arc<str>, Arc<ConfigOverrides>>,
+    quotas: BTreeMap<QuotaEntity, Arc<Quotas>>,
     /// The first producer id that was never handed out.
     next_producer_id: ProducerId,
     /// Changes applied since the beginning: the version of this image.
@@ -109,7 +110,7 @@ impl Image {
 
     /// The topic whose name differs from `name` only in '.' and '_', or is the same.
     pub fn colliding(&self, name: &TopicName) -> Option<&TopicName> {
-        self.by_collision_key.get(&name.collision_key())
+        self.by_collision_key.get(name.collision_key().as_str())
     }
 
     /// The topic of that id.
@@ -119,17 +120,17 @@ impl Image {
 
     /// Overrides of a broker's configuration; the empty name is the cluster-wide default.
     pub fn broker_overrides(&self, broker: &str) -> Option<&ConfigOverrides> {
-        self.brokers.get(broker)
+        self.brokers.get(broker).map(Arc::as_ref)
     }
 
     /// Overrides of a group's configuration.
     pub fn group_overrides(&self, group: &str) -> Option<&ConfigOverrides> {
-        self.groups.get(group)
+        self.groups.get(group).map(Arc::as_ref)
     }
 
     /// Groups with overrides, in the order of their ids.
     pub fn configured_groups(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.groups.keys().map(String::as_str)
+        self.groups.keys().map(Arc::as_ref)
     }
 
     /// What is set for `resource`; `None` when nothing is.
@@ -142,7 +143,7 @@ impl Image {
     }
 
     /// Entities with client quotas, and their quotas.
-    pub fn quotas(&self) -> &BTreeMap<QuotaEntity, Quotas> {
+    pub fn quotas(&self) -> &BTreeMap<QuotaEntity, Arc<Quotas>> {
         &self.quotas
     }
 
@@ -173,7 +174,7 @@ impl Image {
                     return Err(format!("topic {name} ({id}) is there already"));
                 }
                 if may_collide(name) {
-                    self.by_collision_key.insert(name.collision_key(), name.clone());
+                    self.by_collision_key.insert(name.collision_key().into(), name.clone());
                 }
                 self.put(Topic {
                     id: *id,
@@ -201,8 +202,8 @@ impl Image {
                 self.partitions -= topic.partitions.len();
                 self.by_name.remove(&topic.name);
                 let key = topic.name.collision_key();
-                if self.by_collision_key.get(&key) == Some(&topic.name) {
-                    self.by_collision_key.remove(&key);
+                if self.by_collision_key.get(key.as_str()) == Some(&topic.name) {
+                    self.by_collision_key.remove(key.as_str());
                 }
             }
             Change::Config { resource: ConfigResource::Topic(name), key, value } => {
@@ -219,7 +220,7 @@ impl Image {
                 set_in(&mut self.groups, name, key, value.as_deref());
             }
             Change::ClientQuota { entity, key, value } => {
-                let quotas = self.quotas.entry(entity.clone()).or_default();
+                let quotas = Arc::make_mut(self.quotas.entry(entity.clone()).or_default());
                 match value {
                     Some(value) => drop(quotas.insert(key.clone(), *value)),
                     None => drop(quotas.remove(key)),
@@ -250,10 +251,10 @@ impl Image {
             changes.extend(settings(&resource, &topic.overrides));
         }
         for (name, overrides) in &self.brokers {
-            changes.extend(settings(&ConfigResource::Broker(name.clone()), overrides));
+            changes.extend(settings(&ConfigResource::Broker(name.to_string()), overrides));
         }
         for (name, overrides) in &self.groups {
-            changes.extend(settings(&ConfigResource::Group(name.clone()), overrides));
+            changes.extend(settings(&ConfigResource::Group(name.to_string()), overrides));
         }
         for (entity, quotas) in &self.quotas {
             changes.extend(quotas.iter().map(|(key, value)| Change::ClientQuota {
@@ -301,8 +302,13 @@ fn set(overrides: &mut ConfigOverrides, key: &str, value: Option<&str>) {
 }
 
 /// The same in a map of overrides per name, which holds no empty ones.
-fn set_in(all: &mut BTreeMap<String, ConfigOverrides>, name: &str, key: &str, value: Option<&str>) {
-    let overrides = all.entry(name.into()).or_default();
+fn set_in(
+    all: &mut BTreeMap<Arc<str>, Arc<ConfigOverrides>>,
+    name: &str,
+    key: &str,
+    value: Option<&str>,
+) {
+    let overrides = Arc::make_mut(all.entry(name.into()).or_default());
     set(overrides, key, value);
     if overrides.is_empty() {
         all.remove(name);
@@ -347,7 +353,7 @@ mod tests {
                 value: Some("50000".into()),
             },
             Change::ClientQuota {
-                entity: [("user".into(), None)].into(),
+                entity: QuotaEntity::new([("user".into(), None)].into()),
                 key: "producer_byte_rate".into(),
                 value: Some(1024.0),
             },
@@ -367,13 +373,37 @@ mod tests {
         assert_eq!((&again.groups, &again.quotas), (&image.groups, &image.quotas));
         assert_eq!((again.groups.len(), again.quotas.len()), (1, 1));
         assert_eq!(again.next_producer_id, 1000);
-        let entity: QuotaEntity = [("user".into(), None)].into();
+        let entity = QuotaEntity::new([("user".into(), None)].into());
         image
             .apply(&Change::ClientQuota { entity, key: "producer_byte_rate".into(), value: None })
             .unwrap();
         assert!(image.quotas.is_empty(), "an entity without quotas is none");
         image.apply(&Change::RemoveTopic { id }).unwrap();
         assert_eq!((image.partition_count(), image.topics().count()), (0, 0));
+    }
+
+    /// There may be ten thousand of each, and a copy is made for each request that changes one.
+    #[test]
+    fn images_share_what_they_have_alike() {
+        let set = |resource| Change::Config { resource, key: "k".into(), value: Some("v".into()) };
+        let quota = |user: &str| Change::ClientQuota {
+            entity: QuotaEntity::new([("user".into(), Some(user.into()))].into()),
+            key: "producer_byte_rate".into(),
+            value: Some(1024.0),
+        };
+        let mut image = Image::default();
+        image.apply(&set(ConfigResource::Group("g".into()))).unwrap();
+        image.apply(&quota("u")).unwrap();
+        let before = image.clone();
+        image.apply(&set(ConfigResource::Group("h".into()))).unwrap();
+        image.apply(&quota("v")).unwrap();
+        let group = |image: &Image| std::ptr::from_ref(image.group_overrides("g").unwrap());
+        assert_eq!(group(&image), group(&before));
+        let (entity, quotas) = before.quotas().first_key_value().unwrap();
+        let (same_entity, same_quotas) = image.quotas().first_key_value().unwrap();
+        assert!(Arc::ptr_eq(entity, same_entity) && Arc::ptr_eq(quotas, same_quotas));
+        assert_eq!((before.quotas().len(), image.quotas().len()), (1, 2));
+        assert_eq!((before.configured_groups().len(), image.configured_groups().len()), (1, 2));
     }
 
     #[test]

@@ -8,8 +8,10 @@
 //! belongs to nobody. When the file has grown far beyond its image, the image is written anew
 //! beside it and takes its place by rename.
 //!
-//! Appending is done by a thread of its own, so that no shard waits in a system call.
+//! Appending is done by a thread of its own, so that no shard waits in a system call; it also drops
+//! the images that a change has replaced, which takes long when there are many topics.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -292,11 +294,10 @@ fn allocate(file: &File, at: u64, bytes: u64) -> io::Result<()> {
     if done == 0 || error.raw_os_error() == Some(libc::EOPNOTSUPP) { Ok(()) } else { Err(error) }
 }
 
-/// One append on its way to the writing thread.
-struct Job {
-    changes: Vec<Change>,
-    image: Arc<Image>,
-    done: oneshot::Sender<Result<(), String>>,
+/// What is on its way to the writing thread.
+pub(crate) enum Job {
+    Append { changes: Vec<Change>, image: Arc<Image>, done: oneshot::Sender<Result<(), String>> },
+    Discard { large: Box<dyn Any + Send>, done: oneshot::Sender<()> },
 }
 
 /// Appends changes, durably, without holding up the shard that asks.
@@ -310,7 +311,15 @@ impl MetadataWriter {
         let (jobs, todo) = mpsc::channel::<Job>();
         let work = move || {
             for job in todo {
-                let _ = job.done.send(log.append(&job.changes, &job.image));
+                match job {
+                    Job::Append { changes, image, done } => {
+                        let _ = done.send(log.append(&changes, &image));
+                    }
+                    Job::Discard { large, done } => {
+                        drop(large);
+                        let _ = done.send(());
+                    }
+                }
             }
         };
         std::thread::Builder::new()
@@ -320,6 +329,13 @@ impl MetadataWriter {
         Self { jobs }
     }
 
+    /// One without a thread, and what that would get.
+    #[cfg(test)]
+    pub(crate) fn without_thread() -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, todo) = mpsc::channel();
+        (Self { jobs }, todo)
+    }
+
     /// Make `changes`, which lead to `image`, durable.
     ///
     /// # Errors
@@ -327,8 +343,16 @@ impl MetadataWriter {
     pub async fn append(&mut self, changes: Vec<Change>, image: Arc<Image>) -> Result<(), String> {
         let (done, heard) = oneshot::channel();
         let gone = || "the metadata log has stopped".to_string();
-        self.jobs.send(Job { changes, image, done }).map_err(|_| gone())?;
+        self.jobs.send(Job::Append { changes, image, done }).map_err(|_| gone())?;
         heard.await.map_err(|_| gone())?
+    }
+
+    /// Drop what is `large` on the writing thread: it takes long, and no shard is held up there.
+    /// Waits until it is gone, so that no more than this is on the way.
+    pub async fn discard(&mut self, large: impl Send + 'static) {
+        let (done, heard) = oneshot::channel();
+        let _ = self.jobs.send(Job::Discard { large: Box::new(large), done });
+        let _ = heard.await;
     }
 }
 
@@ -347,6 +371,22 @@ mod tests {
         }) {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn what_is_discarded_is_dropped_by_the_writing_thread() {
+        struct Large(mpsc::Sender<std::thread::ThreadId>);
+        impl Drop for Large {
+            fn drop(&mut self) {
+                self.0.send(std::thread::current().id()).expect("somebody listens");
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = open(dir.path(), 1).unwrap().writer;
+        let (dropped, heard) = mpsc::channel();
+        let mut discarding = Box::pin(writer.discard(Large(dropped)));
+        let _ = discarding.as_mut().now_or_never();
+        assert_ne!(heard.recv(), Ok(std::thread::current().id()));
     }
 
     fn create(image: &mut Image, writer: &mut MetadataWriter, name: &str) {

@@ -53,7 +53,7 @@ pub fn alter_quotas(
         Err(text) => return refuse(text),
     };
     let none = Quotas::new();
-    let before = image.quotas().get(entity).unwrap_or(&none);
+    let before = image.quotas().get(entity).map_or(&none, |quotas| quotas);
     if before.is_empty() && image.quotas().len() >= QUOTA_ENTITIES_MAX {
         return Err(ControlError::OverLimit(format!(
             "{QUOTA_ENTITIES_MAX} entities have quotas, which is the limit: remove some."
@@ -88,7 +88,7 @@ pub fn alter_quotas(
 
 /// The quotas that such an entity may have.
 fn keys_of(entity: &QuotaEntity) -> Result<&'static [(&'static str, bool)], String> {
-    for (kind, name) in entity {
+    for (kind, name) in entity.iter() {
         if ![USER, CLIENT_ID, IP].contains(&kind.as_str()) {
             return Err(format!("Unhandled client quota entity type: {kind}"));
         }
@@ -199,7 +199,8 @@ mod tests {
     use super::*;
 
     fn entity(parts: &[(&str, Option<&str>)]) -> QuotaEntity {
-        parts.iter().map(|(kind, name)| ((*kind).into(), name.map(Into::into))).collect()
+        let part = |(kind, name): &(&str, Option<&str>)| ((*kind).into(), name.map(Into::into));
+        QuotaEntity::new(parts.iter().map(part).collect())
     }
 
     fn alter(

@@ -10,7 +10,7 @@ use crate::protocol::metadata_record::{
 };
 use crate::wire::StrBytes;
 
-use super::change::{Change, ConfigResource};
+use super::change::{Change, ConfigResource, QuotaEntity};
 use super::image::PartitionState;
 
 /// The level of `metadata.version` whose records we write and read: 4.3-IV0 of
@@ -128,11 +128,13 @@ pub fn decode(value: Bytes) -> Result<Change, String> {
             }
         }
         MetadataRecord::ClientQuota(record) => Change::ClientQuota {
-            entity: record
-                .entity
-                .iter()
-                .map(|part| (text(&part.entity_type), part.entity_name.as_ref().map(text)))
-                .collect(),
+            entity: QuotaEntity::new(
+                record
+                    .entity
+                    .iter()
+                    .map(|part| (text(&part.entity_type), part.entity_name.as_ref().map(text)))
+                    .collect(),
+            ),
             key: text(&record.key),
             value: (!record.remove).then_some(record.value),
         },
@@ -174,7 +176,9 @@ mod tests {
                 value: Some("v".into()),
             },
             Change::ClientQuota {
-                entity: [("user".into(), Some("u".into())), ("client-id".into(), None)].into(),
+                entity: QuotaEntity::new(
+                    [("user".into(), Some("u".into())), ("client-id".into(), None)].into(),
+                ),
                 key: "k".into(),
                 value: Some(0.5),
             },

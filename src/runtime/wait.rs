@@ -172,17 +172,27 @@ impl Drop for Turn {
     }
 }
 
+/// What comes of a future that only steps aside, and how often it has to be asked: a time would
+/// say more of the machine.
+#[cfg(test)]
+pub(crate) fn in_turns<T>(future: impl Future<Output = T>) -> (usize, T) {
+    let mut future = pin!(future);
+    let mut cx = std::task::Context::from_waker(Waker::noop());
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return (turns, done);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::task::Context;
-
     use super::*;
 
-    /// How often a future that only steps aside has to be asked.
     fn turns(future: impl Future<Output = ()>) -> usize {
-        let mut future = pin!(future);
-        let mut cx = Context::from_waker(Waker::noop());
-        (1..).find(|_| future.as_mut().poll(&mut cx).is_ready()).expect("it ends")
+        in_turns(future).0
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::protocol::messages::alter_configs::AlterConfigsResourceResponse;
 use crate::runtime::Runtime;
 use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::shard::call::{Call, ControlReply, ControlRequest, Reply};
+use crate::wire::StrBytes;
 
 use super::errors::{self, Refused};
 use super::request::{Caller, Hangup};
@@ -32,11 +33,11 @@ pub const GROUP: i8 = 32;
 #[derive(Clone, Debug)]
 pub struct AskedChange {
     /// Its key.
-    pub name: String,
+    pub name: StrBytes,
     /// What is to happen to it: Kafka's number of the operation.
     pub operation: i8,
     /// Its value, or the words to add or to take away.
-    pub value: Option<String>,
+    pub value: Option<StrBytes>,
 }
 
 /// `AlterConfigOp.OpType.SET`
@@ -51,43 +52,49 @@ pub struct AskedAlteration {
     /// Kind of the resource.
     pub kind: i8,
     /// Its name.
-    pub name: String,
+    pub name: StrBytes,
     /// Setting by setting.
     pub changes: Vec<AskedChange>,
     /// Whether what is not named gets its default back.
     pub replaces_all: bool,
 }
 
-/// Carry out what can be, and say what became of each resource, in order.
+/// Carry out what can be, and say what became of each resource, in order. Others go first in
+/// between: there may be very many.
 pub async fn alter<R: Runtime>(
     caller: &Rc<Caller<R>>,
-    asked: Vec<AskedAlteration>,
+    asked: impl ExactSizeIterator<Item = AskedAlteration>,
     validate_only: bool,
 ) -> Result<Vec<AlterConfigsResourceResponse>, Hangup> {
-    let mut named: HashMap<(i8, &str), usize> = HashMap::new();
     let mut pace = Pace::new(ITEMS_AT_ONCE);
-    for one in &asked {
-        pace.worked(1).await;
-        *named.entry((one.kind, one.name.as_str())).or_default() += 1;
-    }
+    let mut named: HashMap<(i8, StrBytes), usize> = HashMap::with_capacity(asked.len());
     let mut responses = Vec::with_capacity(asked.len());
-    let (mut slots, mut alterations) = (Vec::new(), Vec::new());
-    for one in &asked {
+    let mut checked = Vec::with_capacity(asked.len());
+    for one in asked {
         pace.worked(1 + one.changes.len()).await;
-        let mut response = AlterConfigsResourceResponse {
+        *named.entry((one.kind, one.name.clone())).or_default() += 1;
+        responses.push(AlterConfigsResourceResponse {
             resource_type: one.kind,
-            resource_name: one.name.as_str().into(),
+            resource_name: one.name.clone(),
             ..Default::default()
+        });
+        checked.push(alteration(one, caller.identity.node_id));
+    }
+    let (mut slots, mut alterations) = (Vec::new(), Vec::new());
+    for (slot, (response, checked)) in responses.iter_mut().zip(checked).enumerate() {
+        pace.worked(1).await;
+        let name = (response.resource_type, response.resource_name.clone());
+        let checked = match named[&name] {
+            1 => checked,
+            _ => Err("Each resource must appear at most once.".into()),
         };
-        let is_named_twice = named[&(one.kind, one.name.as_str())] > 1;
-        match alteration(one, caller.identity.node_id, is_named_twice) {
+        match checked {
             Ok(alteration) => {
-                slots.push(responses.len());
+                slots.push(slot);
                 alterations.push(alteration);
             }
-            Err(text) => refuse(&mut response, (ErrorCode::INVALID_REQUEST, Some(text))),
+            Err(text) => refuse(response, (ErrorCode::INVALID_REQUEST, Some(text))),
         }
-        responses.push(response);
     }
     drop(named);
     if alterations.is_empty() {
@@ -101,7 +108,8 @@ pub async fn alter<R: Runtime>(
     for (slot, result) in slots.into_iter().zip(results) {
         pace.worked(1).await;
         if let Err(error) = result {
-            refuse(&mut responses[slot], refusal(asked[slot].kind, &error));
+            let refused = refusal(responses[slot].resource_type, &error);
+            refuse(&mut responses[slot], refused);
         }
     }
     Ok(responses)
@@ -121,25 +129,19 @@ fn refusal(kind: i8, error: &ControlError) -> Refused {
 }
 
 /// The request as the controller wants it.
-fn alteration(
-    asked: &AskedAlteration,
-    node_id: NodeId,
-    is_named_twice: bool,
-) -> Result<Alteration, String> {
-    if is_named_twice {
-        return Err("Each resource must appear at most once.".into());
-    }
+fn alteration(asked: AskedAlteration, node_id: NodeId) -> Result<Alteration, String> {
     let mut keys = HashSet::new();
-    if !asked.changes.iter().all(|change| keys.insert(change.name.as_str())) {
+    if !asked.changes.iter().all(|change| keys.insert(&change.name)) {
         return Err("Error due to duplicate config keys".into());
     }
+    let name = asked.name.to_string();
     let resource = match asked.kind {
-        TOPIC => ConfigResource::Topic(asked.name.clone()),
+        TOPIC => ConfigResource::Topic(name),
         BROKER => {
-            check_broker(&asked.name, node_id)?;
-            ConfigResource::Broker(asked.name.clone())
+            check_broker(&name, node_id)?;
+            ConfigResource::Broker(name)
         }
-        GROUP => ConfigResource::Group(asked.name.clone()),
+        GROUP => ConfigResource::Group(name),
         BROKER_LOGGER => {
             return Err(
                 "The levels of log lines are set when the broker is started (--log).".into()
@@ -149,7 +151,7 @@ fn alteration(
         other => return Err(format!("Unknown resource type {other}")),
     };
     let operations =
-        asked.changes.iter().map(|change| Ok((change.name.clone(), operation(change)?)));
+        asked.changes.iter().map(|change| Ok((change.name.to_string(), operation(change)?)));
     Ok(Alteration {
         resource,
         operations: operations.collect::<Result<_, String>>()?,
@@ -159,8 +161,8 @@ fn alteration(
 
 fn operation(change: &AskedChange) -> Result<Operation, String> {
     let value = || {
-        let missing = || format!("Null value not supported for : {}", change.name);
-        change.value.clone().ok_or_else(missing)
+        let missing = || format!("Null value not supported for : {}", &*change.name);
+        change.value.as_ref().map(ToString::to_string).ok_or_else(missing)
     };
     Ok(match change.operation {
         SET => Operation::Set(value()?),
@@ -198,10 +200,10 @@ mod tests {
             changes: changes.to_vec(),
             replaces_all: false,
         };
-        let check = |one: &AskedAlteration| alteration(one, 1, false).map(|a| a.operations.len());
+        let check = |one| alteration(one, 1).map(|a| a.operations.len());
         let set = change("k", SET, Some("v"));
         for (kind, name) in [(TOPIC, "t"), (BROKER, "1"), (BROKER, ""), (GROUP, "g")] {
-            assert_eq!(check(&asked(kind, name, std::slice::from_ref(&set))), Ok(1));
+            assert_eq!(check(asked(kind, name, std::slice::from_ref(&set))), Ok(1));
         }
         for (kind, name, changes) in [
             (BROKER, "2", vec![set.clone()]),
@@ -213,9 +215,8 @@ mod tests {
             (TOPIC, "t", vec![change("k", SET, None)]),
             (TOPIC, "t", vec![change("k", 4, Some("v"))]),
         ] {
-            assert!(check(&asked(kind, name, &changes)).is_err(), "{kind} {name} {changes:?}");
+            assert!(check(asked(kind, name, &changes)).is_err(), "{kind} {name} {changes:?}");
         }
-        assert_eq!(check(&asked(TOPIC, "t", &[change("k", DELETE, None)])), Ok(1));
-        assert!(alteration(&asked(TOPIC, "t", &[set]), 1, true).is_err());
+        assert_eq!(check(asked(TOPIC, "t", &[change("k", DELETE, None)])), Ok(1));
     }
 }

@@ -38,3 +38,5 @@ pub mod signal;
 pub mod socket;
 pub mod start;
 pub mod transfer;
+#[cfg(test)]
+mod turns_tests;

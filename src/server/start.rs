@@ -123,7 +123,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), String> {
         metrics: metrics.as_ref().and_then(|m| m.local_addr().ok()),
         cluster_id: properties.cluster_id.clone(),
         durability: configs::live(&config, &image).0.durability,
-        relaxed_topics: configs::relaxed_topics(&image).count(),
+        relaxed_topics: image.topics().filter(|topic| configs::is_relaxed(topic)).count(),
     };
     let identity = Identity {
         cluster_id: properties.cluster_id,

@@ -4,7 +4,6 @@
 //! shard before its requester is answered. Changes are made one after the other.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,7 +24,7 @@ use crate::config::{Config, Durability, TopicConfig};
 use crate::model::{ProducerId, TopicPartition, Uuid};
 use crate::partition::producers::ProducerLimits;
 use crate::partition::{Closed, Partition, PartitionConfig};
-use crate::runtime::wait::{ITEMS_AT_ONCE, Pace, step_aside};
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::runtime::{LineLimit, Runtime};
 use crate::storage::{Compaction, LogConfig, Replay, StorageError};
 
@@ -34,7 +33,7 @@ use super::call::{Call, ControlReply, ControlRequest, MorePartitions, Reply};
 
 /// What it takes to decide about one item of a request, or to work out a topic's settings, as so
 /// many cheap things.
-const DECISION: usize = 10;
+pub(crate) const DECISION: usize = 10;
 
 /// Logs that are created or deleted at the same time: they share the flush that each waits for.
 const LOGS_AT_ONCE: usize = 64;
@@ -115,8 +114,8 @@ impl<R: Runtime> Shard<R> {
         let reply = match request {
             ControlRequest::CreateTopics { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
-                for topic in &topics {
-                    let created = create_topic(&decided.image, &controller.limits, topic);
+                for topic in topics {
+                    let created = create_topic(&decided.image, &controller.limits, &topic);
                     decided
                         .item(created.map(|(id, changes)| {
                             let partitions = |c: &&Change| matches!(c, Change::Partition { .. });
@@ -125,21 +124,20 @@ impl<R: Runtime> Shard<R> {
                         }))
                         .await;
                 }
-                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
+                let outcomes = self.commit(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Topics(outcomes)
             }
             ControlRequest::CreatePartitions { topics, validate_only } => {
                 let mut decided = Decided::new(&image);
-                for more in &topics {
-                    let MorePartitions { topic, count, assignments } = more;
+                for MorePartitions { topic, count, assignments } in topics {
                     let limits = &controller.limits;
                     let assignments = assignments.as_deref();
                     let grown =
-                        create_partitions(&decided.image, limits, topic, *count, assignments);
-                    let id = image.topic(topic).map_or(Uuid::ZERO, |t| t.id);
-                    decided.item(grown.map(|changes| ((id, *count), changes))).await;
+                        create_partitions(&decided.image, limits, &topic, count, assignments);
+                    let id = image.topic(&topic).map_or(Uuid::ZERO, |t| t.id);
+                    decided.item(grown.map(|changes| ((id, count), changes))).await;
                 }
-                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
+                let outcomes = self.commit(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Topics(outcomes)
             }
             ControlRequest::DeleteTopics(ids) => {
@@ -149,24 +147,24 @@ impl<R: Runtime> Shard<R> {
                     let deleted = delete_topic(&decided.image, id);
                     decided.item(deleted.map(|change| ((id, count), vec![change]))).await;
                 }
-                ControlReply::Topics(self.commit(&controller, &mut log, decided).await)
+                ControlReply::Topics(self.commit(&controller, &mut log, decided, false).await)
             }
             ControlRequest::Configs { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
-                for alteration in &alterations {
-                    let altered = alter_configs(&decided.image, &self.config, alteration);
+                for alteration in alterations {
+                    let altered = alter_configs(&decided.image, &self.config, &alteration);
                     decided.item(altered.map(|changes| ((), changes))).await;
                 }
-                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
+                let outcomes = self.commit(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Altered(outcomes)
             }
             ControlRequest::Quotas { alterations, validate_only } => {
                 let mut decided = Decided::new(&image);
-                for alteration in &alterations {
-                    let altered = alter_quotas(&decided.image, alteration);
+                for alteration in alterations {
+                    let altered = alter_quotas(&decided.image, &alteration);
                     decided.item(altered.map(|changes| ((), changes))).await;
                 }
-                let outcomes = self.finish(&controller, &mut log, decided, validate_only).await;
+                let outcomes = self.commit(&controller, &mut log, decided, validate_only).await;
                 ControlReply::Altered(outcomes)
             }
             ControlRequest::ProducerIds => {
@@ -177,40 +175,27 @@ impl<R: Runtime> Shard<R> {
                     _ => first,
                 };
                 decided.item(Ok(((first, end), vec![change]))).await;
-                let mut outcomes = self.commit(&controller, &mut log, decided).await;
+                let mut outcomes = self.commit(&controller, &mut log, decided, false).await;
                 let gone = || Err(ControlError::Storage("no producer ids were reserved".into()));
                 ControlReply::ProducerIds(outcomes.pop().unwrap_or_else(gone))
             }
         };
         // What the shards have replaced by now may be large, and this may be the last to hold it.
-        step_aside().await;
-        drop(image);
-        step_aside().await;
+        log.discard(image).await;
         Some(reply)
     }
 
-    /// What became of each item: carried out, or, if `validate_only`, what would become of it.
-    async fn finish<T: Clone>(
+    /// Make decided changes durable and install them everywhere, unless `validate_only`; what
+    /// became of each item, or would.
+    async fn commit<T: Clone>(
         self: &Rc<Self>,
         controller: &Rc<Controller>,
         log: &mut MetadataWriter,
         decided: Decided<T>,
         validate_only: bool,
     ) -> Vec<Result<T, ControlError>> {
-        if validate_only {
-            return decided.outcomes;
-        }
-        self.commit(controller, log, decided).await
-    }
-
-    /// Make decided changes durable and install them everywhere.
-    async fn commit<T: Clone>(
-        self: &Rc<Self>,
-        controller: &Rc<Controller>,
-        log: &mut MetadataWriter,
-        decided: Decided<T>,
-    ) -> Vec<Result<T, ControlError>> {
-        if decided.changes.is_empty() {
+        if validate_only || decided.changes.is_empty() {
+            log.discard((decided.changes, decided.image)).await;
             return decided.outcomes;
         }
         let image = Arc::new(decided.image);
@@ -242,10 +227,10 @@ impl<R: Runtime> Shard<R> {
         let before = self.image.replace(image.clone());
         let durability = self.live_config().durability;
         let is_reconfigured = self.reconfigure(&before, &image);
-        if self.id == 0 {
-            self.tell_durability(durability, &before, &image);
-        }
         self.topic_configs.borrow_mut().clear();
+        if self.id == 0 {
+            self.tell_durability(durability, &before, &image).await;
+        }
         let new = self.settle_known(&before, &image, is_reconfigured).await;
         let failures = self.create_all(&image, &new).await;
         self.remove_gone(&before, &image).await;
@@ -300,11 +285,12 @@ impl<R: Runtime> Shard<R> {
         new: &[TopicPartition],
     ) -> Vec<(TopicPartition, String)> {
         let mut failures = Vec::new();
+        let mut pace = Pace::new(LOGS_AT_ONCE);
         for some in new.chunks(LOGS_AT_ONCE) {
             let created = join_all(some.iter().map(|id| self.create(image, *id))).await;
             let failed = some.iter().zip(created).filter_map(|(id, done)| Some((*id, done.err()?)));
             failures.extend(failed);
-            step_aside().await;
+            pace.worked(some.len()).await;
         }
         failures
     }
@@ -325,7 +311,7 @@ impl<R: Runtime> Shard<R> {
     }
 
     /// Nothing relaxes silently: say from when on acks=all is answered before the flush.
-    fn tell_durability(&self, before: Durability, old: &Image, new: &Image) {
+    async fn tell_durability(&self, before: Durability, old: &Image, new: &Image) {
         let now = self.live_config().durability;
         match now {
             Durability::Write if before != now => tracing::warn!(
@@ -338,12 +324,20 @@ impl<R: Runtime> Shard<R> {
             }
             _ => {}
         }
-        let known: HashSet<&str> = configs::relaxed_topics(old).collect();
-        let mut relaxed = configs::relaxed_topics(new).filter(|name| !known.contains(name));
-        if let Some(topic) = relaxed.next() {
+        let mut relaxed = Vec::new();
+        let mut pace = Pace::new(ITEMS_AT_ONCE);
+        for topic in new.topics() {
+            pace.worked(1).await;
+            let was_relaxed =
+                || old.topic_by_id(topic.id).is_some_and(|old| configs::is_relaxed(old));
+            if configs::is_relaxed(topic) && !was_relaxed() {
+                relaxed.push(topic.name.as_str());
+            }
+        }
+        if let [topic, others @ ..] = &relaxed[..] {
             tracing::warn!(
                 topic,
-                others = relaxed.count(),
+                others = others.len(),
                 "thalweg.durability=write: acks=all \
                 is answered before the flush and does not survive a power cut"
             );
@@ -365,13 +359,15 @@ impl<R: Runtime> Shard<R> {
                 gone.extend(self.partitions.borrow_mut().remove(&id));
             }
         }
-        for some in gone.chunks(LOGS_AT_ONCE) {
-            join_all(some.iter().map(|partition| self.delete(partition))).await;
-            step_aside().await;
+        let mut pace = Pace::new(LOGS_AT_ONCE);
+        let mut gone = gone.into_iter();
+        while gone.len() > 0 {
+            let deleted = join_all(gone.by_ref().take(LOGS_AT_ONCE).map(|p| self.delete(p))).await;
+            pace.worked(deleted.len()).await;
         }
     }
 
-    async fn delete(&self, partition: &Partition<R>) {
+    async fn delete(&self, partition: Rc<Partition<R>>) {
         self.count_relaxed(partition.is_relaxed(), false);
         partition.close(Closed::Deleted);
         match self.store.delete_log(partition.id()).await {
@@ -484,11 +480,9 @@ pub(super) fn typed(config: &Config, overrides: &ConfigOverrides) -> TopicConfig
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Waker};
-
     use super::*;
     use crate::cluster::controller::NewTopic;
+    use crate::runtime::wait::in_turns;
 
     #[test]
     fn a_topic_of_very_many_partitions_is_made_in_turns() {
@@ -508,11 +502,7 @@ mod tests {
         };
         let created = create_topic(&Image::default(), &limits, &topic);
         let mut decided = Decided::new(&Image::default());
-        let turns = {
-            let mut item = pin!(decided.item(created));
-            let mut cx = Context::from_waker(Waker::noop());
-            (1..).find(|_| item.as_mut().poll(&mut cx).is_ready()).unwrap()
-        };
+        let (turns, ()) = in_turns(decided.item(created));
         assert!(turns > 10, "made in {turns} turns");
         assert_eq!(decided.image.partition_count(), 10_000);
         assert!(decided.outcomes[0].is_ok());

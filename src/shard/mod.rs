@@ -25,6 +25,8 @@ pub mod lookup;
 pub mod measure;
 pub mod mesh;
 pub mod serve;
+#[cfg(test)]
+pub(crate) mod turns_tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

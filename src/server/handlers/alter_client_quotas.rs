@@ -21,7 +21,7 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: AlterClientQuotasRequest,
 ) -> Result<AlterClientQuotasResponse, Hangup> {
-    let mut entities = HashSet::new();
+    let mut entities = HashSet::with_capacity(request.entries.len());
     let (mut slots, mut alterations) = (Vec::new(), Vec::new());
     let mut results = Vec::with_capacity(request.entries.len());
     let mut pace = Pace::new(ITEMS_AT_ONCE);
@@ -69,7 +69,7 @@ pub async fn handle<R: Runtime>(
 }
 
 fn alteration(entry: &EntryData) -> Result<QuotaAlteration, String> {
-    let mut entity = QuotaEntity::new();
+    let mut entity = BTreeMap::new();
     for part in &entry.entity {
         let name = part.entity_name.as_ref().map(ToString::to_string);
         if entity.insert(part.entity_type.to_string(), name).is_some() {
@@ -86,5 +86,5 @@ fn alteration(entry: &EntryData) -> Result<QuotaAlteration, String> {
             return Err(format!("Duplicate quota key {}", &*op.key));
         }
     }
-    Ok(QuotaAlteration { entity, values })
+    Ok(QuotaAlteration { entity: QuotaEntity::new(entity), values })
 }

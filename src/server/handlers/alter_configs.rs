@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use crate::protocol::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 use crate::runtime::Runtime;
-use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::configs::{AskedAlteration, AskedChange, SET, alter};
 use crate::server::request::{Caller, Hangup};
 
@@ -14,22 +13,19 @@ pub async fn handle<R: Runtime>(
     _version: i16,
     request: AlterConfigsRequest,
 ) -> Result<AlterConfigsResponse, Hangup> {
-    let mut asked = Vec::with_capacity(request.resources.len());
-    let mut pace = Pace::new(ITEMS_AT_ONCE);
-    for resource in &request.resources {
-        pace.worked(1 + resource.configs.len()).await;
-        let changes = resource.configs.iter().map(|config| AskedChange {
-            name: config.name.to_string(),
+    let asked = request.resources.into_iter().map(|resource| {
+        let changes = resource.configs.into_iter().map(|config| AskedChange {
+            name: config.name,
             operation: SET,
-            value: config.value.as_ref().map(ToString::to_string),
+            value: config.value,
         });
-        asked.push(AskedAlteration {
+        AskedAlteration {
             kind: resource.resource_type,
-            name: resource.resource_name.to_string(),
+            name: resource.resource_name,
             changes: changes.collect(),
             replaces_all: true,
-        });
-    }
+        }
+    });
     let responses = alter(&caller, asked, request.validate_only).await?;
     Ok(AlterConfigsResponse { responses, ..Default::default() })
 }

@@ -38,7 +38,7 @@ pub async fn handle<R: Runtime>(
     request: CreateTopicsRequest,
 ) -> Result<CreateTopicsResponse, Hangup> {
     let config = caller.shard.live_config();
-    let mut named: HashMap<&str, usize> = HashMap::new();
+    let mut named: HashMap<&str, usize> = HashMap::with_capacity(request.topics.len());
     for topic in &request.topics {
         *named.entry(&topic.name).or_default() += 1;
     }

@@ -36,11 +36,13 @@ pub async fn handle<R: Runtime>(
     let mut responses = Vec::with_capacity(asked.len());
     let mut slots = Vec::new();
     let mut ids = Vec::new();
-    let mut named: HashMap<Uuid, usize> = HashMap::new();
+    let mut named: HashMap<Uuid, usize> = HashMap::with_capacity(asked.len());
     let mut pace = Pace::new(ITEMS_AT_ONCE);
-    for found in asked.iter().filter_map(|topic| find(&image, topic).ok()) {
+    for topic in &asked {
         pace.worked(1).await;
-        *named.entry(found.id).or_default() += 1;
+        if let Ok(found) = find(&image, topic) {
+            *named.entry(found.id).or_default() += 1;
+        }
     }
     for topic in asked {
         pace.worked(1).await;
@@ -85,6 +87,7 @@ pub async fn handle<R: Runtime>(
             return Err(Hangup("the controller is stopping".into()));
         };
         for (slot, outcome) in slots.into_iter().zip(outcomes) {
+            pace.worked(1).await;
             if let Err(error) = outcome {
                 let (code, text) = errors::control(&error);
                 responses[slot].error_code = code;

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use crate::cluster::change::QuotaEntity;
+use crate::cluster::image::Quotas;
 use crate::cluster::quotas::{FilterError, Match, QuotaFilter};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::describe_client_quotas::{
@@ -9,6 +11,7 @@ use crate::protocol::messages::describe_client_quotas::{
     EntryData, ValueData,
 };
 use crate::runtime::Runtime;
+use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::request::{Caller, Hangup};
 
 /// The quotas of every entity that fits.
@@ -34,21 +37,28 @@ pub async fn handle<R: Runtime>(
         }
     }
     let image = caller.shard.image();
-    let fitting = image.quotas().iter().filter(|(entity, _)| filter.fits(entity));
-    let entries = fitting.map(|(entity, quotas)| EntryData {
-        entity: entity
-            .iter()
-            .map(|(kind, name)| EntityData {
-                entity_type: kind.as_str().into(),
-                entity_name: name.as_deref().map(Into::into),
-            })
-            .collect(),
-        values: quotas
-            .iter()
-            .map(|(key, value)| ValueData { key: key.as_str().into(), value: *value })
-            .collect(),
-    });
-    Ok(DescribeClientQuotasResponse { entries: Some(entries.collect()), ..Default::default() })
+    let mut entries = Vec::new();
+    let mut pace = Pace::new(ITEMS_AT_ONCE);
+    for (entity, quotas) in image.quotas() {
+        pace.worked(1).await;
+        if filter.fits(entity) {
+            entries.push(described(entity, quotas));
+        }
+    }
+    Ok(DescribeClientQuotasResponse { entries: Some(entries), ..Default::default() })
+}
+
+fn described(entity: &QuotaEntity, quotas: &Quotas) -> EntryData {
+    let part = |(kind, name): (&String, &Option<String>)| EntityData {
+        entity_type: kind.as_str().into(),
+        entity_name: name.as_deref().map(Into::into),
+    };
+    let value =
+        |(key, value): (&String, &f64)| ValueData { key: key.as_str().into(), value: *value };
+    EntryData {
+        entity: entity.iter().map(part).collect(),
+        values: quotas.iter().map(value).collect(),
+    }
 }
 
 fn wanted(component: &ComponentData) -> Result<Match, FilterError> {
