@@ -9,6 +9,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use socket2::{Domain, Protocol, Socket, Type};
+
 /// Most spans handed to the kernel at once (a small part of IOV_MAX; fits the stack).
 pub const SPANS_MAX: usize = 64;
 
@@ -54,6 +56,37 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, partial: Vec::new(), pending: None })
+    }
+
+    /// Begin to connect and wait for nothing: [`Connection::is_connected`] tells how far it is, and
+    /// a poller when to ask.
+    ///
+    /// # Errors
+    /// What the operating system says at once.
+    pub fn begin(address: SocketAddr) -> io::Result<Self> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(Self { stream: socket.into(), partial: Vec::new(), pending: None }),
+        }
+    }
+
+    /// Whether bytes can be sent already.
+    ///
+    /// # Errors
+    /// Why they never can.
+    pub fn is_connected(&self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether earlier bytes still wait for room in the socket.

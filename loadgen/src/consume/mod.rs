@@ -11,6 +11,7 @@ pub mod member;
 mod targets;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +35,9 @@ use group::Seat;
 pub use targets::Targets;
 
 const TICK: Duration = Duration::from_millis(20);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_LIMIT_NS: u64 = 5_000_000_000;
+/// Whose connection takes longer than this when the time to read is over was cut off.
+const CONNECT_SLOW_NS: u64 = 250_000_000;
 /// Pause after an answer with an error: a broker that refuses must not be hammered.
 const ERROR_PAUSE_NS: u64 = 20_000_000;
 /// Give up after this long without one good answer.
@@ -112,6 +115,8 @@ struct Reader {
     spec: ReaderSpec,
     followed: Vec<Followed>,
     connection: Option<Connection>,
+    /// Since when `connection` is being opened; 0 when it is open.
+    connecting_since_ns: u64,
     correlation: i32,
     /// The answer as far as it has come, its size first.
     buffer: Vec<u8>,
@@ -124,6 +129,12 @@ struct Reader {
     /// Whether it was sent when there was nothing more to come.
     asks_for_all: bool,
     lost_since_ns: u64,
+}
+
+impl Reader {
+    fn connects_slowly(&self, now_ns: u64) -> bool {
+        self.connecting_since_ns > 0 && now_ns - self.connecting_since_ns > CONNECT_SLOW_NS
+    }
 }
 
 struct Worker {
@@ -152,6 +163,7 @@ pub fn run(job: Job) -> Consumed {
         followed: spec.partitions.iter().map(|(p, at)| Followed::new(*p, *at)).collect(),
         spec: spec.clone(),
         connection: None,
+        connecting_since_ns: 0,
         correlation: 0,
         buffer: vec![0; plan.fetch_bytes as usize + (64 << 10)],
         filled: 0,
@@ -269,31 +281,54 @@ impl Worker {
         })
     }
 
-    /// Send the next fetch of a reader, connecting first if need be.
-    fn ask(&mut self, index: usize, now_ns: u64) -> Result<(), String> {
+    /// Whether a reader has a connection to ask. Opens one if need be, and does not wait for it:
+    /// the other readers of this thread go on meanwhile.
+    fn is_connected(&mut self, index: usize, now_ns: u64) -> Result<bool, String> {
         let reader = &mut self.readers[index];
-        if reader.connection.is_none() {
-            match Connection::open(reader.spec.address, CONNECT_TIMEOUT) {
+        let since_ns = reader.connecting_since_ns;
+        let error = match &reader.connection {
+            Some(_) if since_ns == 0 => return Ok(true),
+            Some(connection) => match connection.is_connected() {
+                Ok(true) => {
+                    reader.connecting_since_ns = 0;
+                    return Ok(true);
+                }
+                Ok(false) if now_ns - since_ns < CONNECT_LIMIT_NS => return Ok(false),
+                Ok(false) => io::ErrorKind::TimedOut.into(),
+                Err(error) => error,
+            },
+            None => match Connection::begin(reader.spec.address) {
                 Ok(connection) => {
                     self.poller.add(&connection, index).map_err(|e| format!("epoll_ctl: {e}"))?;
                     reader.connection = Some(connection);
+                    reader.connecting_since_ns = now_ns;
                     reader.filled = 0;
+                    return Ok(false);
                 }
-                Err(error) => {
-                    if reader.lost_since_ns == 0 {
-                        reader.lost_since_ns = now_ns;
-                    }
-                    reader.pause_until_ns = now_ns + ERROR_PAUSE_NS;
-                    if now_ns - reader.lost_since_ns > RECONNECT_LIMIT_NS {
-                        return Err(format!(
-                            "cannot connect to {} to read back what was written: {error}",
-                            reader.spec.address
-                        ));
-                    }
-                    return Ok(());
-                }
-            }
+                Err(error) => error,
+            },
+        };
+        if reader.lost_since_ns == 0 {
+            reader.lost_since_ns = if reader.connection.is_some() { since_ns } else { now_ns };
         }
+        reader.connection = None;
+        reader.connecting_since_ns = 0;
+        reader.pause_until_ns = now_ns + ERROR_PAUSE_NS;
+        if now_ns - reader.lost_since_ns > RECONNECT_LIMIT_NS {
+            return Err(format!(
+                "cannot connect to {} to read back what was written: {error}",
+                reader.spec.address
+            ));
+        }
+        Ok(false)
+    }
+
+    /// Send the next fetch of a reader, as soon as it is connected.
+    fn ask(&mut self, index: usize, now_ns: u64) -> Result<(), String> {
+        if !self.is_connected(index, now_ns)? {
+            return Ok(());
+        }
+        let reader = &mut self.readers[index];
         reader.correlation = (reader.correlation + 1) & i32::MAX;
         let mut bytes = Vec::new();
         // Brokers fill an answer in the order asked; a fixed order would starve the last ones.
@@ -309,7 +344,7 @@ impl Worker {
         reader.waiting = true;
         reader.asked_ns = now_ns;
         reader.asks_for_all = self.job.targets.is_set();
-        let connection = reader.connection.as_mut().expect("just opened");
+        let connection = reader.connection.as_mut().expect("it is connected");
         if connection.send(out).is_err() {
             self.lost(index);
         }
@@ -321,21 +356,31 @@ impl Worker {
     fn check_connected(&self, now_ns: u64) -> Result<(), String> {
         let mut open = (0..self.readers.len()).filter(|index| !self.is_done(*index));
         // A member's reader that has nothing to follow has nothing to ask.
-        let is_cut_off = |r: &Reader| r.lost_since_ns > 0 && !r.followed.is_empty();
+        let is_cut_off = |r: &Reader| {
+            !r.followed.is_empty() && (r.lost_since_ns > 0 || r.connects_slowly(now_ns))
+        };
         let Some(index) = open.find(|index| is_cut_off(&self.readers[*index])) else {
             return Ok(());
         };
         let reader = &self.readers[index];
+        let since_ns = if reader.lost_since_ns > 0 {
+            reader.lost_since_ns
+        } else {
+            reader.connecting_since_ns
+        };
         Err(format!(
             "{} gave no answer to a consumer for {:.1} s, when the time to read back was over \
              (--drain {}): what was not read is counted as unread; is the broker still running?",
             reader.spec.address,
-            now_ns.saturating_sub(reader.lost_since_ns) as f64 / 1e9,
+            now_ns.saturating_sub(since_ns) as f64 / 1e9,
             self.job.plan.drain_s
         ))
     }
 
     fn resume(&mut self, index: usize) {
+        if self.readers[index].connecting_since_ns > 0 {
+            return;
+        }
         let sent = self.readers[index].connection.as_mut().map(Connection::resume);
         if let Some(Err(_)) = sent {
             self.lost(index);
@@ -356,6 +401,10 @@ impl Worker {
 
     /// Read what there is; when an answer is whole, use it.
     fn receive(&mut self, index: usize, to_end: bool) -> Result<(), String> {
+        if self.readers[index].connecting_since_ns > 0 {
+            // How that ended is looked at before the next request.
+            return Ok(());
+        }
         loop {
             let reader = &mut self.readers[index];
             let Some(connection) = reader.connection.as_mut() else { return Ok(()) };
@@ -463,36 +512,77 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
+    use crate::admin::Admin;
     use crate::collect::Role;
     use crate::recorder::Window;
+    use crate::sink::{Sink, Store};
+
+    /// Let one worker read up to `ends`, or for `drain_ns`.
+    fn read(
+        plan: Plan,
+        readers: Vec<ReaderSpec>,
+        ends: impl Iterator<Item = (u32, i64)>,
+        drain_ns: u64,
+    ) -> Consumed {
+        let targets = Arc::new(Targets::new(2));
+        targets.set(ends, clock::monotonic_ns() + drain_ns, false);
+        let window = Window { start_ns: 0, warm_ns: 0, end_ns: u64::MAX };
+        let (parcels, _collected) = std::sync::mpsc::sync_channel(1024);
+        run(Job {
+            plan: Arc::new(plan),
+            run: 1,
+            producers: 1,
+            readers,
+            recorder: Recorder::new(window, Role::Consumer, parcels),
+            targets,
+            stop: Arc::default(),
+        })
+    }
+
+    fn reader(address: SocketAddr, partitions: &[u32]) -> ReaderSpec {
+        let partitions = partitions.iter().map(|partition| (*partition, 0)).collect();
+        ReaderSpec { subscription: 3, address, partitions, seat: None }
+    }
 
     #[test]
     fn a_reader_without_an_answer_when_its_time_is_over_has_failed() {
         // A port that was free a moment ago.
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let targets = Arc::new(Targets::new(2));
-        let deadline_ns = clock::monotonic_ns() + 50_000_000;
-        targets.set([(0, 5), (1, 0)].into_iter(), deadline_ns, false);
-        let window = Window { start_ns: 0, warm_ns: 0, end_ns: u64::MAX };
-        let (parcels, _collected) = std::sync::mpsc::sync_channel(1024);
-        let found = run(Job {
-            plan: Arc::default(),
-            run: 1,
-            producers: 1,
-            readers: vec![ReaderSpec {
-                subscription: 3,
-                address: nobody,
-                partitions: vec![(0, 0), (1, 0)],
-                seat: None,
-            }],
-            recorder: Recorder::new(window, Role::Consumer, parcels),
-            targets,
-            stop: Arc::default(),
-        });
+        let ends = [(0, 5), (1, 0)].into_iter();
+        let found = read(Plan::default(), vec![reader(nobody, &[0, 1])], ends, 50_000_000);
         let why = found.fatal.unwrap();
         assert!(why.contains(&nobody.to_string()) && why.contains("still running?"), "{why}");
         assert_eq!(found.broken_off, [(3, 0)], "partition 1 has nothing to be read");
         assert!(!found.incomplete && !found.cut_short);
+    }
+
+    #[test]
+    fn who_waits_for_a_connection_holds_up_nobody() {
+        // One connection finds room in its queue, and nobody takes it.
+        let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        full.listen(0).unwrap();
+        let silent = full.local_addr().unwrap().as_socket().unwrap();
+        let _queued = [(); 4].map(|()| Connection::begin(silent).unwrap());
+        let store = Store::Discard { batch_bytes: 1000, record_bytes: 100 };
+        let sink = Sink::start("127.0.0.1:0", store).unwrap();
+        let plan = Plan {
+            bootstrap_server: sink.address.to_string(),
+            partitions: 2,
+            check_order: false,
+            ..Plan::default()
+        };
+        Admin::connect(&plan.bootstrap_server).unwrap().ensure_topic(&plan).unwrap();
+        let begin_ns = clock::monotonic_ns();
+        let readers = vec![reader(silent, &[0]), reader(sink.address, &[1])];
+        let found = read(plan, readers, [(0, 5), (1, 5)].into_iter(), 600_000_000);
+        assert!(clock::monotonic_ns() - begin_ns < 3_000_000_000);
+        assert!(found.all.records >= 5 && found.last_ns - begin_ns < 600_000_000);
+        assert_eq!(found.broken_off, [(3, 0)], "the other one is read");
+        let why = found.fatal.unwrap();
+        assert!(why.contains(&silent.to_string()) && why.contains("still running?"), "{why}");
     }
 }

@@ -15,10 +15,14 @@ pub fn doubts(shown: &Shown, moment: &Moment, tally: &Tally) -> Option<(Validity
         (!latency.is_empty()).then(|| latency.summary())
     };
     let is_open = shown.plan.load != Load::Max;
+    let offered = shown.plan.offered_per_s(seconds);
+    let refused = tally.refused as f64 / moment.at_s.max(1.0);
     let signs = Signs {
-        offered: shown.plan.offered_per_s(seconds),
+        offered,
         achieved,
-        refused: tally.refused as f64 / moment.at_s.max(1.0),
+        refused,
+        // Only its lanes know what is unsent: here, all that has no answer.
+        backlog: ((offered.unwrap_or(0.0) - achieved - refused) * seconds) as u64,
         threads: tally.shares.clone(),
         lag: summary(&tally.all.lag),
         produce: summary(&tally.all.produce).filter(|_| is_open),

@@ -146,7 +146,8 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
     if !result.interrupted {
         done?;
     }
-    result.exit_code = worst(&result);
+    let codes: Vec<u8> = result.phases.iter().map(|phase| phase.result.exit_code()).collect();
+    result.exit_code = worst(&codes, interrupt::exit_code().filter(|_| result.interrupted));
     show::closing(&result);
     Ok(result)
 }
@@ -200,13 +201,13 @@ fn measure(
         result.durability.clone_from(&ended.durability);
         result.broker_peak_bytes = after.peak_bytes;
         let moved = phase.moved.map(|moved| moved(&ended));
-        let share = moved.and_then(|moved| share(&phase.ceiling, moved, &device, &sink));
-        ended.doubt(share.as_ref().and_then(Share::doubt).into_iter().collect());
+        let (share, share_of_new_blocks) = moved.map_or((None, None), |moved| {
+            hold_against(&phase.ceiling, moved, &device, &sink, &mut ended)
+        });
         let done = Phase {
             name: phase.name,
             share,
-            share_of_new_blocks: moved
-                .and_then(|moved| share_of_new_blocks(&phase.ceiling, moved, &device, &sink)),
+            share_of_new_blocks,
             broker_cpu_s_per_gb: phases::cpu_per_gb(&ended, after.cpu_s - before.cpu_s),
             broker_read_bytes: read.map(|(after, before)| after.saturating_sub(before)),
             result: ended,
@@ -231,10 +232,8 @@ fn go_on(args: &QuickArgs, stop: &AtomicBool) -> Result<(), String> {
     interrupt::go_on(stop)
 }
 
-/// A broken promise outranks a failure, which outranks an interruption and doubtful figures.
-fn worst(result: &QuickResult) -> u8 {
-    let codes: Vec<u8> = result.phases.iter().map(|phase| phase.result.exit_code()).collect();
-    let by_signal = interrupt::exit_code().filter(|_| result.interrupted);
+/// A broken promise outranks a failure, which outranks a signal and doubtful figures.
+fn worst(codes: &[u8], by_signal: Option<u8>) -> u8 {
     let ranked = [Some(4), Some(1), by_signal, Some(3)];
     let applies = |code: &u8| codes.contains(code) || by_signal == Some(*code);
     ranked.into_iter().flatten().find(applies).unwrap_or(0)
@@ -284,6 +283,19 @@ fn sink_ceiling(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<SinkCeiling,
     })
 }
 
+/// What a run has moved beside its ceilings; it is doubted when it has passed one.
+fn hold_against(
+    ceiling: &Ceiling,
+    moved: Flow,
+    device: &Device,
+    sink: &SinkCeiling,
+    run: &mut RunResult,
+) -> (Option<Share>, Option<Share>) {
+    let share = share(ceiling, moved, device, sink);
+    run.doubt(share.as_ref().and_then(Share::doubt).into_iter().collect());
+    (share, share_of_new_blocks(ceiling, moved, device, sink))
+}
+
 fn share(ceiling: &Ceiling, moved: Flow, device: &Device, sink: &SinkCeiling) -> Option<Share> {
     let (write, flush) = (device::best(&device.write), device::best(&device.write_flush));
     let lower = |of, device: f64, sink: f64| {
@@ -331,6 +343,7 @@ mod tests {
     use crate::device::Rate;
     use crate::histogram::Latency;
     use crate::report::{self, Validity};
+    use phases::tests as phases;
 
     fn rates(bytes_per_s: &[f64]) -> Vec<Rate> {
         let rate = |bytes_per_s: &f64| Rate {
@@ -353,6 +366,31 @@ mod tests {
         let doubt = doubt(211.0).unwrap();
         assert_eq!(report::validity(std::slice::from_ref(&doubt)), Validity::Suspect);
         assert!(doubt.text().starts_with("211 % of source"), "{}", doubt.text());
+        assert!(doubt.remedy().contains("one thread"), "the source's own: {}", doubt.remedy());
+        let disk = Share::new("device write", flow(211.0), 100.0).doubt().unwrap();
+        assert!(!disk.remedy().contains("one thread"), "{}", disk.remedy());
+    }
+
+    #[test]
+    fn a_broken_promise_outranks_a_failure_and_that_a_signal_and_doubtful_figures() {
+        assert_eq!((worst(&[], None), worst(&[0, 0], None)), (0, 0));
+        assert_eq!(worst(&[0, 3, 1, 4, 0], Some(130)), 4);
+        assert_eq!(worst(&[3, 1, 0], Some(130)), 1);
+        assert_eq!(worst(&[3, 0], Some(130)), 130);
+        assert_eq!(worst(&[0, 3, 0], None), 3);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_measured_in_is_refused_before_anything_is_done() {
+        let refused = |dir: &str| {
+            let place = make_place(&QuickArgs { dir: dir.into(), ..phases::args() });
+            place.map(|place| place.path.clone()).unwrap_err()
+        };
+        let absent = refused("/nonexistent");
+        assert!(absent.contains("--dir /nonexistent: there is no such directory"), "{absent}");
+        // Its file system is no place for files.
+        let full = refused("/proc");
+        assert!(full.contains("--dir /proc: 0 GiB are free there, quick needs 10"), "{full}");
     }
 
     #[test]
@@ -364,9 +402,8 @@ mod tests {
         assert_eq!((doubts(Some(&disk("ext4"))), doubts(None)), (vec![], vec![]));
     }
 
-    #[test]
-    fn a_throughput_stands_beside_the_lower_of_its_ceilings_and_beside_new_blocks() {
-        let device = Device {
+    fn device() -> Device {
+        Device {
             dir: "/".into(),
             is_direct: true,
             fresh_write_bytes_per_s: 1.0,
@@ -376,7 +413,24 @@ mod tests {
             write_claimed_flush: rates(&[125.0]),
             small_flush: rates(&[1.0]).remove(0),
             read: rates(&[1.0]),
-        };
+        }
+    }
+
+    #[test]
+    fn a_phase_that_has_passed_its_ceiling_is_suspect() {
+        let sink = SinkCeiling { produce: flow(1000.0), fetch: flow(50.0) };
+        for (moved, is_doubted) in [(399.0, false), (500.0, true)] {
+            let mut run = phases::short(None, 1);
+            let (share, _) = hold_against(&Ceiling::Write, flow(moved), &device(), &sink, &mut run);
+            assert_eq!(share.unwrap().share, moved / 400.0);
+            let passed = |w: &Warning| matches!(w, Warning::CeilingPassed { .. });
+            assert_eq!(run.warnings.iter().any(passed), is_doubted, "{:?}", run.warnings);
+        }
+    }
+
+    #[test]
+    fn a_throughput_stands_beside_the_lower_of_its_ceilings_and_beside_new_blocks() {
+        let device = device();
         let found = |ceiling: &Ceiling, sink: f64| {
             let sink = SinkCeiling { produce: flow(sink), fetch: flow(50.0) };
             let told = |share: Share| (share.of, share.ceiling_bytes_per_s, share.share);

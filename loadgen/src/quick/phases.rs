@@ -213,14 +213,14 @@ pub fn cpu_per_gb(result: &RunResult, cpu_s: f64) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::cell::RefCell;
 
     use super::*;
     use crate::run::run;
     use crate::sink::{Fault, Sink};
 
-    fn args() -> QuickArgs {
+    pub fn args() -> QuickArgs {
         QuickArgs {
             dir: ".".into(),
             broker: None,
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    fn short(fault: Option<Fault>, sets: u32) -> RunResult {
+    pub fn short(fault: Option<Fault>, sets: u32) -> RunResult {
         let store = Store::Keep { bytes_max: 64 << 20, fault };
         let sink = Sink::start("127.0.0.1:0", store).unwrap();
         let bootstrap_server = sink.address.to_string();

@@ -257,6 +257,28 @@ fn a_broker_that_takes_nothing_has_not_been_measured() {
 }
 
 #[test]
+fn a_rate_is_not_sustained_when_records_stay_unsent_and_not_when_answers_take_their_time() {
+    let unsent = |in_flight: u32, records_per_batch: u32, linger_ns: u64| {
+        let store = Store::Keep { bytes_max: 512 << 20, fault: None };
+        let delay = Some("fixed:50ms".parse().unwrap());
+        let sink = Sink::start_with("127.0.0.1:0", store, delay, || ()).unwrap();
+        let plan = Plan { load: Load::Rate(1000.0), producers: 1, in_flight, ..plan(&sink) };
+        let plan = Plan { linger_ns, records_per_batch, warmup_s: 0.0, ..plan };
+        let result = go(Plan { duration_s: 1.0, consume: Consume::Never, ..plan });
+        // What was sent last is answered behind the end of the load.
+        assert!(result.produced.records < 980, "{:?}", result.produced);
+        result.warnings.iter().find_map(|w| match w {
+            Warning::NotSustained { backlog, .. } => Some(*backlog),
+            _ => None,
+        })
+    };
+    assert_eq!(unsent(1000, 1000, 0), None, "each record is sent when it is due");
+    assert_eq!(unsent(1000, 1000, 350_000_000), None, "the last batch leaves with its last record");
+    let backlog = unsent(10, 1, 0).expect("200 records/s of 1,000");
+    assert!((700..=800).contains(&backlog), "{backlog}");
+}
+
+#[test]
 fn what_the_time_did_not_suffice_to_read_is_not_lost() {
     let sink = keeping(None);
     let load = Load::Rate(200_000.0);
