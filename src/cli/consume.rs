@@ -188,7 +188,7 @@ fn read_in_group<W: Write>(
         let mut member = match joined {
             Ok(member) => member,
             Err(error) => match (error, interrupt::came()) {
-                (ClientError::GivenUp(..), Some(signal)) => return Err(Failure::Signal(signal)),
+                (_, Some(signal)) => return Err(Failure::Signal(signal)),
                 (error, _) if arguments.follow => {
                     outage.bear(client, &arguments.topic, error.into())?;
                     continue;

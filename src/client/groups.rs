@@ -304,6 +304,11 @@ impl Client {
         Ok(node)
     }
 
+    /// Whether the caller waits for groups no longer.
+    fn has_given_up(&self) -> bool {
+        self.options.connection.gives_up.is_some_and(|gives_up| gives_up())
+    }
+
     /// Ask until the answer is not "not now", or the patience is over.
     pub(super) fn again_while_it_may_heal<T>(
         &mut self,
@@ -312,7 +317,10 @@ impl Client {
         let deadline = Instant::now() + self.options.retry_for;
         loop {
             match ask(self) {
-                Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                // Whoever gives up gets the last answer.
+                Err(error)
+                    if is_passing(&error) && Instant::now() < deadline && !self.has_given_up() =>
+                {
                     std::thread::sleep(RETRY_PAUSE);
                 }
                 other => return other,

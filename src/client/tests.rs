@@ -148,8 +148,8 @@ fn an_unreachable_cluster_says_where_and_why() {
     assert!(error.contains(&format!("127.0.0.1:{port}: connection refused")), "{error}");
 }
 
-#[test]
-fn the_cluster_is_learnt_from_metadata() {
+/// A client of a broker that answers what every client asks first, and nothing more.
+fn client(connection: ConnectionOptions) -> Client {
     let (address, thread) = broker(vec![Box::new(|stream| {
         let header = negotiated(stream, &[(ApiKey::Metadata, 0, 12)]);
         let node = MetadataResponseBroker {
@@ -166,12 +166,32 @@ fn the_cluster_is_learnt_from_metadata() {
         };
         answer(stream, &header, header.api_version, &reply);
     })]);
-    let client = Client::connect(ClientOptions {
-        connection: options(),
-        ..ClientOptions::new(vec![address])
-    })
-    .unwrap();
+    let options = ClientOptions { connection, ..ClientOptions::new(vec![address]) };
+    let client = Client::connect(options).unwrap();
+    thread.join().unwrap();
+    client
+}
+
+#[test]
+fn the_cluster_is_learnt_from_metadata() {
+    let client = client(options());
     assert_eq!(client.cluster_id(), Some("c"));
     assert_eq!(client.brokers(), [(3, "elsewhere:7".parse().unwrap())]);
-    thread.join().unwrap();
+}
+
+#[test]
+fn who_gives_up_does_not_ask_again() {
+    let code = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+    let asked = |gives_up: fn() -> bool| {
+        let mut client =
+            client(ConnectionOptions { gives_up: Some(gives_up), ..Default::default() });
+        let mut answers = 0..3;
+        let outcome = client.again_while_it_may_heal(|_| match answers.next() {
+            Some(_) => Err(ClientError::Refused { what: "join".into(), code, message: None }),
+            None => Ok(()),
+        });
+        (outcome.err().and_then(|error| error.code()), answers.len())
+    };
+    assert_eq!(asked(|| false), (None, 0));
+    assert_eq!(asked(|| true), (Some(code), 2));
 }

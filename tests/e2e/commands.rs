@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::DeleteRecordsRequest;
 use kafka_protocol::messages::TopicName;
@@ -40,6 +41,9 @@ fn command(broker: &Broker, arguments: &[&str]) -> Command {
         .stderr(Stdio::piped());
     command
 }
+
+/// Longer than the slowest machine needs to end a command.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `thalweg consume --follow`, line by line.
 struct Following(Child, BufReader<ChildStdout>);
@@ -96,6 +100,31 @@ fn who_follows_outlives_the_broker() {
         assert_eq!(following.line_behind("after"), "again");
         let said = following.end();
         assert!(said.contains("trying again") && said.contains("connected again"), "{said}");
+    }
+}
+
+/// There is nobody to commit with, and no group to leave.
+#[test]
+fn who_follows_in_a_group_ends_at_a_signal_while_the_broker_is_away() {
+    let mut broker = started("follow-signal");
+    for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGINT, 130)] {
+        let group = format!("signal-{signal}");
+        let mut following = Following::start(&broker, &["--group", &group]);
+        produce(&broker, b"before");
+        assert_eq!(following.line(), "before");
+        broker.kill();
+        let mut said = BufReader::new(following.0.stderr.take().expect("a pipe")).lines();
+        assert!(said.any(|line| line.expect("text").contains("trying again")));
+        following.signal(signal);
+        let begin = Instant::now();
+        let ended = loop {
+            match following.0.try_wait().expect("waiting for it") {
+                None if begin.elapsed() < PATIENCE => std::thread::yield_now(),
+                ended => break ended,
+            }
+        };
+        assert_eq!(ended.expect("it does not end").code(), Some(code));
+        broker.restart();
     }
 }
 
