@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::Failure;
 use super::consume::{ConsumeArguments, Reader};
-use super::interrupt;
 use super::place::Place;
 use crate::client::{Client, ClientError, OffsetSpec};
 use crate::model::PartitionIndex;
@@ -36,9 +35,6 @@ impl Outage {
         failure: Failure,
     ) -> Result<(), Failure> {
         let Failure::Client(error) = failure else { return Err(failure) };
-        if let Some(signal) = interrupt::came() {
-            return Err(Failure::Signal(signal));
-        }
         if !error.may_pass() {
             return Err(error.into());
         }
