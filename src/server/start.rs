@@ -319,20 +319,6 @@ async fn start_runtime(common: &Common) -> Result<GlommioRuntime, String> {
     GlommioRuntime::start(&common.config.data_dir, core).await.map_err(|e| e.to_string())
 }
 
-fn storage_config(config: &Config) -> StorageConfig {
-    StorageConfig {
-        data_dir: config.data_dir.clone(),
-        journal_bytes_max: config.limits.journal_bytes_max,
-        direct_append_bytes_min: config.limits.direct_append_bytes_min,
-        direct_unflushed_append_bytes_min: config.limits.direct_unflushed_append_bytes_min,
-        pending_bytes_max: config.limits.pending_bytes_max,
-        cache_bytes_max: config.limits.cache_bytes_max,
-        open_files_max: config.limits.open_files_max / config.shards(),
-        pool_bytes_max: config.limits.pool_bytes_max / config.shards() as u64,
-        space_reserve_bytes: config.limits.space_reserve_bytes * config.shards() as u64,
-    }
-}
-
 /// Replay what the last run left and give the other shards their parts.
 async fn recover(
     runtime: &GlommioRuntime,
@@ -349,7 +335,7 @@ async fn recover(
         }
         if removed.contains(&id.topic_id) { Owner::Removed } else { Owner::Unknown }
     };
-    let config = storage_config(&common.config);
+    let config = StorageConfig::from(&*common.config);
     let recovered = storage::recover(runtime, &config, shards, &owner)
         .await
         .map_err(|e| format!("the logs cannot be recovered: {e}"))?;
@@ -379,7 +365,7 @@ async fn open_shard(
 ) -> Result<Opening, String> {
     let Ends { to, from: receivers } = ends;
     let mesh = Mesh::new(Box::new(to));
-    let store = Store::open(runtime.clone(), storage_config(&common.config), start)
+    let store = Store::open(runtime.clone(), StorageConfig::from(&*common.config), start)
         .await
         .map_err(|e| format!("shard {id} cannot open its store: {e}"))?;
     let shards = common.config.shards() as ShardId;

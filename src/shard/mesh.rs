@@ -48,6 +48,15 @@ pub trait Post {
     fn try_post(&self, to: ShardId, message: Message) -> Result<(), Option<Message>>;
 }
 
+/// The transport of a broker with one shard.
+struct Nobody;
+
+impl Post for Nobody {
+    fn try_post(&self, _: ShardId, _: Message) -> Result<(), Option<Message>> {
+        Err(None)
+    }
+}
+
 struct Inner {
     transport: Box<dyn Post>,
     outbox: RefCell<VecDeque<(ShardId, Message)>>,
@@ -71,6 +80,11 @@ impl Mesh {
             pending: RefCell::default(),
             next_id: Cell::new(1),
         }))
+    }
+
+    /// That of a shard without others.
+    pub fn alone() -> Self {
+        Self::new(Box::new(Nobody))
     }
 
     /// Calls whose answers have not come.

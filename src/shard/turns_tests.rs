@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -14,7 +14,7 @@ use futures_channel::oneshot;
 use super::Shard;
 use super::call::{Call, ControlReply, ControlRequest, Reply};
 use super::control::{Controller, topic_settings};
-use super::mesh::{Mesh, Message, Post};
+use super::mesh::Mesh;
 use crate::cluster::change::{Change, QuotaEntity};
 use crate::cluster::controller::ControllerLimits;
 use crate::cluster::image::{Image, PartitionState};
@@ -22,20 +22,11 @@ use crate::cluster::log::{Job, MetadataWriter};
 use crate::cluster::quotas::QuotaAlteration;
 use crate::config::Config;
 use crate::disk::sim::DiskImage;
-use crate::model::{ShardId, TopicName, Uuid};
+use crate::model::{TopicName, Uuid};
 use crate::runtime::sim::{SimRuntime, SimWorld};
 use crate::runtime::wait::ITEMS_AT_ONCE;
 use crate::runtime::{Queue, Runtime};
 use crate::storage::{self, Owner, StorageConfig, Store};
-
-/// One shard has nobody to send to.
-struct Nobody;
-
-impl Post for Nobody {
-    fn try_post(&self, _: ShardId, _: Message) -> Result<(), Option<Message>> {
-        Err(None)
-    }
-}
 
 /// What `body` comes to in a world with an empty disk.
 pub(crate) fn in_world<T, F>(body: impl FnOnce(SimRuntime) -> F) -> T
@@ -54,17 +45,7 @@ pub(crate) async fn start_shard(
 ) -> (Rc<Shard<SimRuntime>>, mpsc::Receiver<Job>) {
     let settings = [("log.dirs", "/data"), ("thalweg.shards", "1")];
     let config = Arc::new(Config::from_pairs(&settings).unwrap());
-    let storage = StorageConfig {
-        data_dir: PathBuf::from("/data"),
-        journal_bytes_max: 4 << 20,
-        direct_append_bytes_min: 128 << 10,
-        direct_unflushed_append_bytes_min: 128 << 10,
-        pending_bytes_max: 1 << 20,
-        cache_bytes_max: 1 << 20,
-        open_files_max: 8192,
-        pool_bytes_max: 256 << 20,
-        space_reserve_bytes: 0,
-    };
+    let storage = StorageConfig::from(&*config);
     let owner = |id| Owner::Shard(0, topic_settings(&config, &Image::default(), id).0);
     let mut starts = storage::recover(&runtime, &storage, 1, &owner).await.unwrap();
     let store = Store::open(runtime.clone(), storage, starts.remove(0)).await.unwrap();
@@ -78,7 +59,7 @@ pub(crate) async fn start_shard(
     };
     let (writer, todo) = MetadataWriter::without_thread();
     let controller = Controller::new(image.clone(), limits, writer);
-    let mesh = Mesh::new(Box::new(Nobody));
+    let mesh = Mesh::alone();
     let shard = Shard::new(0, 1, runtime, config, mesh, store, Some(controller));
     let installed = shard.call(0, Call::Install(Arc::new(image))).await;
     assert!(matches!(installed, Reply::Install(failures) if failures.is_empty()));

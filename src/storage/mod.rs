@@ -54,6 +54,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use crate::config::Config;
 use crate::disk::DiskError;
 use crate::model::{LeaderEpoch, Offset, ShardId, TimestampMs};
 
@@ -90,6 +91,24 @@ pub struct StorageConfig {
     pub pool_bytes_max: u64,
     /// Bytes of the disk that appends leave free, for all shards together.
     pub space_reserve_bytes: u64,
+}
+
+impl From<&Config> for StorageConfig {
+    /// The part of each shard in what the broker's settings allow.
+    fn from(config: &Config) -> Self {
+        let (limits, shards) = (&config.limits, config.shards());
+        Self {
+            data_dir: config.data_dir.clone(),
+            journal_bytes_max: limits.journal_bytes_max,
+            direct_append_bytes_min: limits.direct_append_bytes_min,
+            direct_unflushed_append_bytes_min: limits.direct_unflushed_append_bytes_min,
+            pending_bytes_max: limits.pending_bytes_max,
+            cache_bytes_max: limits.cache_bytes_max,
+            open_files_max: limits.open_files_max / shards,
+            pool_bytes_max: limits.pool_bytes_max / shards as u64,
+            space_reserve_bytes: limits.space_reserve_bytes * shards as u64,
+        }
+    }
 }
 
 /// What a topic's configuration says about each of its logs.

@@ -6,25 +6,14 @@ use std::sync::Arc;
 use thalweg::cluster::change::Change;
 use thalweg::cluster::image::{Image, PartitionState};
 use thalweg::config::Config;
-use thalweg::model::{ShardId, TopicName, TopicPartition, Uuid};
+use thalweg::model::{TopicName, TopicPartition, Uuid};
 use thalweg::runtime::sim::SimRuntime;
 use thalweg::runtime::{Queue, Runtime};
 use thalweg::shard::Shard;
 use thalweg::shard::call::{Call, Reply};
 use thalweg::shard::control::topic_settings;
-use thalweg::shard::mesh::{Mesh, Message, Post};
+use thalweg::shard::mesh::Mesh;
 use thalweg::storage::{self, Owner, StorageConfig, Store};
-
-use crate::data_dir;
-
-/// One shard has nobody to send to.
-struct Nobody;
-
-impl Post for Nobody {
-    fn try_post(&self, _: ShardId, _: Message) -> Result<(), Option<Message>> {
-        Err(None)
-    }
-}
 
 /// Add a topic of one partition.
 pub(crate) fn add_topic(image: &mut Image, name: &str, id: Uuid) {
@@ -46,24 +35,14 @@ pub(crate) async fn start_shard_with(
 ) -> Rc<Shard<SimRuntime>> {
     let settings = [&[("log.dirs", "/data"), ("thalweg.shards", "1")], settings].concat();
     let (config, image) = (Arc::new(Config::from_pairs(&settings).unwrap()), Arc::new(image));
-    let storage = StorageConfig {
-        data_dir: data_dir(),
-        journal_bytes_max: 4 << 20,
-        direct_append_bytes_min: 128 << 10,
-        direct_unflushed_append_bytes_min: 128 << 10,
-        pending_bytes_max: 1 << 20,
-        cache_bytes_max: 1 << 20,
-        open_files_max: 8192,
-        pool_bytes_max: 256 << 20,
-        space_reserve_bytes: 0,
-    };
+    let storage = StorageConfig::from(&*config);
     let owner = |id: TopicPartition| match image.topic_by_id(id.topic_id) {
         Some(_) => Owner::Shard(0, topic_settings(&config, &image, id).0),
         None => Owner::Unknown,
     };
     let mut starts = storage::recover(&runtime, &storage, 1, &owner).await.unwrap();
     let store = Store::open(runtime.clone(), storage, starts.remove(0)).await.unwrap();
-    let mesh = Mesh::new(Box::new(Nobody));
+    let mesh = Mesh::alone();
     let shard = Shard::new(0, 1, runtime, config, mesh, store.clone(), None);
     for (log, replay) in store.take_recovered() {
         shard.adopt(&image, log, &replay).unwrap();
