@@ -228,10 +228,19 @@ class Group:
                 if event["what"] == "assigned":
                     other = owners.get(partition, member)
                     assert other == member, \
-                        f"{self.name}-{partition} goes to {member} while {other} has it"
+                        f"{self.name}-{partition} goes to {member} while {other} has it:\n" \
+                        + self.told_of_partitions()
                     owners[partition] = member
                 elif owners.get(partition) == member:
                     del owners[partition]
+
+    def told_of_partitions(self):
+        """Who had what, and when, in seconds from the first event on."""
+        events = sorted((event["at"], number, event["member"], event["what"], event["partitions"])
+                        for number, process in enumerate(self.processes)
+                        for event in process.events if event["what"] != "records")
+        return "\n".join(f"{(at - events[0][0]) / 1e9:8.3f} {number}.{member} {what} {partitions}"
+                         for at, number, member, what, partitions in events)
 
     def end(self):
         self.produced_enough.set()

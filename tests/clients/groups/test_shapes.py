@@ -47,7 +47,7 @@ AT_A_TIME = 4
 
 
 @pytest.fixture(scope="module")
-def broker():
+def broker(request):
     started = Broker("groups", settings={
         "group.initial.rebalance.delay.ms": 0,
         "group.consumer.min.session.timeout.ms": 6000,
@@ -57,7 +57,10 @@ def broker():
     }).start()
     yield started
     started.stop()
-    started.remove()
+    if request.session.testsfailed:
+        print(f"the broker's directory is kept: {started.directory}")
+    else:
+        started.remove()
 
 
 def shapes(broker, name):
