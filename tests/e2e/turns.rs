@@ -42,8 +42,9 @@ use crate::support::{Broker, Connection, Options, wire};
 
 const NAMES: usize = 20_000;
 const PARTITIONS: i32 = 190_000;
-/// How often it is tried: the neighbour, too, needs a core.
-const TRIES: usize = 5;
+/// How often it is tried: the neighbour, too, needs a core. Where six others want the two there
+/// are, five times were not enough.
+const TRIES: usize = 20;
 /// How often a neighbour is served beside each of these requests, at the least: once is what it
 /// gets beside one long turn. Each of them takes dozens, of which a busy machine misses many.
 const ROUNDS: usize = 3;
@@ -211,16 +212,23 @@ fn a_request_that_takes_long_lets_others_go_first() {
             few.push(name);
         }
     }
-    let (rounds, answer) =
-        rounds_beside(&broker, &mut neighbour, &frame(1, 11, &fetch(0, 0, PARTITIONS)));
-    // Behind correlation id, time to wait and error.
-    let session = answer[10..14].try_into().map(i32::from_be_bytes).expect("a session");
-    assert_ne!(session, 0);
-    few.extend((rounds < ROUNDS).then_some("Fetch"));
-    let more = frame(1, 11, &fetch(session, 1, 0));
-    let (rounds, answer) = rounds_beside(&broker, &mut neighbour, &more);
-    few.extend((rounds < ROUNDS).then_some("Fetch in a session"));
-    assert_eq!(answer[8..10], [0, 0], "its session goes on");
+    let mut session = 0;
+    let mut begun = (0..TRIES).map(|_| {
+        let fetch = frame(1, 11, &fetch(0, 0, PARTITIONS));
+        let (rounds, answer) = rounds_beside(&broker, &mut neighbour, &fetch);
+        // Behind correlation id, time to wait and error.
+        session = answer[10..14].try_into().map(i32::from_be_bytes).expect("a session");
+        assert_ne!(session, 0);
+        rounds
+    });
+    few.extend(begun.all(|rounds| rounds < ROUNDS).then_some("Fetch"));
+    let mut continued = (1..).take(TRIES).map(|epoch| {
+        let fetch = frame(1, 11, &fetch(session, epoch, 0));
+        let (rounds, answer) = rounds_beside(&broker, &mut neighbour, &fetch);
+        assert_eq!(answer[8..10], [0, 0], "its session goes on");
+        rounds
+    });
+    few.extend(continued.all(|rounds| rounds < ROUNDS).then_some("Fetch in a session"));
     assert!(few.is_empty(), "a neighbour was hardly served beside {few:?}");
 }
 
