@@ -1,10 +1,14 @@
 //! Ctrl-C and SIGTERM set a flag; everything else ends by itself when it sees it.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Instant;
+
+use thalweg::model::FirstSignal;
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+static FIRST: FirstSignal = FirstSignal::new();
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// The first signal's number; 0 before.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 /// Whether the first signal is answered on standard error.
@@ -14,11 +18,12 @@ const ANSWER: &[u8] = b"ending early; what was measured so far follows. Once mor
 
 /// Install the handlers and return the flag they set. A second signal ends the process at once.
 pub fn install() -> Arc<AtomicBool> {
+    LazyLock::force(&BEGAN);
     let flag = STOP.get_or_init(Arc::default).clone();
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: `on_signal` only loads and stores atomics, writes to a descriptor, puts the
-        // terminal back and calls `_exit`, all of which is async-signal-safe; the OnceLock is
-        // initialised before the handler can run.
+        // SAFETY: `on_signal` only reads the clock, loads and stores atomics, writes to a
+        // descriptor, puts the terminal back and calls `_exit`, all of which is async-signal-safe;
+        // the OnceLock and the LazyLock are initialised before the handler can run.
         unsafe {
             libc::signal(signal, on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t);
         }
@@ -57,6 +62,9 @@ pub fn go_on(stop: &AtomicBool) -> Result<(), String> {
 
 extern "C" fn on_signal(signal: libc::c_int) {
     let Some(flag) = STOP.get() else { return };
+    if FIRST.is_echoed(signal, BEGAN.elapsed()) {
+        return;
+    }
     if flag.swap(true, Ordering::Relaxed) {
         crate::live::restore();
         // SAFETY: `_exit` takes a number and does not return.

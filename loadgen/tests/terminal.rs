@@ -46,6 +46,7 @@ fn a_signal_ends_the_run_early_and_the_whole_report_says_so() {
         await_line(&mut said, "measuring");
         signal(&child, number);
         await_line(&mut said, "ending early");
+        signal(&child, number); // as `timeout` does
         let rest = said.collect::<Vec<_>>().join("\n");
         let ended = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&ended.stdout);
@@ -86,8 +87,8 @@ fn a_second_signal_ends_at_once() {
     await_line(&mut said, "measuring");
     signal(&child, libc::SIGINT);
     await_line(&mut said, "ending early");
-    signal(&child, libc::SIGINT);
-    assert_eq!(child.wait().unwrap().code(), Some(128 + libc::SIGINT));
+    signal(&child, libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(128 + libc::SIGTERM));
     assert!(!out.join("result.json").exists(), "no half report");
 }
 

@@ -6,12 +6,14 @@
 mod address;
 mod ids;
 mod offset;
+mod stop;
 mod time;
 mod topic;
 
 pub use address::{show_address, split_address};
 pub use ids::{NodeId, ProducerEpoch, ProducerId, ShardId, Uuid};
 pub use offset::{LeaderEpoch, Offset, Position};
+pub use stop::FirstSignal;
 pub use time::{TimestampMs, TimestampType};
 pub use topic::{
     CLUSTER_METADATA, CONSUMER_OFFSETS, PartitionIndex, TopicName, TopicNameError, TopicPartition,

@@ -1,6 +1,10 @@
 //! What a broker sets for its whole process: panics, signals, memory, barriers.
 
+use std::time::Instant;
+
 use futures_channel::oneshot;
+
+use crate::model::FirstSignal;
 
 /// A panic ends the process, also in builds that unwind.
 pub fn abort_on_panic() {
@@ -76,12 +80,14 @@ pub fn wait_for_stop(stop: oneshot::Sender<()>) {
         unsafe { libc::sigwait(&set, &mut signal) };
         signal
     };
+    let (first, began) = (FirstSignal::new(), Instant::now());
     let signal = wait();
+    first.is_echoed(signal, began.elapsed());
     tracing::info!(signal, "stopping: connections end, everything is written");
     let _ = stop.send(());
     #[expect(clippy::disallowed_methods, reason = "a second signal asks for exactly that")]
     let again = std::thread::Builder::new().name("second-signal".into()).spawn(move || {
-        wait();
+        while first.is_echoed(wait(), began.elapsed()) {}
         tracing::warn!("stopped at once by a second signal; the next start recovers");
         std::process::exit(130);
     });

@@ -103,6 +103,18 @@ fn a_stopping_shard_does_for_the_others_what_their_connections_still_ask() {
     }
 }
 
+/// As by `timeout`, which signals its command and then the whole group.
+#[test]
+fn a_wish_to_stop_that_is_said_twice_is_one() {
+    if Broker::is_kafka() {
+        return; // the JVM has its own ways
+    }
+    let mut broker = Broker::start("said-twice");
+    broker.signal(libc::SIGTERM);
+    broker.log_until("stopping: ");
+    broker.stop();
+}
+
 #[test]
 fn no_thread_ends_the_broker_at_a_signal() {
     if Broker::is_kafka() {

@@ -188,13 +188,18 @@ impl Broker {
         while self.said.recv().is_ok() {}
     }
 
+    /// Send it a signal, and go on.
+    pub fn signal(&self, number: libc::c_int) {
+        signal(self.pid(), number);
+    }
+
     /// SIGTERM, and waits for the end: it must be a success.
     pub fn stop(&mut self) {
         if self.kafka_pid.take().is_some() {
             self.kafka_script(&["stop"]);
             return;
         }
-        signal(self.pid(), libc::SIGTERM);
+        self.signal(libc::SIGTERM);
         let status = self.wait_for_end(STOP_TIMEOUT, "stop after SIGTERM");
         assert!(status.success(), "SIGTERM ended with {status}:\n{}", self.log_tail());
     }

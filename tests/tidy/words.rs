@@ -86,6 +86,8 @@ const CLOCKS: &[&str] = &[
     // How long a frame takes to arrive, and an answer to leave, on a real socket.
     "src/server/transfer.rs",
     "src/server/readiness.rs",
+    // How soon a signal comes again.
+    "src/server/process.rs",
     "src/client/",
     "src/cli/",
     "loadgen/",
