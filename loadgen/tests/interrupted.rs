@@ -197,6 +197,37 @@ fn quick_reports_the_ceilings_and_phases_that_it_has() {
     }
 }
 
+/// The broker ends behind its first phase: what was measured is told and stored all the same.
+#[test]
+fn quick_reports_the_phases_before_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let (binary, pid) = (dir.path().join("broker"), dir.path().join("pid"));
+    let script =
+        format!("#!/bin/sh\necho $$ > {}\nexec {} \"$@\"\n", pid.display(), broker().display());
+    fs::write(&binary, script).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = dir.path().join("quick.json");
+    let begin = ["quick", "--dir", place.to_str().unwrap(), "--json", file.to_str().unwrap()];
+    let mut child = start(&[&begin[..], &["--broker", binary.to_str().unwrap()]].concat());
+    let mut printed = lines_of(&mut child);
+    // The last line of the first phase; the next one begins.
+    await_line(&mut printed, "ready in");
+    await_line(&mut printed, "verified");
+    let pid = fs::read_to_string(pid).unwrap().trim().parse().expect("a process id");
+    // SAFETY: takes two numbers.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    let told = printed.collect::<Vec<_>>().join("\n");
+    let (ended, _) = end(child);
+    assert!(matches!(ended, Some(1 | 4)), "{ended:?}: {told}");
+    let found = json(&file);
+    assert_eq!(found["exit_code"], ended.unwrap(), "{told}");
+    assert!(found["failure"].is_string() && told.contains("\nfailed "), "{told}");
+    assert!(count(&found["phases"]) >= 1, "{found}");
+    assert_nothing_is_left(&place);
+}
+
 #[test]
 fn quick_ends_when_its_reader_has_read_enough() {
     let dir = tempfile::tempdir().unwrap();

@@ -87,6 +87,8 @@ pub struct QuickResult {
     pub broker_peak_bytes: u64,
     /// Whether a signal ended it early: what is missing was not measured.
     pub interrupted: bool,
+    /// What kept the rest from being measured, when something did.
+    pub failure: Option<String>,
     /// The disk.
     pub device: Option<Device>,
     /// Loopback and generator.
@@ -118,10 +120,12 @@ impl Drop for Place {
     }
 }
 
-/// Do it all, printing as it goes. A signal ends it with what was measured until then.
+/// Do it all, printing as it goes. A signal ends it with what was measured until then, and so does
+/// what goes wrong later than in the first phase: records that were lost are told whatever came
+/// of the rest.
 ///
 /// # Errors
-/// What kept it from being done.
+/// What kept the first phase from being done.
 pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, String> {
     let binary = child::find_broker(args.broker.as_deref())?;
     let place = make_place(args)?;
@@ -134,6 +138,7 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
         durability: String::new(),
         broker_peak_bytes: 0,
         interrupted: false,
+        failure: None,
         device: None,
         sink: None,
         phases: Vec::new(),
@@ -143,10 +148,12 @@ pub fn quick(args: &QuickArgs, stop: &Arc<AtomicBool>) -> Result<QuickResult, St
     };
     let done = measure(args, &binary, &place.path, stop, &mut result);
     result.interrupted = stop.load(Ordering::Relaxed);
-    if !result.interrupted {
-        done?;
+    result.failure = done.err().filter(|_| !result.interrupted);
+    if let Some(why) = result.failure.take_if(|_| result.phases.is_empty()) {
+        return Err(why);
     }
-    let codes: Vec<u8> = result.phases.iter().map(|phase| phase.result.exit_code()).collect();
+    let mut codes: Vec<u8> = result.phases.iter().map(|phase| phase.result.exit_code()).collect();
+    codes.extend(result.failure.as_ref().map(|_| 1));
     result.exit_code = worst(&codes, interrupt::exit_code().filter(|_| result.interrupted));
     show::closing(&result);
     Ok(result)

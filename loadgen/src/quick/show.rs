@@ -136,12 +136,15 @@ pub fn closing(result: &QuickResult) {
         line("broker memory", &format!("{} MiB at most", result.broker_peak_bytes >> 20));
     }
     doubts("", &result.warnings);
+    if let Some(why) = &result.failure {
+        line("failed", why);
+    }
     let phases = result.phases.iter().map(|phase| phase.result.validity);
     let mut all = phases.chain([report::validity(&result.warnings)]);
     let verdict = match result.exit_code {
         0 if all.any(|validity| validity != Validity::Ok) => "SUSPECT: see the doubts above",
         0 => "valid",
-        1 => "failed",
+        1 => "FAILED: what is missing above was not measured",
         3 => "INVALID in part: the figures of the phases marked so are not the broker's",
         4 => "BROKEN PROMISE: records were lost, duplicated, reordered or damaged",
         _ => "INTERRUPTED: what is missing above was not measured",
