@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from brokers import SUPPORT
+from brokers import SUPPORT, Broker, Output
 
 HERE = pathlib.Path(__file__).parent
 SECONDS = 300
@@ -49,14 +49,17 @@ CASES = {
 }
 
 
+def settings():
+    made = subprocess.run([SUPPORT / "environment", "node"], check=True, capture_output=True,
+                          text=True)
+    return {**os.environ, "THALWEG_NODE_ENV": made.stdout.strip()}
+
+
 @pytest.fixture(scope="module")
 def outcomes(broker):
     """What became of each case, by client; both run at the same time."""
-    made = subprocess.run([SUPPORT / "environment", "node"], check=True, capture_output=True,
-                          text=True)
-    settings = {**os.environ, "THALWEG_NODE_ENV": made.stdout.strip()}
     running = {client: subprocess.Popen(
-        ["node", HERE / client / "main.mjs", broker.bootstrap], env=settings, text=True,
+        ["node", HERE / client / "main.mjs", broker.bootstrap], env=settings(), text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for client in CASES}
     told = {}
@@ -84,3 +87,33 @@ def test_node_client(outcomes, client, case):
 @pytest.mark.parametrize("client", CASES)
 def test_no_case_is_left_out(outcomes, client):
     assert set(outcomes[client]) == set(CASES[client])
+
+
+def test_clients_go_on_when_the_broker_comes_back():
+    """Killed, and stopped in good order; what was acknowledged comes once, in its order."""
+    broker = Broker("node-restart").start()
+    clients = subprocess.Popen(
+        ["node", HERE / "restart.mjs", broker.bootstrap], env=settings(),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    told = Output(clients.stdout, broker.directory / "clients.log")
+
+    def get_on(records):
+        """Both clients have written so many more."""
+        for client in CASES:
+            until = records + max((int(number) for number in re.findall(
+                rf"written {client} (\d+)", told.said)), default=0)
+            assert told.find(rf"written {client} {until}\n", 60), told.said
+
+    try:
+        for go_away in [broker.kill, broker.stop, broker.kill]:
+            get_on(30)
+            go_away()
+            broker.start()
+        get_on(30)
+        clients.stdin.close()
+        assert told.find("every record came", 90), told.said
+    finally:
+        clients.kill()
+        clients.wait()
+        broker.stop()
+    broker.remove()

@@ -19,14 +19,16 @@ kafkajs.CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   decompress: async bytes => Buffer.from(zstd.decompress(bytes))
 })
 
-export const kafka = new Kafka({
-  clientId: 'thalweg-test',
-  brokers: [process.argv[2]],
-  logLevel: process.env.KAFKAJS_LOG ? logLevel.DEBUG : logLevel.NOTHING
-})
+const settings = {
+  clientId: 'thalweg-test', brokers: [process.argv[2]], logLevel: logLevel.NOTHING
+}
 
-export async function withProducer(options, use) {
-  const producer = kafka.producer({
+export const kafka = new Kafka(settings)
+/** One that bears a broker which is away for longer, and notices soon that it is back. */
+export const patient = new Kafka({ ...settings, retry: { retries: 100, maxRetryTime: 1000 } })
+
+export async function withProducer(options, use, client = kafka) {
+  const producer = client.producer({
     createPartitioner: Partitioners.DefaultPartitioner, ...options
   })
   await producer.connect()
@@ -78,9 +80,9 @@ export class Reader extends Awaited {
   messages = []
   joins = []
 
-  constructor(groupId, options = {}) {
+  constructor(groupId, options = {}, client = kafka) {
     super()
-    this.consumer = kafka.consumer({
+    this.consumer = client.consumer({
       groupId, heartbeatInterval: 300, sessionTimeout: 10000, maxWaitTimeInMs: 200, ...options
     })
     this.consumer.on('consumer.group_join', ({ payload }) => {
