@@ -74,7 +74,12 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Words of the tests in other languages, which none of them needs: (ending of the file, word).
-const SLEEPS: &[(&str, &str)] = &[("py", "time.sleep"), ("java", "Thread.sleep")];
+const SLEEPS: &[(&str, &str)] = &[
+    ("py", "time.sleep"),
+    ("py", "asyncio.sleep"),
+    ("java", "Thread.sleep"),
+    ("mjs", "timers/promises"),
+];
 
 /// Files that may read a clock: the runtime, and programs that are their own clock.
 const CLOCKS: &[&str] = &[
@@ -232,6 +237,8 @@ fn a_foreign_test_that_sleeps_is_found() {
     assert_eq!(found("tests/clients/a.py", "    time.sleep(1)"), 1);
     assert_eq!(found("tests/clients/a.py", "    event.wait(1)"), 0);
     assert_eq!(found("tests/clients/a.java", "    Thread.sleep(1);"), 1);
+    assert_eq!(found("tests/clients/a.py", "    await asyncio.sleep(1)"), 1);
+    assert_eq!(found("tests/clients/a.mjs", "from 'node:timers/promises'"), 1);
     assert_eq!(found("docs/a.md", "not time.sleep"), 0);
 }
 
