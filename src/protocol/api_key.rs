@@ -167,7 +167,7 @@ macro_rules! registry {
 // Key, name, versions advertised (`[none]` while there is no handler), file and messages.
 registry! {
     0 Produce [0-13] in produce: ProduceRequest => ProduceResponse;
-    1 Fetch [4-17] in fetch: FetchRequest => FetchResponse;
+    1 Fetch [4-18] in fetch: FetchRequest => FetchResponse;
     2 ListOffsets [1-10] in list_offsets: ListOffsetsRequest => ListOffsetsResponse;
     3 Metadata [0-13] in metadata: MetadataRequest => MetadataResponse;
     8 OffsetCommit [2-10] in offset_commit: OffsetCommitRequest => OffsetCommitResponse;
