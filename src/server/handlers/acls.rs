@@ -18,7 +18,9 @@ use crate::runtime::Runtime;
 use crate::runtime::wait::{ITEMS_AT_ONCE, Pace};
 use crate::server::request::{Caller, Hangup};
 
-const WHY: &str = "No Authorizer is configured.";
+// Both in Kafka's words.
+const NONE_TO_ASK: &str = "No Authorizer is configured on the broker";
+const NONE_TO_TELL: &str = "No Authorizer is configured.";
 
 /// None can be told of.
 pub async fn describe<R: Runtime>(
@@ -28,7 +30,7 @@ pub async fn describe<R: Runtime>(
 ) -> Result<DescribeAclsResponse, Hangup> {
     Ok(DescribeAclsResponse {
         error_code: ErrorCode::SECURITY_DISABLED,
-        error_message: Some(WHY.into()),
+        error_message: Some(NONE_TO_ASK.into()),
         ..Default::default()
     })
 }
@@ -41,7 +43,7 @@ pub async fn create<R: Runtime>(
 ) -> Result<CreateAclsResponse, Hangup> {
     let refused = AclCreationResult {
         error_code: ErrorCode::SECURITY_DISABLED,
-        error_message: Some(WHY.into()),
+        error_message: Some(NONE_TO_TELL.into()),
     };
     let mut results = Vec::with_capacity(request.creations.len());
     let mut pace = Pace::new(ITEMS_AT_ONCE);
@@ -60,7 +62,7 @@ pub async fn delete<R: Runtime>(
 ) -> Result<DeleteAclsResponse, Hangup> {
     let refused = DeleteAclsFilterResult {
         error_code: ErrorCode::SECURITY_DISABLED,
-        error_message: Some(WHY.into()),
+        error_message: Some(NONE_TO_TELL.into()),
         ..Default::default()
     };
     let mut filter_results = Vec::with_capacity(request.filters.len());
