@@ -162,24 +162,26 @@ def test_instances_come_and_go(begin):
 def test_a_killed_broker(begin):
     """It dies and comes back while two instances work, and nothing is left out or counted twice."""
     broker = Broker("streams-kill", settings={"group.initial.rebalance.delay.ms": 0}).start()
-    application, results = begin(broker, **{"num.standby.replicas": 1})
-    instances = [application.start(), application.start()]
-    for instance in instances:
-        instance.await_running()
-    for _ in range(3):
-        # More than is read when the broker dies.
-        application.write_lines(600)
-        results.await_more()
-        broker.kill()
-        application.write_lines(50)
-        broker.start()
-    application.write_lines(300)
-    application.flush()
-    results.await_all()
-    for instance in instances:
-        instance.close()
-    results.check_order()
-    broker.stop()
+    try:
+        application, results = begin(broker, **{"num.standby.replicas": 1})
+        instances = [application.start(), application.start()]
+        for instance in instances:
+            instance.await_running()
+        for _ in range(3):
+            # More than is read when the broker dies.
+            application.write_lines(600)
+            results.await_more()
+            broker.kill()
+            application.write_lines(50)
+            broker.start()
+        application.write_lines(300)
+        application.flush()
+        results.await_all()
+        for instance in instances:
+            instance.close()
+        results.check_order()
+    finally:
+        broker.stop()
     broker.remove()
 
 
