@@ -7,6 +7,7 @@ import java.util.TreeSet;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.serialization.Serdes.StringSerde;
+import org.apache.kafka.streams.CloseOptions;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.StreamsBuilder;
@@ -66,7 +67,10 @@ public final class Application {
             for (String line = input.readLine(); line != null; line = input.readLine()) {
                 tellTasks(streams);
             }
-            if (!streams.close(CLOSING)) {
+            // Else the others miss it only when its session is over.
+            CloseOptions leaving = CloseOptions.timeout(CLOSING).withGroupMembershipOperation(
+                    CloseOptions.GroupMembershipOperation.LEAVE_GROUP);
+            if (!streams.close(leaving)) {
                 throw new IllegalStateException("not closed within " + CLOSING);
             }
         }
