@@ -167,7 +167,7 @@ macro_rules! registry {
 // Key, name, versions advertised (`[none]` while there is no handler), file and messages.
 registry! {
     0 Produce [0-13] in produce: ProduceRequest => ProduceResponse;
-    1 Fetch [4-17] in fetch: FetchRequest => FetchResponse;
+    1 Fetch [4-18] in fetch: FetchRequest => FetchResponse;
     2 ListOffsets [1-10] in list_offsets: ListOffsetsRequest => ListOffsetsResponse;
     3 Metadata [0-13] in metadata: MetadataRequest => MetadataResponse;
     8 OffsetCommit [2-10] in offset_commit: OffsetCommitRequest => OffsetCommitResponse;
@@ -194,6 +194,9 @@ registry! {
     26 EndTxn [none] in end_txn: EndTxnRequest => EndTxnResponse;
     28 TxnOffsetCommit [none] in txn_offset_commit:
         TxnOffsetCommitRequest => TxnOffsetCommitResponse;
+    29 DescribeAcls [1-3] in describe_acls: DescribeAclsRequest => DescribeAclsResponse;
+    30 CreateAcls [1-3] in create_acls: CreateAclsRequest => CreateAclsResponse;
+    31 DeleteAcls [1-3] in delete_acls: DeleteAclsRequest => DeleteAclsResponse;
     32 DescribeConfigs [1-4] in describe_configs: DescribeConfigsRequest => DescribeConfigsResponse;
     33 AlterConfigs [0-2] in alter_configs: AlterConfigsRequest => AlterConfigsResponse;
     34 AlterReplicaLogDirs [1-2] in alter_replica_log_dirs:

@@ -132,6 +132,9 @@ async fn route<R: Runtime>(
             alone!(alter_partition_reassignments AlterPartitionReassignmentsRequest)
         }
         ApiKey::AlterReplicaLogDirs => alone!(alter_replica_log_dirs AlterReplicaLogDirsRequest),
+        ApiKey::CreateAcls => alone!(create_acls CreateAclsRequest by acls::create),
+        ApiKey::DeleteAcls => alone!(delete_acls DeleteAclsRequest by acls::delete),
+        ApiKey::DescribeAcls => alone!(describe_acls DescribeAclsRequest by acls::describe),
         ApiKey::DescribeClientQuotas => alone!(describe_client_quotas DescribeClientQuotasRequest),
         ApiKey::DescribeLogDirs => alone!(describe_log_dirs DescribeLogDirsRequest),
         ApiKey::DescribeProducers => alone!(describe_producers DescribeProducersRequest),

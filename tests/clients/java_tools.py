@@ -13,8 +13,9 @@ LOGGING = f"-Dlog4j2.configurationFile={SUPPORT / 'java' / 'log4j2.xml'}"
 
 
 @functools.cache
-def class_path():
-    done = subprocess.run([SUPPORT / "environment", "java"], check=True, capture_output=True,
+def class_path(part="java"):
+    """Of Kafka's clients, tools and broker, or of another part of the environment."""
+    done = subprocess.run([SUPPORT / "environment", part], check=True, capture_output=True,
                           text=True)
     return pathlib.Path(done.stdout.strip()) / "lib" / "*"
 
@@ -31,19 +32,19 @@ COMPILING = threading.Lock()
 
 
 @functools.cache
-def _compiled(source):
+def _compiled(source, part):
     classes = REPO / "target" / "test-env" / "classes" / source.stem
     classes.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=classes.parent) as fresh:
-        subprocess.run(["javac", "-Xlint:all", "-Werror", "-proc:none", "-cp", str(class_path()),
-                        "-d", fresh, source], check=True)
+        subprocess.run(["javac", "-Xlint:all", "-Werror", "-proc:none", "-cp",
+                        str(class_path(part)), "-d", fresh, source], check=True)
         for made in pathlib.Path(fresh).iterdir():
             # In one step: another run's process may be loading it.
             made.replace(classes / made.name)
     return classes
 
 
-def compiled(source):
+def compiled(source, part="java"):
     """Compiles one source file, once; the folder of its classes."""
     with COMPILING:
-        return _compiled(source)
+        return _compiled(source, part)

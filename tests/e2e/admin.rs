@@ -12,6 +12,8 @@ use kafka_protocol::messages::alter_partition_reassignments_request::{
 use kafka_protocol::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic,
 };
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
@@ -24,10 +26,11 @@ use kafka_protocol::messages::incremental_alter_configs_request::{
 use kafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest,
-    ApiVersionsRequest, DescribeClientQuotasRequest, DescribeConfigsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
-    DescribeUserScramCredentialsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
-    ListPartitionReassignmentsRequest, TopicName, UpdateFeaturesRequest,
+    ApiVersionsRequest, CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest,
+    DescribeClientQuotasRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeQuorumRequest, DescribeUserScramCredentialsRequest,
+    ElectLeadersRequest, IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
+    TopicName, UpdateFeaturesRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -48,6 +51,7 @@ const MESSAGE_TOO_LARGE: i16 = 10;
 const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
 const INVALID_CONFIG: i16 = 40;
 const INVALID_REQUEST: i16 = 42;
+const SECURITY_DISABLED: i16 = 54;
 const LOG_DIR_NOT_FOUND: i16 = 57;
 const ELECTION_NOT_NEEDED: i16 = 84;
 const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
@@ -495,6 +499,50 @@ fn the_quorum_is_this_broker_and_its_features_are_fixed() {
     let request = DescribeUserScramCredentialsRequest::default().with_users(Some(vec![user]));
     let response = c.call(0, &request).expect("DescribeUserScramCredentials");
     assert_eq!(response.results[0].error_code, RESOURCE_NOT_FOUND);
+}
+
+/// Nobody decides what a client may do: each request about ACLs hears so, in Kafka's words.
+#[test]
+fn acls_are_refused_as_without_an_authorizer() {
+    let broker = Broker::start("acls");
+    let mut c = Connection::open(broker.port()).expect("connecting");
+    let why = Some(text("No Authorizer is configured."));
+    for version in 1..=3 {
+        let any = DescribeAclsRequest::default()
+            .with_resource_type_filter(1)
+            .with_pattern_type_filter(if version == 1 { 3 } else { 1 })
+            .with_operation(1)
+            .with_permission_type(1);
+        let response = c.call(version, &any).expect("DescribeAcls");
+        assert_eq!(response.error_code, SECURITY_DISABLED);
+        let told = response.error_message.unwrap_or_default();
+        assert_eq!(&*told, "No Authorizer is configured on the broker");
+        assert!(response.resources.is_empty());
+
+        let read = AclCreation::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(text("t"))
+            .with_resource_pattern_type(3)
+            .with_principal(text("User:reader"))
+            .with_host(text("*"))
+            .with_operation(3)
+            .with_permission_type(3);
+        let both = CreateAclsRequest::default().with_creations(vec![read.clone(), read]);
+        let results = c.call(version, &both).expect("CreateAcls").results;
+        let told: Vec<_> = results.into_iter().map(|r| (r.error_code, r.error_message)).collect();
+        assert_eq!(told, vec![(SECURITY_DISABLED, why.clone()); 2]);
+
+        let of_readers = DeleteAclsFilter::default()
+            .with_resource_type_filter(TOPIC)
+            .with_pattern_type_filter(3)
+            .with_operation(3)
+            .with_permission_type(3);
+        let both = DeleteAclsRequest::default().with_filters(vec![of_readers.clone(), of_readers]);
+        let results = c.call(version, &both).expect("DeleteAcls").filter_results;
+        assert!(results.iter().all(|result| result.matching_acls.is_empty()));
+        let told: Vec<_> = results.into_iter().map(|r| (r.error_code, r.error_message)).collect();
+        assert_eq!(told, vec![(SECURITY_DISABLED, why.clone()); 2]);
+    }
 }
 
 /// One `thalweg config` command against the broker: what it printed.

@@ -1,4 +1,4 @@
-//! Fetch (1): read record batches as they are stored. Versions 4-17.
+//! Fetch (1): read record batches as they are stored. Versions 4-18.
 //!
 //! The first batch of the first partition that has one comes whatever its size (KIP-74); when
 //! there are fewer bytes than asked for, the request waits, at no cost, until a partition's high

@@ -1,5 +1,6 @@
 //! One file per API, named as in `protocol::messages`; those of groups share `groups`.
 
+pub mod acls;
 pub mod alter_client_quotas;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;

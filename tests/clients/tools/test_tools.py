@@ -8,47 +8,12 @@ import json
 import re
 import time
 
-import pytest
-
 import brokers
 from java_tools import java
-from tools import CLASSES, Tools
+from tools import CLASSES
 
 COLLIDE = ("WARNING: Due to limitations in metric names, topics with a period ('.') or underscore "
            "('_') could collide. To avoid issues it is best to use either, but not both.")
-
-
-@pytest.fixture(scope="module")
-def jvm():
-    tools = Tools()
-    yield tools
-    tools.close()
-
-
-@pytest.fixture
-def run(jvm, broker):
-    """Runs a command that succeeds: the lines that it printed."""
-    def run(command, input="", code=0):
-        done = jvm.run(command, broker.bootstrap, input)
-        assert done.code == code, f"{command}\n{done.out}\n{done.err}"
-        return done.lines()
-    return run
-
-
-@pytest.fixture
-def refused(jvm, broker):
-    """Runs a command that fails with exit code 1: all that it said."""
-    def refused(command):
-        done = jvm.run(command, broker.bootstrap)
-        assert done.code == 1, f"{command}\n{done.out}\n{done.err}"
-        return done.out + done.err
-    return refused
-
-
-@pytest.fixture
-def topic(topic):
-    """A name without '_', so that the tool has nothing to warn of."""
-    return topic.replace("_", "-")
 
 
 def until(wanted, ask):
