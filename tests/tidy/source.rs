@@ -80,7 +80,8 @@ fn string_end(rest: &str) -> usize {
 }
 
 /// Endings of files whose text is looked at.
-const ENDINGS: &[&str] = &["rs", "md", "toml", "py", "sh", "yml", "java", "xml", "json", "txt"];
+const ENDINGS: &[&str] =
+    &["rs", "md", "toml", "py", "sh", "yml", "java", "go", "xml", "json", "txt"];
 
 /// Every text file that belongs to the project.
 pub fn tree() -> Vec<Source> {

@@ -74,7 +74,8 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Words of the tests in other languages, which none of them needs: (ending of the file, word).
-const SLEEPS: &[(&str, &str)] = &[("py", "time.sleep"), ("java", "Thread.sleep")];
+const SLEEPS: &[(&str, &str)] =
+    &[("py", "time.sleep"), ("java", "Thread.sleep"), ("go", "time.Sleep")];
 
 /// Files that may read a clock: the runtime, and programs that are their own clock.
 const CLOCKS: &[&str] = &[
@@ -230,6 +231,7 @@ fn a_foreign_test_that_sleeps_is_found() {
     assert_eq!(found("tests/clients/a.py", "    time.sleep(1)"), 1);
     assert_eq!(found("tests/clients/a.py", "    event.wait(1)"), 0);
     assert_eq!(found("tests/clients/a.java", "    Thread.sleep(1);"), 1);
+    assert_eq!(found("tests/clients/a.go", "\ttime.Sleep(time.Second)"), 1);
     assert_eq!(found("docs/a.md", "not time.sleep"), 0);
 }
 
