@@ -15,7 +15,7 @@ import (
 
 const (
 	// Sessions of groups and the like last seconds; the rest is for a slow machine.
-	caseSeconds = 60
+	caseSeconds = 100
 	// Most of a case is waiting, for one heartbeat or another.
 	casesAtOnce = 12
 	// A thousand failed records say no more than the first of them.

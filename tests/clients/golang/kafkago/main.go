@@ -49,10 +49,11 @@ func at(number int) time.Time {
 	return time.UnixMilli(day + int64(number))
 }
 
-// client has connections of its own: a shared one would remember topics of other cases.
+// client has connections of its own: a shared one would remember topics of other cases. What it
+// hears of a cluster it asks again within this time, and does without when the answer takes longer.
 func client(t *check.T) *kafka.Client {
 	return &kafka.Client{Addr: kafka.TCP(t.Bootstrap),
-		Transport: &kafka.Transport{MetadataTTL: 100 * time.Millisecond}}
+		Transport: &kafka.Transport{MetadataTTL: 2 * time.Second}}
 }
 
 func closed(made *kafka.Client) {
@@ -68,7 +69,7 @@ func create(t *check.T, topic string, count int, settings ...kafka.ConfigEntry) 
 			Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: count,
 				ReplicationFactor: 1, ConfigEntries: settings}}})
 		if errors.Is(err, kafka.BrokerNotAvailable) {
-			// A broker of Kafka that has just started does not know its controller yet.
+			// It has not heard of the cluster in time.
 			return false
 		}
 		t.Must(err, "create topic")
