@@ -159,5 +159,7 @@ fn a_batch_that_a_reader_finds_damaged_is_told_once_and_takes_the_partition_offl
     }
     let outcome = connection.produce(TOPIC, 0, -1, wire::batch(&[b"x"])).expect("Produce");
     assert_eq!(outcome.0, KAFKA_STORAGE_ERROR);
+    // Its log is whole when it has stopped.
+    broker.stop();
     assert_eq!(broker.log_tail().matches("ERROR").count(), 1, "{}", broker.log_tail());
 }

@@ -39,7 +39,7 @@ fn paths_in(line: &str) -> Vec<&str> {
                 .rsplit('/')
                 .next()
                 .and_then(|name| name.rsplit_once('.'))
-                .is_some_and(|(_, e)| matches!(e, "rs" | "md" | "toml" | "py" | "java"));
+                .is_some_and(|(_, e)| matches!(e, "rs" | "md" | "toml" | "py" | "java" | "go"));
             let tops = ["src/", "docs/", "tests/", "benches/", "loadgen/"];
             has_ending && tops.iter().any(|top| word.starts_with(top))
         })

@@ -14,7 +14,8 @@ const FUNCTION_LINES_MAX: usize = 100;
 /// Findings about long files and lines. Lines with an address and raw literals are as long as
 /// they must be.
 pub fn files_and_lines_are_short(file: &Source) -> Vec<String> {
-    let is_code = file.is_rust() || file.path.ends_with(".py") || file.path.ends_with(".mjs");
+    let others = [".py", ".go", ".mjs"];
+    let is_code = file.is_rust() || others.iter().any(|ending| file.path.ends_with(ending));
     if !is_code {
         return Vec::new();
     }
@@ -84,7 +85,7 @@ pub fn every_file_says_what_it_owns(file: &Source) -> Vec<String> {
     let is_said = match file.path.rsplit('.').next() {
         Some("rs") => first.starts_with("//!"),
         Some("py") => first.starts_with("\"\"\"") || first.starts_with('#'),
-        Some("mjs") => first.starts_with("// "),
+        Some("go" | "mjs") => first.starts_with("// "),
         Some("md") => first.starts_with("# "),
         _ => true,
     };
@@ -149,6 +150,8 @@ fn silent_files_are_found() {
     assert_eq!(found("a.py", "import os"), 1);
     assert_eq!(found("a.mjs", "import os from 'node:os'"), 1);
     assert_eq!(found("a.py", "#!/usr/bin/env python3\n\"\"\"Owns x.\"\"\""), 0);
+    assert_eq!(found("a.go", "package main"), 1);
+    assert_eq!(found("a.go", "// Package check runs cases."), 0);
     assert_eq!(found("docs/a.md", "text"), 1);
 }
 

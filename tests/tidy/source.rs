@@ -81,7 +81,7 @@ fn string_end(rest: &str) -> usize {
 
 /// Endings of files whose text is looked at.
 const ENDINGS: &[&str] =
-    &["rs", "md", "toml", "py", "mjs", "sh", "yml", "java", "xml", "json", "txt"];
+    &["rs", "md", "toml", "py", "mjs", "sh", "yml", "java", "go", "xml", "json", "txt"];
 
 /// Every text file that belongs to the project.
 pub fn tree() -> Vec<Source> {

@@ -78,6 +78,7 @@ const SLEEPS: &[(&str, &str)] = &[
     ("py", "time.sleep"),
     ("py", "asyncio.sleep"),
     ("java", "Thread.sleep"),
+    ("go", "time.Sleep"),
     ("mjs", "timers/promises"),
 ];
 
@@ -238,6 +239,7 @@ fn a_foreign_test_that_sleeps_is_found() {
     assert_eq!(found("tests/clients/a.py", "    event.wait(1)"), 0);
     assert_eq!(found("tests/clients/a.java", "    Thread.sleep(1);"), 1);
     assert_eq!(found("tests/clients/a.py", "    await asyncio.sleep(1)"), 1);
+    assert_eq!(found("tests/clients/a.go", "\ttime.Sleep(time.Second)"), 1);
     assert_eq!(found("tests/clients/a.mjs", "from 'node:timers/promises'"), 1);
     assert_eq!(found("docs/a.md", "not time.sleep"), 0);
 }
