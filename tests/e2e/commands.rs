@@ -98,6 +98,9 @@ fn who_follows_outlives_the_broker() {
         broker.restart();
         produce(&broker, b"again");
         assert_eq!(following.line_behind("after"), "again");
+        // What was printed before this one is committed, and the outage over.
+        produce(&broker, b"last");
+        assert_eq!(following.line_behind("again"), "last");
         let said = following.end();
         assert!(said.contains("trying again") && said.contains("connected again"), "{said}");
     }
