@@ -86,6 +86,17 @@ export async function within(seconds, what, promise) {
   }
 }
 
+/** Three readers come one by one and go in another order: each step, and who is there after it. */
+export function comingAndGoing([first, second, third], topic) {
+  return [
+    { action: () => first.start([topic]), present: [first] },
+    { action: () => second.start([topic]), present: [first, second] },
+    { action: () => third.start([topic]), present: [first, second, third] },
+    { action: () => first.stop(), present: [second, third] },
+    { action: () => third.stop(), present: [second] }
+  ]
+}
+
 /** `cases`: functions of a name for topics and groups, by the name of the case. */
 export async function run(client, cases) {
   const chosen = process.argv.slice(3)

@@ -89,6 +89,30 @@ func (t *T) Until(what string, ask func() bool) {
 	}
 }
 
+// ForCodecs is a case for each codec.
+func ForCodecs(name string, run func(t *T, codec string)) []Case {
+	var cases []Case
+	for _, codec := range Codecs {
+		cases = append(cases, Case{
+			Name: name + "-" + codec,
+			Run:  func(t *T) { run(t, codec) },
+		})
+	}
+	return cases
+}
+
+// RoundTrips is a case for each codec with each kind of acknowledgement.
+func RoundTrips(run func(t *T, codec, acks string)) []Case {
+	var cases []Case
+	for _, acks := range []string{"0", "1", "all"} {
+		for _, each := range ForCodecs("round-trip", func(t *T, codec string) { run(t, codec, acks) }) {
+			each.Name += "-acks-" + acks
+			cases = append(cases, each)
+		}
+	}
+	return cases
+}
+
 // Main runs the cases against the broker that the command line names, with a prefix for the names
 // that they use there.
 func Main(prefix string, cases []Case) {

@@ -42,18 +42,8 @@ func main() {
 		{Name: "producers", Run: producers},
 		{Name: "refused-politely", Run: refusedPolitely},
 	}...)
-	for _, codec := range check.Codecs {
-		for _, acks := range []string{"0", "1", "all"} {
-			cases = append(cases, check.Case{
-				Name: fmt.Sprintf("round-trip-%s-acks-%s", codec, acks),
-				Run:  func(t *check.T) { roundTrip(t, codec, acks) },
-			})
-		}
-		cases = append(cases, check.Case{
-			Name: "idempotent-" + codec,
-			Run:  func(t *check.T) { idempotent(t, codec) },
-		})
-	}
+	cases = append(cases, check.RoundTrips(roundTrip)...)
+	cases = append(cases, check.ForCodecs("idempotent", idempotent)...)
 	check.Main("franz", cases)
 }
 

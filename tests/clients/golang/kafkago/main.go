@@ -32,14 +32,7 @@ func main() {
 		{Name: "client-quotas", Run: clientQuotas},
 		{Name: "refused-politely", Run: refusedPolitely},
 	}
-	for _, codec := range check.Codecs {
-		for _, acks := range []string{"0", "1", "all"} {
-			cases = append(cases, check.Case{
-				Name: fmt.Sprintf("round-trip-%s-acks-%s", codec, acks),
-				Run:  func(t *check.T) { roundTrip(t, codec, acks) },
-			})
-		}
-	}
+	cases = append(cases, check.RoundTrips(roundTrip)...)
 	check.Main("kafkago", cases)
 }
 

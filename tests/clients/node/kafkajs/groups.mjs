@@ -1,6 +1,6 @@
 // Groups of kafkajs whose members come, go and die.
 
-import { holds, same } from '../cases.mjs'
+import { comingAndGoing, holds, same } from '../cases.mjs'
 import { Reader, create, withAdmin, withProducer } from './client.mjs'
 
 const PARTITIONS = 6
@@ -40,15 +40,9 @@ async function membersComeAndGo(topic) {
       await producer.send({ topic, messages })
       sent += 60
     }
-    const steps = [
-      () => readers[0].start([topic]), () => readers[1].start([topic]),
-      () => readers[2].start([topic]), () => readers[0].stop(), () => readers[2].stop()
-    ]
-    const members = [[0], [0, 1], [0, 1, 2], [1, 2], [1]]
-    for (const [step, action] of steps.entries()) {
+    for (const { action, present } of comingAndGoing(readers, topic)) {
       await write()
       await action()
-      const present = members[step].map(number => readers[number])
       await settled(present, topic)
       await write()
       const [first, ...others] = present

@@ -1,6 +1,6 @@
 // Groups of @platformatic/kafka whose members come and go, in both protocols.
 
-import { becomes, holds, refused, same } from '../cases.mjs'
+import { becomes, comingAndGoing, holds, refused, same } from '../cases.mjs'
 import { Reader, create, withAdmin, write } from './client.mjs'
 
 const PARTITIONS = 6
@@ -30,15 +30,9 @@ async function membersComeAndGo(topic, options) {
     await write(topic, 60, PARTITIONS, sent)
     sent += 60
   }
-  const steps = [
-    () => readers[0].start([topic]), () => readers[1].start([topic]),
-    () => readers[2].start([topic]), () => readers[0].stop(), () => readers[2].stop()
-  ]
-  const members = [[0], [0, 1], [0, 1, 2], [1, 2], [1]]
-  for (const [step, action] of steps.entries()) {
+  for (const { action, present } of comingAndGoing(readers, topic)) {
     await writeMore()
     await action()
-    const present = members[step].map(number => readers[number])
     await settled(present, topic)
     await writeMore()
     const [first, ...others] = present
